@@ -1,0 +1,75 @@
+/**
+ * The two request handlers that the demo compares. They differ in one thing: where the body's
+ * bytes are kept. Nothing here measures or listens.
+ */
+
+import { createHash } from "node:crypto";
+import { type BlockPool, SmritiError } from "@smriti/pool";
+import { readBody, UploadCut } from "./read_body.ts";
+
+export type Handler = (request: Request) => Promise<Response>;
+
+/** How long an upload may wait for a block before the server says that it is busy. */
+const WAIT_MS = 5_000;
+
+/** What a full or closing pool says. Any other code is a mistake of this program and must not look like load. */
+const BUSY = new Set<string>(["timeout", "exhausted", "closed"]);
+
+/** The body goes into a block of the pool: no allocation, no work for the garbage collector, and a hard size limit. */
+export function pooledHandler(pool: BlockPool): Handler {
+  return async (request) => {
+    try {
+      using block = await pool.acquire({ timeoutMs: WAIT_MS });
+      const body = await readBody(request, block);
+      if (body === null) return plain(413, `larger than ${block.size} bytes`);
+      const digest = sha256(body);
+      // Only these bytes were written in this lease, so only they need zeroing. `using` covers every other way out.
+      block.release(body.byteLength);
+      return plain(200, digest);
+    } catch (error) {
+      if (error instanceof UploadCut) return plain(400, error.message);
+      if (error instanceof SmritiError && BUSY.has(error.code)) {
+        return busy(error);
+      }
+      throw error;
+    }
+  };
+}
+
+/** The usual way: the runtime allocates a fresh array for every body. */
+export function bytesHandler(maxSize: number): Handler {
+  return async (request) => {
+    try {
+      const body = await request.bytes();
+      if (body.byteLength > maxSize) {
+        return plain(413, `larger than ${maxSize} bytes`);
+      }
+      return plain(200, sha256(body));
+    } catch (error) {
+      return plain(400, String(error));
+    }
+  };
+}
+
+/**
+ * Works on the bytes where they lie. `crypto.subtle.digest` would be as right, but it copies its
+ * input first: a fresh array for every body, which is what the pool is there to avoid.
+ */
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function busy(error: SmritiError): Response {
+  return plain(503, `busy: ${error.message}`, { "retry-after": "1" });
+}
+
+function plain(
+  status: number,
+  text: string,
+  headers: Record<string, string> = {},
+): Response {
+  return new Response(text + "\n", {
+    status,
+    headers: { "content-type": "text/plain", ...headers },
+  });
+}

@@ -1,0 +1,138 @@
+/**
+ * One upload server and what it costs. `UploadServer` runs in the process of `--serve`; run as
+ * a script, this file is one of the two measured server processes and answers commands of the
+ * demo.
+ */
+
+import { cpuUsage } from "node:process";
+import { BlockPool, type PoolStats } from "@smriti/pool";
+import { bytesHandler, type Handler, pooledHandler } from "./app.ts";
+import { commands, report } from "./child.ts";
+
+export interface ServerOptions {
+  readonly kind: "pooled" | "req.bytes()";
+  readonly port: number;
+  readonly maxSize: number;
+  readonly maxBlocks: number;
+}
+
+export type ServerCommand = "snapshot" | "close";
+
+export interface ServerReady {
+  readonly port: number;
+}
+
+export interface Snapshot {
+  readonly requests: number;
+  readonly cpuMicros: number;
+  readonly rssBytes: number;
+  readonly peakRssBytes: number;
+  /** At the busiest moment since the last snapshot: a body is in its block for a millisecond. */
+  readonly pool: PoolStats | null;
+}
+
+/** Requests in progress may take this long to end once the server was asked to; then their connections are cut. */
+const SHUTDOWN_MS = 5_000;
+
+/** A running server. `close` stops listening, then gives the pool back: in this order no request meets a closed pool. */
+export class UploadServer {
+  readonly port: number;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #pool: BlockPool | null;
+  readonly #abort = new AbortController();
+  #requests = 0;
+  #peakRss = 0;
+  #busiest: PoolStats | null = null;
+
+  constructor(options: ServerOptions) {
+    this.#pool = options.kind === "pooled"
+      ? new BlockPool({
+        name: "uploads",
+        blockSize: options.maxSize,
+        maxBlocks: options.maxBlocks,
+        // A pool in earnest looks once a minute. Here the pauses are short, and the shrinking should be seen.
+        shrinkIntervalMs: 200,
+        shrinkStep: 0.25,
+      })
+      : null;
+    const handler = this.#pool
+      ? pooledHandler(this.#pool)
+      : bytesHandler(options.maxSize);
+    const listen = {
+      hostname: "127.0.0.1",
+      port: options.port,
+      signal: this.#abort.signal,
+      onListen() {},
+    };
+    this.#server = Deno.serve(listen, this.#route(handler));
+    this.port = this.#server.addr.port;
+  }
+
+  snapshot(): Snapshot {
+    const { user, system } = cpuUsage();
+    const rssBytes = Deno.memoryUsage().rss;
+    this.#peakRss = Math.max(this.#peakRss, rssBytes);
+    const pool = this.#busiest ?? this.#pool?.stats() ?? null;
+    this.#busiest = null;
+    return {
+      requests: this.#requests,
+      cpuMicros: user + system,
+      rssBytes,
+      peakRssBytes: kernelPeakRss() ?? this.#peakRss,
+      pool,
+    };
+  }
+
+  async close(): Promise<void> {
+    const deadline = setTimeout(() => this.#abort.abort(), SHUTDOWN_MS);
+    await this.#server.shutdown();
+    clearTimeout(deadline);
+    await this.#pool?.close();
+  }
+
+  /** Now and not later: a free block is acquired before the handler waits for anything. */
+  #look(): void {
+    if (this.#pool === null) return;
+    const now = this.#pool.stats();
+    if (now.acquiredBlocks >= (this.#busiest?.acquiredBlocks ?? 0)) {
+      this.#busiest = now;
+    }
+  }
+
+  #route(upload: Handler): Handler {
+    return (request) => {
+      if (request.method === "POST" || request.method === "PUT") {
+        this.#requests++;
+        const answer = upload(request);
+        this.#look();
+        return answer;
+      }
+      if (request.method === "GET") {
+        return Promise.resolve(Response.json(this.snapshot()));
+      }
+      return Promise.resolve(
+        new Response("POST or PUT a body, or GET the state\n", { status: 405 }),
+      );
+    };
+  }
+}
+
+/** Linux keeps the peak itself and misses nothing; elsewhere the highest sample has to do. */
+function kernelPeakRss(): number | null {
+  if (Deno.build.os !== "linux") return null;
+  const match = /^VmHWM:\s+(\d+) kB$/m.exec(
+    Deno.readTextFileSync("/proc/self/status"),
+  );
+  return match && Number(match[1]) * 1024;
+}
+
+if (import.meta.main) {
+  const server = new UploadServer(JSON.parse(Deno.args[0]));
+  report({ port: server.port });
+  for await (const command of commands<ServerCommand>()) {
+    if (command === "close") await server.close();
+    report(server.snapshot());
+  }
+  // The parent stopped asking: end now, whatever a connection might still be doing.
+  Deno.exit();
+}

@@ -1,0 +1,71 @@
+/**
+ * The contract between Smriti and an operating system's memory, and nothing else.
+ *
+ * A backend maps, commits, decommits and unmaps ranges and makes ArrayBuffers over them. It never
+ * throws: a refusal comes back as a {@linkcode Code}. It knows nothing of pools, slots or blocks.
+ * `docs/porting.md` says what a new backend must promise.
+ */
+
+/** `0` is done; anything else is the OS's own error number, or `-1` where it gave none. */
+export type Code = number;
+
+/** One mapped range. Opaque outside `ffi/`: only the backend that made it may read it. */
+export interface Range {
+  /** Address of the first usable byte; `0n` where memory has no address (heap). */
+  readonly base: bigint;
+  /** Usable bytes from `base`. */
+  readonly size: number;
+  /** Address the OS gave, at or below `base`. */
+  readonly mappedBase: bigint;
+  /** Bytes the OS mapped, `size` plus what alignment cost. */
+  readonly mappedSize: number;
+}
+
+/** What differs between systems. Code above `ffi/` asks this record, never the OS's name. */
+export interface Abilities {
+  /** Bytes in one page: the unit of commit and decommit. */
+  readonly pageSize: number;
+  /** Bytes in one huge page, or 0 where the OS has none to offer. */
+  readonly hugePageSize: number;
+  /** Whether memory reads as zero after decommit and commit. */
+  readonly zeroedOnRecommit: boolean;
+  /** Whether `protect` makes pages inaccessible. */
+  readonly protects: boolean;
+  /** Whether `prefault` can fault pages in off the event loop. */
+  readonly prefaults: boolean;
+  /** Whether memory has an address that native code can use. */
+  readonly hasAddresses: boolean;
+}
+
+/** What the OS can do. Offsets and sizes are bytes, page aligned, inside the range. */
+export interface Backend {
+  /** `"native"` is memory of the OS, `"heap"` is ordinary ArrayBuffers. */
+  readonly kind: "native" | "heap";
+  /** What this system can and cannot do. */
+  readonly abilities: Abilities;
+  /** Maps `size` bytes at a multiple of `alignment` with no memory behind them. */
+  map(size: number, alignment: number): Range | Code;
+  /** Makes bytes usable. Committing twice keeps the contents. */
+  commit(range: Range, offset: number, size: number, huge: boolean): Code;
+  /** Gives the memory back and keeps the bytes readable and writable. */
+  decommit(range: Range, offset: number, size: number): Code;
+  /** Makes committed bytes inaccessible, or accessible again with their contents. */
+  protect(
+    range: Range,
+    offset: number,
+    size: number,
+    accessible: boolean,
+  ): Code;
+  /** Faults pages in on another thread; never changes a byte. */
+  prefault(range: Range, offset: number, size: number): Promise<Code>;
+  /** Gives the whole range back. No ArrayBuffer over it may be alive. */
+  unmap(range: Range): Code;
+  /** A new ArrayBuffer over the bytes. It keeps nothing alive. */
+  view(range: Range, offset: number, size: number): ArrayBuffer;
+  /** Address of a byte, or `null` where there are none. */
+  pointer(range: Range, offset: number): Deno.PointerObject | null;
+  /** Whether the buffer starts at this byte; where there are no addresses, always true. */
+  isAt(range: Range, offset: number, buffer: ArrayBuffer): boolean;
+  /** Name of an error number for a message, such as `ENOMEM`. */
+  errorName(code: Code): string;
+}

@@ -1,0 +1,56 @@
+/**
+ * Picks the backend for this system and opens it once per process: the only file that names them
+ * all. Opening happens with the first pool, never at import, so importing needs no permission.
+ */
+import type { Backend } from "./backend.ts";
+import { darwin } from "./darwin.ts";
+import { linux } from "./linux.ts";
+import { openPosix } from "./posix.ts";
+
+/** Why there is no native backend. */
+export interface Refusal {
+  /** `permission`: `--allow-ffi` is missing. `unsupported`: this system has no backend. */
+  readonly reason: "permission" | "unsupported";
+  /** What was found, for the message. */
+  readonly detail: string;
+}
+
+let opened: Backend | undefined;
+
+/** The native backend, or why there is none. Cheap after the first success. */
+export function openNative(): Backend | Refusal {
+  if (opened !== undefined) return opened;
+  const state = Deno.permissions.querySync({ name: "ffi" }).state;
+  if (state !== "granted") {
+    return {
+      reason: "permission",
+      detail: `the ffi permission is "${state}"`,
+    };
+  }
+  const backend = openForThisSystem();
+  if (typeof backend === "string") {
+    return { reason: "unsupported", detail: backend };
+  }
+  opened = backend;
+  return backend;
+}
+
+function openForThisSystem(): Backend | string {
+  switch (Deno.build.os) {
+    case "linux":
+      return openPosix(linux);
+    case "darwin":
+      return openPosix(darwin);
+    default:
+      return `no backend for ${Deno.build.os}`;
+  }
+}
+
+/** Puts `backend` in place of this system's, until the returned function is called. For tests. */
+export function replaceNative(backend: Backend): () => void {
+  const before = opened;
+  opened = backend;
+  return () => {
+    opened = before;
+  };
+}

@@ -1,0 +1,226 @@
+/**
+ * The mmap family, shared by Linux and macOS and driven by a table of what differs.
+ *
+ * Owns the opened library and every call into it. Never decides anything: sizes, offsets and
+ * moments are the region's. Sizes and addresses cross as bigints: a number takes Deno's slow path.
+ */
+import type { Abilities, Backend, Code, Range } from "./backend.ts";
+
+/** What one POSIX system does its own way. */
+export interface PosixTable {
+  /** Library names to try in order. */
+  readonly libraries: readonly string[];
+  /** Symbol that returns the address of this thread's `errno`. */
+  readonly errnoSymbol: "__errno_location" | "__error";
+  /** `MAP_PRIVATE` with the system's anonymous flag. */
+  readonly mapFlags: number;
+  /** `MAP_FIXED`. */
+  readonly mapFixed: number;
+  /** Advice that drops pages at once and leaves zeroes, or `null`: map over the range instead. */
+  readonly adviceDrop: number | null;
+  /** Advice that faults pages in for writing, or `null`. */
+  readonly advicePopulate: number | null;
+  /** Advice that asks for huge pages, or `null`. */
+  readonly adviceHuge: number | null;
+  /** Bytes in a huge page, or 0. */
+  readonly hugePageSize: number;
+  /** Error numbers that the calls here can give. */
+  readonly errorNames: Readonly<Record<number, string>>;
+}
+
+const PROT_NONE = 0;
+const PROT_READ_WRITE = 3;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+const MADVISE = ["usize", "usize", "i32"] as const;
+
+function symbolsOf(table: PosixTable) {
+  return {
+    mmap: {
+      parameters: ["usize", "usize", "i32", "i32", "i32", "i64"],
+      result: "usize",
+    },
+    munmap: { parameters: ["usize", "usize"], result: "i32" },
+    mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
+    madvise: { parameters: MADVISE, result: "i32" },
+    madviseAway: {
+      name: "madvise",
+      parameters: MADVISE,
+      result: "i32",
+      nonblocking: true,
+    },
+    getpagesize: { parameters: [], result: "i32" },
+    errnoLocation: {
+      name: table.errnoSymbol,
+      parameters: [],
+      result: "pointer",
+    },
+  } as const;
+}
+
+type Library = Deno.DynamicLibrary<ReturnType<typeof symbolsOf>>;
+
+function openLibrary(table: PosixTable): Library | string {
+  const refusals: string[] = [];
+  for (const name of table.libraries) {
+    try {
+      // SAFETY: the declared types are those of the C prototypes on every 64-bit POSIX system;
+      // each call below states what makes its arguments right.
+      return Deno.dlopen(name, symbolsOf(table));
+    } catch (error) {
+      refusals.push(
+        `${name}: ${error instanceof Error ? error.message : error}`,
+      );
+    }
+  }
+  return refusals.join("; ");
+}
+
+/** Opens the system's library; a string says why that was refused. */
+export function openPosix(table: PosixTable): Backend | string {
+  const library = openLibrary(table);
+  return typeof library === "string"
+    ? library
+    : new PosixBackend(table, library);
+}
+
+class PosixBackend implements Backend {
+  readonly kind = "native";
+  readonly abilities: Abilities;
+  readonly #table: PosixTable;
+  readonly #c: Library["symbols"];
+
+  constructor(table: PosixTable, library: Library) {
+    this.#table = table;
+    this.#c = library.symbols;
+    this.abilities = {
+      // SAFETY: takes nothing and reads a constant of the process.
+      pageSize: this.#c.getpagesize(),
+      hugePageSize: table.hugePageSize,
+      zeroedOnRecommit: true,
+      protects: true,
+      prefaults: table.advicePopulate !== null,
+      hasAddresses: true,
+    };
+  }
+
+  map(size: number, alignment: number): Range | Code {
+    const spare = alignment > this.abilities.pageSize ? alignment : 0;
+    const mappedSize = size + spare;
+    // SAFETY: a new anonymous mapping (fd -1) where the kernel likes; it can overlap nothing.
+    const mappedBase = this.#c.mmap(
+      0n,
+      BigInt(mappedSize),
+      PROT_NONE,
+      this.#table.mapFlags,
+      -1,
+      0n,
+    );
+    if (mappedBase === MAP_FAILED) return this.#errno();
+    const unit = BigInt(alignment);
+    const base = spare === 0
+      ? mappedBase
+      : (mappedBase + unit - 1n) / unit * unit;
+    return { base, size, mappedBase, mappedSize };
+  }
+
+  commit(range: Range, offset: number, size: number, huge: boolean): Code {
+    const address = range.base + BigInt(offset);
+    // SAFETY: the caller keeps offset and size inside its own live range, page aligned.
+    if (this.#c.mprotect(address, BigInt(size), PROT_READ_WRITE) !== 0) {
+      return this.#errno();
+    }
+    if (huge && this.#table.adviceHuge !== null) {
+      // SAFETY: advice about the range just committed; contents stay, and a refusal costs nothing.
+      this.#c.madvise(address, BigInt(size), this.#table.adviceHuge);
+    }
+    return 0;
+  }
+
+  decommit(range: Range, offset: number, size: number): Code {
+    const address = range.base + BigInt(offset);
+    const { adviceDrop, mapFlags, mapFixed } = this.#table;
+    if (adviceDrop !== null) {
+      // SAFETY: inside the caller's live range; pages go, the mapping stays readable and writable,
+      // so a view somebody kept reads zeroes instead of ending the process.
+      const failed = this.#c.madvise(address, BigInt(size), adviceDrop) !== 0;
+      return failed ? this.#errno() : 0;
+    }
+    // SAFETY: MAP_FIXED replaces only [address, address + size), which is the caller's own.
+    const mapped = this.#c.mmap(
+      address,
+      BigInt(size),
+      PROT_READ_WRITE,
+      mapFlags | mapFixed,
+      -1,
+      0n,
+    );
+    return mapped === MAP_FAILED ? this.#errno() : 0;
+  }
+
+  protect(
+    range: Range,
+    offset: number,
+    size: number,
+    accessible: boolean,
+  ): Code {
+    // SAFETY: inside the caller's live range; the caller has revoked every view before it makes
+    // pages inaccessible, so only native code can meet them and gets EFAULT.
+    const failed = this.#c.mprotect(
+      range.base + BigInt(offset),
+      BigInt(size),
+      accessible ? PROT_READ_WRITE : PROT_NONE,
+    ) !== 0;
+    return failed ? this.#errno() : 0;
+  }
+
+  async prefault(range: Range, offset: number, size: number): Promise<Code> {
+    const advice = this.#table.advicePopulate;
+    if (advice === null) return 0;
+    // SAFETY: populating changes no byte; the caller awaits this before it unmaps the range.
+    const result = await this.#c.madviseAway(
+      range.base + BigInt(offset),
+      BigInt(size),
+      advice,
+    );
+    // errno is per thread and that call ran on another one.
+    return result === 0 ? 0 : -1;
+  }
+
+  unmap(range: Range): Code {
+    // SAFETY: the whole of a range this backend mapped; the caller has revoked every view of it.
+    const failed =
+      this.#c.munmap(range.mappedBase, BigInt(range.mappedSize)) !== 0;
+    return failed ? this.#errno() : 0;
+  }
+
+  view(range: Range, offset: number, size: number): ArrayBuffer {
+    const pointer = this.pointer(range, offset);
+    // SAFETY: the bytes are committed and stay mapped until the caller has revoked this buffer.
+    return Deno.UnsafePointerView.getArrayBuffer(pointer, size);
+  }
+
+  pointer(range: Range, offset: number): Deno.PointerObject {
+    // SAFETY: an address inside a live range, never 0, so never null.
+    return Deno.UnsafePointer.create(range.base + BigInt(offset))!;
+  }
+
+  isAt(range: Range, offset: number, buffer: ArrayBuffer): boolean {
+    // SAFETY: only the address is read; the caller has checked that the buffer is not detached.
+    const start = Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer));
+    return BigInt(start) === range.base + BigInt(offset);
+  }
+
+  errorName(code: Code): string {
+    return this.#table.errorNames[code] ?? `error ${code}`;
+  }
+
+  /** For messages only: V8 may have called the OS in between, so nothing branches on it. */
+  #errno(): Code {
+    // SAFETY: returns the address of this thread's errno, valid as long as the thread.
+    const location = this.#c.errnoLocation();
+    if (location === null) return -1;
+    // SAFETY: errno is a C int at that address.
+    return new Deno.UnsafePointerView(location).getInt32() || -1;
+  }
+}

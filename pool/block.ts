@@ -1,0 +1,213 @@
+/**
+ * The user's handle for one lease of one slot.
+ *
+ * A handle has one field. When the lease ends the handle is parted from the slot, so a stale handle
+ * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
+ */
+import { boolean, callable, integer, record, show } from "./options.ts";
+import { ENDED, HELD, type Settled, Slot } from "./slot.ts";
+
+/** What is known about an operation that a block is lent to. */
+export interface LendOptions {
+  /**
+   * The operation is on a socket, a request or a fetch body: when it rejects it has let go of the
+   * memory. Without it, a rejection with `Interrupted` abandons the block. Default false.
+   */
+  socket?: boolean;
+}
+
+const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
+
+/**
+ * One lease of one block of memory.
+ *
+ * Made by a pool's `acquire` and its relatives, never by `new`. Release it with
+ * {@linkcode Block.release} or let `using` do so.
+ *
+ * @example Borrow, use, give back
+ * ```ts
+ * import { BlockPool } from "@smriti/pool";
+ *
+ * using pool = new BlockPool({ blockSize: 4096, maxBlocks: 8 });
+ * using block = await pool.acquire();
+ * block.bytes[0] = 1;
+ * ```
+ */
+export class Block {
+  #slot: Slot;
+
+  /** For pools only: `slot` is not something a user can have. */
+  constructor(slot: Slot) {
+    if (!(slot instanceof Slot)) {
+      throw new TypeError("blocks are made by a pool's acquire(), not by new");
+    }
+    this.#slot = slot;
+  }
+
+  /** The slot behind a block, or `undefined` for anything else. For pools only. */
+  static slotOf(block: unknown): Slot | undefined {
+    return typeof block === "object" && block !== null && #slot in block
+      ? block.#slot
+      : undefined;
+  }
+
+  /**
+   * The block's memory: exactly `size` bytes, over an ArrayBuffer of its own.
+   *
+   * If something detached it (a BYOB read, a transfer), a new view of the same memory is made; the
+   * lease then counts as escaped until {@linkcode Block.reattach}. Costs about 1 ns, 1 µs when a
+   * view must be made.
+   *
+   * @throws {SmritiError} `released` after the lease has ended; `lent` while detached by a running
+   * operation
+   */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    const slot = this.#slot;
+    const view = slot.view;
+    if (view.length === 0) return slot.owner.view(slot);
+    slot.touched = true;
+    return view;
+  }
+
+  /** Bytes in the block: the pool's `blockSize`. */
+  get size(): number {
+    return this.#slot.owner.blockSize;
+  }
+
+  /** The label given to `acquire`, or `undefined`. */
+  get tag(): string | undefined {
+    return this.#slot.tag;
+  }
+
+  /** Whether the lease has ended: released, abandoned, or revoked by `close`. */
+  get released(): boolean {
+    return this.#slot.state !== HELD;
+  }
+
+  /**
+   * Address of the first byte, for your own FFI calls. The pool cannot see what they do: release
+   * the block after they have returned.
+   *
+   * @throws {SmritiError} `released`; `unsupported` on the heap backend
+   */
+  get pointer(): Deno.PointerObject {
+    return this.#slot.owner.pointer(this.#slot);
+  }
+
+  /**
+   * Runs native I/O on the block: it cannot be reused before the operation settles, whatever
+   * becomes of the handle. Several may run; a release meanwhile takes effect after the last.
+   *
+   * If the operation rejects with `Deno.errors.Interrupted` (a file or stdin that was closed
+   * during a read) it may still be writing, so the block is abandoned, unless `socket` is set.
+   * A BYOB read takes the block's buffer along; if the operation gives the read's result, or the
+   * view in it, the buffer is taken back at once. Anything else goes through
+   * {@linkcode Block.reattach}.
+   *
+   * @param operation A promise that is using the block's memory, or a function that is given
+   * `bytes` and returns one
+   * @returns What the operation gives
+   * @throws {SmritiError} (as a rejection) `released`, `lent`
+   */
+  async lend<T>(
+    operation:
+      | PromiseLike<T>
+      | ((bytes: Uint8Array<ArrayBuffer>) => T | PromiseLike<T>),
+    options?: LendOptions,
+  ): Promise<T> {
+    const socket = checkLend(operation, options);
+    const slot = this.#slot;
+    if (slot.state !== HELD) slot.owner.refuse(slot, "use");
+    slot.owner.lendStarts(slot, this);
+    let settled: Settled = "fulfilled";
+    let result: T | undefined;
+    try {
+      result = await (typeof operation === "function"
+        ? operation(this.bytes)
+        : operation);
+      return result;
+    } catch (error) {
+      settled = socket
+        ? "finished"
+        : error instanceof Deno.errors.Interrupted
+        ? "running"
+        : "rejected";
+      throw error;
+    } finally {
+      slot.owner.lendEnds(slot, settled, result);
+    }
+  }
+
+  /**
+   * Takes back a buffer that had left the block, as the view a BYOB read returns.
+   *
+   * @param view Any view over the whole of the block's memory: same address, full length
+   * @throws {TypeError} if it is no view
+   * @throws {SmritiError} `released`; `foreign-block` if it is other memory or detached
+   */
+  reattach(view: ArrayBufferView): void {
+    if (!ArrayBuffer.isView(view)) {
+      throw new TypeError(`view must be an ArrayBufferView, got ${show(view)}`);
+    }
+    this.#slot.owner.reattach(this.#slot, view);
+  }
+
+  /**
+   * Takes the block out of the pool for good: for memory that somebody may still write to. The
+   * memory stays mapped, the pool's capacity is one less, and `stats().abandonedBlocks` counts it.
+   *
+   * @throws {SmritiError} `released`
+   */
+  abandon(): void {
+    this.#slot.owner.abandon(this.#slot);
+  }
+
+  /**
+   * Ends the lease. The memory is zeroed and its views revoked as the pool's options say, then it
+   * goes to the first waiter or becomes free. Does nothing on an abandoned block.
+   *
+   * @param usedBytes Zero only this many bytes from the start, an integer from 0 to `size`: you
+   * vouch that the rest was not written
+   * @throws {RangeError} if `usedBytes` is out of range; nothing has happened then
+   * @throws {SmritiError} `released` if the lease has ended before
+   */
+  release(usedBytes?: number): void {
+    const slot = this.#slot;
+    const size = slot.owner.blockSize;
+    const used = usedBytes === undefined
+      ? size
+      : integer("usedBytes", usedBytes, 0, size);
+    if (slot.state !== HELD) return slot.owner.refuse(slot, "release");
+    this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+    slot.owner.release(slot, used);
+  }
+
+  /** Releases the block if its lease has not ended yet. */
+  [Symbol.dispose](): void {
+    if (this.#slot.state === HELD) this.release();
+  }
+
+  /** One line for `console.log`. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const tag = this.tag === undefined ? "" : ` ${JSON.stringify(this.tag)}`;
+    const state = this.released ? "ended" : "held";
+    return `Block(${this.size} bytes${tag}, ${state})`;
+  }
+}
+
+/** What the handle of an ended lease points to if it had a tag to remember. */
+function endedOf(slot: Slot): Slot {
+  const ended = new Slot(slot.owner, slot.index);
+  ended.state = ENDED;
+  ended.tag = slot.tag;
+  return ended;
+}
+
+function checkLend(operation: unknown, options: unknown): boolean {
+  const thenable = typeof operation === "object" && operation !== null &&
+    "then" in operation;
+  if (!thenable) callable("operation", operation);
+  if (options === undefined) return false;
+  const { socket } = record("options", options, LEND_NAMES);
+  return socket === undefined ? false : boolean("socket", socket);
+}

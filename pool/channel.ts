@@ -1,0 +1,196 @@
+/**
+ * The queue of those who wait: first come, first served, reserved before the others, bounded.
+ *
+ * An asynchronous channel: whoever has something to give looks at `head`, and `serve`s it. Knows
+ * no blocks, no memory and no limits but its own length. Leaving the queue takes the same time
+ * from any place in it.
+ */
+import { SmritiError } from "./errors.ts";
+
+/** What one waiter wants. */
+export interface Wish {
+  /** How many items, all or none; `undefined` for one that does not come in an array. */
+  readonly count: number | undefined;
+  /** Whether it goes before those without. */
+  readonly reserved: boolean;
+  /** The user's label, handed through. */
+  readonly tag: string | undefined;
+  /** Ends the wait. */
+  readonly signal: AbortSignal | undefined;
+  /** Ends the wait after this many milliseconds. */
+  readonly timeoutMs: number | undefined;
+}
+
+/** One place in the queue. */
+export class Waiter<T> {
+  readonly wish: Wish;
+  /** Settles the waiter's promise. */
+  readonly resolve: (items: T) => void;
+  /** Settles the waiter's promise. */
+  readonly reject: (reason: unknown) => void;
+  /** Neighbours in the queue. */
+  before: Waiter<T> | undefined = undefined;
+  /** Neighbours in the queue. */
+  after: Waiter<T> | undefined = undefined;
+  /** Fires when the time allowed is over. */
+  timer: ReturnType<typeof setTimeout> | undefined = undefined;
+
+  /** A waiter not yet in a queue. */
+  constructor(
+    wish: Wish,
+    resolve: (items: T) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    this.wish = wish;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+}
+
+class Queue<T> {
+  head: Waiter<T> | undefined;
+  tail: Waiter<T> | undefined;
+
+  append(waiter: Waiter<T>): void {
+    waiter.before = this.tail;
+    if (this.tail === undefined) this.head = waiter;
+    else this.tail.after = waiter;
+    this.tail = waiter;
+  }
+
+  remove(waiter: Waiter<T>): void {
+    const { before, after } = waiter;
+    if (before === undefined) this.head = after;
+    else before.after = after;
+    if (after === undefined) this.tail = before;
+    else after.before = before;
+    waiter.before = waiter.after = undefined;
+  }
+}
+
+/** All waiters of one signal behind one listener: thousands may share a signal. */
+interface Watched<T> {
+  readonly waiters: Set<Waiter<T>>;
+  readonly onAbort: () => void;
+}
+
+/** A bounded queue of waiters for items of type `T`. */
+export class Channel<T> {
+  /** Waiters in the queue. */
+  waiting = 0;
+
+  readonly #limit: number;
+  readonly #onLeave: (timedOut: boolean) => void;
+  readonly #urgent = new Queue<T>();
+  readonly #normal = new Queue<T>();
+  readonly #watched = new Map<AbortSignal, Watched<T>>();
+
+  /**
+   * A queue of at most `limit` waiters. `onLeave` is called after waiters have left unserved: those
+   * behind them may be next now.
+   */
+  constructor(limit: number, onLeave: (timedOut: boolean) => void = () => {}) {
+    this.#limit = limit;
+    this.#onLeave = onLeave;
+  }
+
+  /** Whether one more may wait. */
+  get full(): boolean {
+    return this.waiting >= this.#limit;
+  }
+
+  /** The one to serve next: nobody behind it may be served before. */
+  get head(): Waiter<T> | undefined {
+    return this.#urgent.head ?? this.#normal.head;
+  }
+
+  /** Whether an asker that comes now must not be served before somebody who waits. */
+  isAhead(reserved: boolean): boolean {
+    return (reserved ? this.#urgent.head : this.head) !== undefined;
+  }
+
+  /** Queues up. The caller has checked `full` and that the signal is not aborted. */
+  wait(wish: Wish): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const waiter = new Waiter<T>(wish, resolve, reject);
+      this.#queueOf(waiter).append(waiter);
+      this.waiting++;
+      const { signal, timeoutMs } = wish;
+      if (signal !== undefined) this.#watch(signal, waiter);
+      if (timeoutMs !== undefined) {
+        waiter.timer = setTimeout(() => this.#timeOut(waiter), timeoutMs);
+      }
+    });
+  }
+
+  /** Gives a waiter what it waits for, made after it has left the queue. */
+  serve(waiter: Waiter<T>, make: (wish: Wish) => T): void {
+    this.#leave(waiter);
+    waiter.resolve(make(waiter.wish));
+  }
+
+  /** Rejects every waiter that `isHopeless`, in their order. */
+  reject(reason: () => unknown, isHopeless: (wish: Wish) => boolean): number {
+    let rejected = 0;
+    for (const queue of [this.#urgent, this.#normal]) {
+      for (let waiter = queue.head; waiter !== undefined;) {
+        const next: Waiter<T> | undefined = waiter.after;
+        if (isHopeless(waiter.wish)) {
+          this.#leave(waiter);
+          waiter.reject(reason());
+          rejected++;
+        }
+        waiter = next;
+      }
+    }
+    return rejected;
+  }
+
+  #queueOf(waiter: Waiter<T>): Queue<T> {
+    return waiter.wish.reserved ? this.#urgent : this.#normal;
+  }
+
+  #leave(waiter: Waiter<T>): void {
+    this.#queueOf(waiter).remove(waiter);
+    this.waiting--;
+    clearTimeout(waiter.timer);
+    const { signal } = waiter.wish;
+    if (signal !== undefined) this.#unwatch(signal, waiter);
+  }
+
+  #timeOut(waiter: Waiter<T>): void {
+    this.#leave(waiter);
+    const waited = `${waiter.wish.timeoutMs} ms`;
+    waiter.reject(
+      new SmritiError("timeout", `no block became free within ${waited}`),
+    );
+    this.#onLeave(true);
+  }
+
+  #watch(signal: AbortSignal, waiter: Waiter<T>): void {
+    let watched = this.#watched.get(signal);
+    if (watched === undefined) {
+      const waiters = new Set<Waiter<T>>();
+      const onAbort = () => {
+        for (const each of waiters) {
+          this.#leave(each);
+          each.reject(signal.reason);
+        }
+        this.#onLeave(false);
+      };
+      watched = { waiters, onAbort };
+      this.#watched.set(signal, watched);
+      signal.addEventListener("abort", onAbort);
+    }
+    watched.waiters.add(waiter);
+  }
+
+  #unwatch(signal: AbortSignal, waiter: Waiter<T>): void {
+    const watched = this.#watched.get(signal)!;
+    watched.waiters.delete(waiter);
+    if (watched.waiters.size === 0) {
+      this.#watched.delete(signal);
+      signal.removeEventListener("abort", watched.onAbort);
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * Tells listeners what a pool did, in the shape of `EventTarget`.
+ *
+ * Not `EventTarget` itself: there a listener that throws ends the process. Nothing is built when
+ * nobody listens, and an event is sent only after the change it tells of is complete.
+ */
+import type { SmritiError } from "./errors.ts";
+import { callable, show } from "./options.ts";
+
+/** What each event carries as `detail`. */
+export interface PoolEventMap {
+  /** The pool grew, or the OS refused to let it (`error` is set and `blocks` is 0). */
+  grow: {
+    pool: string;
+    blocks: number;
+    committedBlocks: number;
+    error?: SmritiError;
+  };
+  /** The pool gave memory back, by itself or by `trim()`. */
+  shrink: {
+    pool: string;
+    blocks: number;
+    committedBlocks: number;
+    bytes: number;
+  };
+  /** An acquire was refused. */
+  exhausted: { pool: string; acquiredBlocks: number; waiting: number };
+  /** A block became unreachable unreleased. Sent once per place that acquired it. */
+  leak: { pool: string; tag: string | undefined; stack: string | undefined };
+  /** A block is held longer than `overdueMs`. Sent once per lease. */
+  overdue: {
+    pool: string;
+    tag: string | undefined;
+    heldMs: number;
+    stack: string | undefined;
+  };
+  /** The pool has closed. `mappedBytes` is above 0 if memory had to stay mapped. */
+  close: { pool: string; abandonedBlocks: number; mappedBytes: number };
+}
+
+/** Names of the events. */
+export type PoolEventType = keyof PoolEventMap;
+
+/** What a listener is given. */
+export type PoolEvent<K extends PoolEventType = PoolEventType> = CustomEvent<
+  PoolEventMap[K]
+>;
+
+/** A function, or an object with `handleEvent`. */
+export type PoolEventListener<K extends PoolEventType = PoolEventType> =
+  | ((event: PoolEvent<K>) => void)
+  | { handleEvent(event: PoolEvent<K>): void };
+
+/** How to listen. */
+export interface PoolListenerOptions {
+  /** Stop after the first event. */
+  once?: boolean;
+  /** Stop when this aborts. */
+  signal?: AbortSignal;
+}
+
+const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
+  "grow",
+  "shrink",
+  "exhausted",
+  "leak",
+  "overdue",
+  "close",
+]);
+
+type AnyListener = PoolEventListener<never>;
+
+/** The listeners of one pool. */
+export class Events {
+  /** Errors that listeners threw. */
+  errors = 0;
+  readonly #listeners = new Map<
+    string,
+    Map<AnyListener, PoolListenerOptions>
+  >();
+
+  /** Adds a listener; adding it twice changes nothing. */
+  add(
+    type: PoolEventType,
+    listener: AnyListener,
+    options: PoolListenerOptions = {},
+  ): void {
+    checkType(type);
+    checkListener(listener);
+    const { signal } = options;
+    if (signal?.aborted) return;
+    let listeners = this.#listeners.get(type);
+    if (listeners === undefined) {
+      this.#listeners.set(type, listeners = new Map());
+    }
+    if (listeners.has(listener)) return;
+    listeners.set(listener, options);
+    signal?.addEventListener("abort", () => this.remove(type, listener), {
+      once: true,
+    });
+  }
+
+  /** Removes a listener, if it is there. */
+  remove(type: PoolEventType, listener: AnyListener): void {
+    checkType(type);
+    this.#listeners.get(type)?.delete(listener);
+  }
+
+  /** Sends an event; `detail` is made only if somebody listens. */
+  emit<K extends PoolEventType>(type: K, detail: () => PoolEventMap[K]): void {
+    const listeners = this.#listeners.get(type);
+    if (listeners === undefined || listeners.size === 0) return;
+    const event = new CustomEvent(type, { detail: detail() });
+    // A copy: a listener may add and remove others.
+    for (const [listener, options] of [...listeners]) {
+      if (!listeners.has(listener)) continue;
+      if (options.once) listeners.delete(listener);
+      this.#call(listener, event);
+    }
+  }
+
+  #call(listener: AnyListener, event: CustomEvent): void {
+    const failed = (error: unknown) => {
+      this.errors++;
+      console.error(`a listener for "${event.type}" failed:`, error);
+    };
+    try {
+      const result: unknown = typeof listener === "function"
+        ? listener(event as never)
+        : listener.handleEvent(event as never);
+      // An async listener must not end the process either.
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+}
+
+function checkType(type: unknown): void {
+  if (typeof type !== "string" || !TYPES.has(type)) {
+    const known = [...TYPES].join(", ");
+    throw new TypeError(
+      `event type must be one of ${known}, got ${show(type)}`,
+    );
+  }
+}
+
+function checkListener(listener: unknown): void {
+  const object = typeof listener === "object" && listener !== null;
+  if (!object) callable("listener", listener);
+}

@@ -1,0 +1,333 @@
+/**
+ * The life of a lease: a slot leaves the free list, is used and lent, and comes back zeroed and
+ * revoked as the options say, or leaves the pool for good.
+ *
+ * The owner of every block of a pool. Decides what a release does to memory; does not know who
+ * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
+ */
+import { Block } from "./block.ts";
+import { SmritiError } from "./errors.ts";
+import { type Leak, LeakWatch, stackOf, type Watch } from "./leaks.ts";
+import type { FilledOptions } from "./options.ts";
+import type { Region } from "./region.ts";
+import {
+  ENDED,
+  ENDING,
+  HELD,
+  LOST,
+  NO_VIEW,
+  type Owner,
+  type Settled,
+  Slot,
+} from "./slot.ts";
+import type { Slots } from "./slots.ts";
+import type { Counters } from "./stats.ts";
+
+/** What the pool wants to know of. Called when the state is consistent again. */
+export interface LeaseHooks {
+  /** A lease has ended. */
+  ended(): void;
+  /** A slot left the pool for good. */
+  lost(): void;
+  /** A block was found unreachable; its slot is lost. */
+  leaked(leak: Leak): void;
+}
+
+/** A lease held for too long. */
+export interface Overdue {
+  /** The user's label. */
+  readonly tag: string | undefined;
+  /** For how long it has been held. */
+  readonly heldMs: number;
+  /** Where it was acquired, if it is watched. */
+  readonly stack: string | undefined;
+}
+
+/** All leases of one pool. */
+export class Leases implements Owner {
+  readonly blockSize: number;
+  readonly ended: Slot;
+
+  readonly #name: string;
+  readonly #zero: boolean;
+  readonly #revoke: boolean;
+  readonly #timed: boolean;
+  readonly #region: Region;
+  readonly #slots: Slots;
+  readonly #counters: Counters;
+  readonly #hooks: LeaseHooks;
+  readonly #leaks: LeakWatch;
+  /** The records of slots lent at least once, by index. */
+  readonly #records: (Slot | undefined)[] = [];
+
+  /** No leases yet. */
+  constructor(
+    options: FilledOptions,
+    region: Region,
+    slots: Slots,
+    counters: Counters,
+    hooks: LeaseHooks,
+  ) {
+    this.blockSize = options.blockSize;
+    this.ended = new Slot(this, -1);
+    this.#name = options.name;
+    this.#zero = options.zero;
+    this.#revoke = options.safety !== "trust";
+    this.#timed = options.overdueMs !== undefined;
+    this.#region = region;
+    this.#slots = slots;
+    this.#counters = counters;
+    this.#hooks = hooks;
+    this.#leaks = new LeakWatch(
+      options.leakDetection,
+      (leak) => this.#leaked(leak),
+    );
+  }
+
+  /** Begins a lease. The caller has seen that a slot is free. */
+  begin(tag: string | undefined): Block {
+    const index = this.#slots.pop();
+    const slot = this.#records[index] ?? this.#record(index);
+    slot.state = HELD;
+    slot.tag = tag;
+    if (this.#timed) {
+      slot.since = Date.now();
+      slot.overdue = false;
+    }
+    const block = new Block(slot);
+    if (--this.#leaks.countdown === 0) this.#leaks.watch(block, slot);
+    const counters = this.#counters;
+    counters.acquires++;
+    if (this.#slots.acquired > counters.peakAcquired) {
+      counters.peakAcquired = this.#slots.acquired;
+    }
+    return block;
+  }
+
+  view(slot: Slot): Uint8Array<ArrayBuffer> {
+    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.view === NO_VIEW) {
+      // SAFETY: the slot is held, so its slab is committed.
+      slot.view = this.#region.view(slot.index);
+      if (this.#zero && this.#region.mayBeStale(slot.index)) slot.view.fill(0);
+    } else if (isDetached(slot)) {
+      if (slot.lends !== 0) {
+        throw new SmritiError(
+          "lent",
+          `${
+            this.#called(slot)
+          } is lent and its buffer is with the operation: await it first`,
+        );
+      }
+      slot.escaped++;
+      slot.owed = false;
+      // SAFETY: the old buffer is detached; the mark just raised keeps the slot from being lent
+      // again while somebody else may have the memory.
+      slot.view = this.#region.view(slot.index);
+    }
+    slot.touched = true;
+    return slot.view;
+  }
+
+  pointer(slot: Slot): Deno.PointerObject {
+    this.view(slot);
+    return this.#region.pointer(slot.index);
+  }
+
+  release(slot: Slot, usedBytes: number): void {
+    if (slot.watch !== undefined) this.#leaks.forget(slot);
+    if (slot.lends !== 0) {
+      slot.state = ENDING;
+      slot.usedBytes = usedBytes;
+      return;
+    }
+    this.#end(slot, usedBytes);
+  }
+
+  abandon(slot: Slot): void {
+    if (slot.state === ENDED) this.refuse(slot, "use");
+    if (slot.state !== LOST) this.#lose(slot);
+  }
+
+  reattach(slot: Slot, view: ArrayBufferView): void {
+    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (!this.#adopt(slot, view)) {
+      throw new SmritiError(
+        "foreign-block",
+        `view must cover the whole memory of ${this.#called(slot)}, got ` +
+          `${view.buffer.byteLength} bytes of other memory`,
+      );
+    }
+  }
+
+  lendStarts(slot: Slot, block: Block): void {
+    if (slot.lends++ === 0) {
+      this.#counters.lentBlocks++;
+      slot.lentTo = block;
+    }
+  }
+
+  lendEnds(slot: Slot, how: Settled, result: unknown): void {
+    const isLast = --slot.lends === 0;
+    if (isLast) slot.lentTo = undefined;
+    if (slot.state === LOST) return;
+    if (how === "running") return this.#lose(slot);
+    if (isDetached(slot)) this.#bringBack(slot, how, result, isLast);
+    if (!isLast) return;
+    this.#counters.lentBlocks--;
+    if (slot.state === ENDING) this.#end(slot, slot.usedBytes);
+  }
+
+  refuse(slot: Slot, use: "use" | "release"): void {
+    if (use === "release") {
+      if (slot.state === LOST) return;
+      this.#counters.doubleReleases++;
+    }
+    const what = slot.state === LOST ? "was abandoned" : "was released";
+    throw new SmritiError(
+      "released",
+      `${this.#called(slot)} ${what}: ${
+        use === "release"
+          ? "release each block once"
+          : "acquire another one, or release later"
+      }`,
+    );
+  }
+
+  /**
+   * Ends the views of slots that are free and about to lose their memory. A slot whose buffer is
+   * with somebody else is taken out of the pool instead; then the answer is false.
+   */
+  dropViews(start: number, end: number): boolean {
+    let dropped = true;
+    const top = Math.min(end, this.#records.length);
+    for (let index = start; index < top; index++) {
+      const slot = this.#records[index];
+      if (slot === undefined || slot.state !== ENDED) continue;
+      if (isDetached(slot)) {
+        slot.state = LOST;
+        slot.view = NO_VIEW;
+        this.#slots.abandon(index);
+        dropped = false;
+      } else {
+        // SAFETY: the slot is free; a view kept under "trust" becomes empty here.
+        this.#region.revoke(slot.view);
+        slot.view = NO_VIEW;
+      }
+    }
+    return dropped;
+  }
+
+  /** Ends every lease, whoever holds it; returns their tags. */
+  loseAll(): (string | undefined)[] {
+    const tags: (string | undefined)[] = [];
+    for (const slot of this.#records) {
+      if (slot === undefined) continue;
+      if (slot.state !== HELD && slot.state !== ENDING) continue;
+      tags.push(slot.tag);
+      // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
+      // the region stays mapped.
+      this.#region.revoke(slot.view);
+      this.#lose(slot);
+    }
+    return tags;
+  }
+
+  /** Leases held for at least `limitMs` that were not reported yet. */
+  overdue(limitMs: number, now: number): Overdue[] {
+    const found: Overdue[] = [];
+    for (const slot of this.#records) {
+      if (slot === undefined || slot.state !== HELD || slot.overdue) continue;
+      const heldMs = now - slot.since;
+      if (heldMs < limitMs) continue;
+      slot.overdue = true;
+      const stack = stackOf((slot.watch as Watch | undefined)?.site);
+      found.push({ tag: slot.tag, heldMs, stack });
+    }
+    return found;
+  }
+
+  /** The lease is over and nothing runs on the memory any more. */
+  #end(slot: Slot, usedBytes: number): void {
+    if (slot.touched) {
+      if (slot.escaped !== 0 || slot.view.length === 0) return this.#lose(slot);
+      slot.touched = false;
+      if (this.#zero) slot.view.fill(0, 0, usedBytes);
+      if (this.#revoke) slot.view = this.#region.renew(slot.view);
+    }
+    slot.state = ENDED;
+    this.#slots.push(slot.index);
+    this.#hooks.ended();
+  }
+
+  #lose(slot: Slot): void {
+    if (slot.watch !== undefined) this.#leaks.forget(slot);
+    if (slot.lends !== 0) this.#counters.lentBlocks--;
+    this.#counters.abandons++;
+    slot.state = LOST;
+    slot.view = NO_VIEW;
+    this.#slots.abandon(slot.index);
+    this.#hooks.lost();
+  }
+
+  #leaked(leak: Leak): void {
+    if (leak.slot.state !== HELD) return;
+    this.#counters.leaks++;
+    // SAFETY: the handle is gone, but a raw view may not be: it becomes empty, and the slot is
+    // never lent again because a read may still be under way.
+    this.#region.revoke(leak.slot.view);
+    this.#lose(leak.slot);
+    this.#hooks.leaked(leak);
+  }
+
+  /** A lent operation has settled and the slot's buffer is not where it was. */
+  #bringBack(slot: Slot, how: Settled, result: unknown, isLast: boolean): void {
+    const view = how === "fulfilled" ? viewIn(result) : undefined;
+    if (view !== undefined && this.#adopt(slot, view)) return;
+    if (how === "finished" && isLast && !slot.owed) {
+      // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it
+      // took along died with it.
+      slot.view = this.#region.view(slot.index);
+    } else {
+      slot.owed = true;
+    }
+  }
+
+  /** Makes the view's buffer the slot's own, if it is the slot's memory. */
+  #adopt(slot: Slot, { buffer }: ArrayBufferView): boolean {
+    if (!this.#region.isWhole(slot.index, buffer)) return false;
+    if (buffer === slot.view.buffer) return true;
+    if (slot.view.length !== 0) {
+      // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns.
+      this.#region.revoke(slot.view);
+      if (slot.escaped > 0) slot.escaped--;
+    }
+    slot.view = new Uint8Array(buffer as ArrayBuffer);
+    slot.owed = false;
+    slot.touched = true;
+    return true;
+  }
+
+  #record(index: number): Slot {
+    while (this.#records.length <= index) this.#records.push(undefined);
+    return this.#records[index] = new Slot(this, index);
+  }
+
+  #called({ tag }: Slot): string {
+    const label = tag === undefined ? "" : ` ${JSON.stringify(tag)}`;
+    return `this block${label} of pool ${JSON.stringify(this.#name)}`;
+  }
+}
+
+/** Whether the slot had a view and something took its buffer away. */
+function isDetached({ view }: Slot): boolean {
+  return view.length === 0 && view !== NO_VIEW;
+}
+
+/** The view in the result of a BYOB read, or the result itself if it is one. */
+function viewIn(result: unknown): ArrayBufferView | undefined {
+  if (ArrayBuffer.isView(result)) return result;
+  if (typeof result !== "object" || result === null) return undefined;
+  const { value } = result as { value?: unknown };
+  return ArrayBuffer.isView(value) ? value : undefined;
+}

@@ -1,0 +1,361 @@
+/**
+ * Checks and fills every option, of the pool and of its methods.
+ *
+ * A wrong value is a `TypeError` or `RangeError` that names the option, the value and the rule.
+ * Nothing here knows memory, slots or time.
+ */
+
+/** How much is checked for you, and what it costs. See the README's table of safety levels. */
+export type Safety = "trust" | "revoke" | "strict";
+
+/** How many leases are watched for being lost to the garbage collector. */
+export type LeakDetection = "off" | "sampled" | "all";
+
+/** Where the memory comes from. */
+export type BackendChoice = "native" | "heap" | "auto";
+
+/** What a pool is made of. Only `blockSize` and `maxBlocks` are required. */
+export interface PoolOptions {
+  /** Bytes in one block. Integer from 1; `blockSize × maxBlocks` is at most 2^46. */
+  blockSize: number;
+  /** The most blocks that will ever exist. Integer from 1 to 2^30. */
+  maxBlocks: number;
+  /**
+   * Blocks committed at the start, and never shrunk below. Integer from 1 to `maxBlocks`, more
+   * than `reservedBlocks`. Default: 20 % of `maxBlocks`, at least 1, plus `reservedBlocks`.
+   */
+  initialBlocks?: number;
+  /**
+   * Blocks kept back for acquires with `{ reserved: true }`. Integer from 0, less than half of
+   * `maxBlocks`. Default 0.
+   */
+  reservedBlocks?: number;
+  /** Share of the committed blocks in use at which the pool grows. In (0, 1]. Default 0.8. */
+  growThreshold?: number;
+  /** Share of `maxBlocks` committed by one grow. In (0, 1]. Default 0.1. */
+  growStep?: number;
+  /** Share of the committed blocks that must stay free before the pool shrinks. In [0, 1). Default 0.5. */
+  shrinkThreshold?: number;
+  /** Share of the committed blocks given back by one shrink. In (0, 1]. Default 0.1. */
+  shrinkStep?: number;
+  /** Milliseconds between two looks at whether to shrink. Integer from 1 to 2^31 − 1. Default 60 000. */
+  shrinkIntervalMs?: number;
+  /** What happens to a lease's views at release. Default `"revoke"`. */
+  safety?: Safety;
+  /** Whether a block never shows an earlier lease's bytes. Default true. */
+  zero?: boolean;
+  /** The most acquires that may wait; one more is refused. Integer from 0. Default 65 536. */
+  maxWaiting?: number;
+  /** Default `"sampled"`, 1 lease in 128; always `"all"` with `safety: "strict"`. */
+  leakDetection?: LeakDetection;
+  /** Milliseconds after which a held block is reported as overdue. Integer from 1 to 2^31 − 1. Default off. */
+  overdueMs?: number;
+  /** Whether pages are faulted in ahead, off the event loop, where the OS can. Default false. */
+  prefault?: boolean;
+  /** Whether to ask for 2 MiB pages where the OS has them. Default false. */
+  hugePages?: boolean;
+  /** Where the memory comes from. Default `"native"`. */
+  backend?: BackendChoice;
+  /** Label in messages, stats, events and metrics. Default `"smriti"`. */
+  name?: string;
+}
+
+/** Every option filled and checked. */
+export type FilledOptions = Readonly<
+  Omit<Required<PoolOptions>, "overdueMs"> & { overdueMs: number | undefined }
+>;
+
+/** The longest delay a timer takes. */
+export const MAX_DELAY_MS = 2 ** 31 - 1;
+const MAX_BYTES = 2 ** 46;
+const MAX_BLOCKS = 2 ** 30;
+
+/** Share of a count, rounded up after removing float noise: 20 % of 10 is 2, not 3. */
+export function shareOf(share: number, count: number): number {
+  return Math.ceil(share * count - 1e-9);
+}
+
+/** How a value looks in a message: short, and never throwing. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
+  if (typeof value === "bigint") return `${value}n`;
+  if (value === null || typeof value !== "object") {
+    return typeof value === "function" ? "a function" : String(value);
+  }
+  return Array.isArray(value) ? "an array" : "an object";
+}
+
+function refuse(
+  Kind: typeof TypeError | typeof RangeError,
+  name: string,
+  value: unknown,
+  rule: string,
+): never {
+  throw new Kind(`${name} must be ${rule}, got ${show(value)}`);
+}
+
+/** A number in a range. `rule` completes "must be …". */
+function number(
+  name: string,
+  value: unknown,
+  fits: (value: number) => boolean,
+  rule: string,
+): number {
+  if (typeof value !== "number") refuse(TypeError, name, value, rule);
+  if (!fits(value)) refuse(RangeError, name, value, rule);
+  return value;
+}
+
+/** An integer from `least` to `most`, both included. */
+export function integer(
+  name: string,
+  value: unknown,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): number {
+  return number(
+    name,
+    value,
+    (v) => Number.isInteger(v) && v >= least && v <= most,
+    most === Number.MAX_SAFE_INTEGER
+      ? `an integer of at least ${least}`
+      : `an integer from ${least} to ${most}`,
+  );
+}
+
+/** `true` or `false`. */
+export function boolean(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") {
+    refuse(TypeError, name, value, "true or false");
+  }
+  return value;
+}
+
+function text(name: string, value: unknown): string {
+  if (typeof value !== "string") refuse(TypeError, name, value, "a string");
+  return value;
+}
+
+function word<const W extends string>(
+  name: string,
+  value: unknown,
+  words: readonly W[],
+): W {
+  const found = words.find((w) => w === value);
+  if (found !== undefined) return found;
+  const rule = `one of ${words.map(show).join(", ")}`;
+  return refuse(
+    typeof value === "string" ? RangeError : TypeError,
+    name,
+    value,
+    rule,
+  );
+}
+
+/** The argument as a record of known names, or an error that names the stranger. */
+export function record(
+  what: string,
+  value: unknown,
+  names: ReadonlySet<string>,
+): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    refuse(TypeError, what, value, "an object");
+  }
+  for (const name of Object.keys(value)) {
+    if (!names.has(name)) {
+      const known = [...names].join(", ");
+      throw new TypeError(`unknown option ${show(name)}; known are ${known}`);
+    }
+  }
+  return value as Record<string, unknown>;
+}
+
+const share = (v: number) => v > 0 && v <= 1;
+const SHARE = "a number above 0 and at most 1";
+
+const NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
+  "blockSize",
+  "maxBlocks",
+  "initialBlocks",
+  "reservedBlocks",
+  "growThreshold",
+  "growStep",
+  "shrinkThreshold",
+  "shrinkStep",
+  "shrinkIntervalMs",
+  "safety",
+  "zero",
+  "maxWaiting",
+  "leakDetection",
+  "overdueMs",
+  "prefault",
+  "hugePages",
+  "backend",
+  "name",
+]);
+
+/** Checks a pool's options, fills the defaults and freezes the result. */
+export function fillOptions(options: PoolOptions): FilledOptions {
+  const given = record("options", options, NAMES);
+  const or = <T>(name: keyof PoolOptions, fallback: T): unknown =>
+    given[name] === undefined ? fallback : given[name];
+
+  const blockSize = integer("blockSize", given.blockSize, 1, MAX_BYTES);
+  const maxBlocks = integer("maxBlocks", given.maxBlocks, 1, MAX_BLOCKS);
+  if (blockSize * maxBlocks > MAX_BYTES) {
+    throw new RangeError(
+      `blockSize × maxBlocks must be at most 2^46 bytes, got ${blockSize} × ${maxBlocks}`,
+    );
+  }
+  const reservedBlocks = number(
+    "reservedBlocks",
+    or("reservedBlocks", 0),
+    (v) => Number.isInteger(v) && v >= 0 && v < maxBlocks / 2,
+    `an integer from 0 and less than half of maxBlocks (${maxBlocks})`,
+  );
+  const initialBlocks = number(
+    "initialBlocks",
+    or(
+      "initialBlocks",
+      Math.min(
+        maxBlocks,
+        Math.max(1, shareOf(0.2, maxBlocks)) + reservedBlocks,
+      ),
+    ),
+    (v) => Number.isInteger(v) && v > reservedBlocks && v <= maxBlocks,
+    `an integer above reservedBlocks (${reservedBlocks}) and at most maxBlocks (${maxBlocks})`,
+  );
+  const growThreshold = number(
+    "growThreshold",
+    or("growThreshold", 0.8),
+    share,
+    SHARE,
+  );
+  const growStep = number("growStep", or("growStep", 0.1), share, SHARE);
+  const shrinkThreshold = number(
+    "shrinkThreshold",
+    or("shrinkThreshold", 0.5),
+    (v) => v >= 0 && v < 1,
+    "a number of at least 0 and below 1",
+  );
+  const shrinkStep = number(
+    "shrinkStep",
+    or("shrinkStep", 0.1),
+    share,
+    SHARE,
+  );
+  if (!((1 - shrinkThreshold) / (1 - shrinkStep) < growThreshold)) {
+    throw new RangeError(
+      "(1 − shrinkThreshold) / (1 − shrinkStep) must be below growThreshold, or the pool would " +
+        `grow and shrink in turns; got shrinkThreshold ${shrinkThreshold}, shrinkStep ` +
+        `${shrinkStep}, growThreshold ${growThreshold}`,
+    );
+  }
+  const safety = word("safety", or("safety", "revoke"), [
+    "trust",
+    "revoke",
+    "strict",
+  ]);
+  const leakDetection = word("leakDetection", or("leakDetection", "sampled"), [
+    "off",
+    "sampled",
+    "all",
+  ]);
+
+  return Object.freeze({
+    blockSize,
+    maxBlocks,
+    initialBlocks,
+    reservedBlocks,
+    growThreshold,
+    growStep,
+    shrinkThreshold,
+    shrinkStep,
+    shrinkIntervalMs: integer(
+      "shrinkIntervalMs",
+      or("shrinkIntervalMs", 60_000),
+      1,
+      MAX_DELAY_MS,
+    ),
+    safety,
+    zero: boolean("zero", or("zero", true)),
+    maxWaiting: integer("maxWaiting", or("maxWaiting", 65_536), 0),
+    leakDetection: safety === "strict" ? "all" : leakDetection,
+    overdueMs: given.overdueMs === undefined
+      ? undefined
+      : integer("overdueMs", given.overdueMs, 1, MAX_DELAY_MS),
+    prefault: boolean("prefault", or("prefault", false)),
+    hugePages: boolean("hugePages", or("hugePages", false)),
+    backend: word("backend", or("backend", "native"), [
+      "native",
+      "heap",
+      "auto",
+    ]),
+    name: text("name", or("name", "smriti")),
+  });
+}
+
+/** What an acquire that never waits may be told. */
+export interface TryAcquireOptions {
+  /** Whether the blocks kept back may be taken. Default false. */
+  reserved?: boolean;
+  /** Your own label for this lease, shown in errors, leak reports and `close`. */
+  tag?: string;
+}
+
+/** What an acquire that waits may be told. */
+export interface AcquireOptions extends TryAcquireOptions {
+  /** Ends the wait: the promise rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  /**
+   * The longest wait in milliseconds, from 0 to 2^31 − 1; 0 tries once. Default: for ever.
+   */
+  timeoutMs?: number;
+}
+
+const TRY_NAMES: ReadonlySet<string> = new Set<keyof TryAcquireOptions>([
+  "reserved",
+  "tag",
+]);
+const ACQUIRE_NAMES: ReadonlySet<string> = new Set<keyof AcquireOptions>([
+  "reserved",
+  "tag",
+  "signal",
+  "timeoutMs",
+]);
+
+/** Throws unless these are options of an acquire that never waits. */
+export function checkTryAcquire(options: TryAcquireOptions): void {
+  const { reserved, tag } = record("options", options, TRY_NAMES);
+  if (reserved !== undefined) boolean("reserved", reserved);
+  if (tag !== undefined) text("tag", tag);
+}
+
+/** Throws unless these are options of an acquire that waits. */
+export function checkAcquire(options: AcquireOptions): void {
+  const given = record("options", options, ACQUIRE_NAMES);
+  const { reserved, tag, signal, timeoutMs } = given;
+  if (reserved !== undefined) boolean("reserved", reserved);
+  if (tag !== undefined) text("tag", tag);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    refuse(TypeError, "signal", signal, "an AbortSignal");
+  }
+  if (timeoutMs !== undefined) duration("timeoutMs", timeoutMs);
+}
+
+/** A delay in milliseconds, from 0 to the longest a timer takes. */
+export function duration(name: string, value: unknown): number {
+  return number(
+    name,
+    value,
+    (v) => v >= 0 && v <= MAX_DELAY_MS,
+    `a number from 0 to ${MAX_DELAY_MS}`,
+  );
+}
+
+/** A function, as an argument. */
+export function callable(name: string, value: unknown): void {
+  if (typeof value !== "function") {
+    refuse(TypeError, name, value, "a function");
+  }
+}

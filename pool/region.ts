@@ -1,0 +1,184 @@
+/**
+ * One mapped range, cut into slots: the only file above `ffi/` that holds addresses.
+ *
+ * Turns slot and slab indices into offsets, commits and gives back whole slabs, makes and revokes
+ * the views of slots. Knows no leases, counts or policies.
+ */
+import type { Backend, Code, Range } from "../ffi/backend.ts";
+import { type OsRefusal, SmritiError } from "./errors.ts";
+import type { FilledOptions } from "./options.ts";
+import type { SlabRun } from "./slots.ts";
+
+/** Slots are laid out at multiples of a cache line. */
+const LINE = 64;
+/** Bytes faulted in by one call: longer ones would hold up every other mmap of the process. */
+const PREFAULT_PIECE = 8 * 1024 * 1024;
+
+/** The memory of one pool. */
+export class Region {
+  /** Bytes from one slot to the next. */
+  readonly stride: number;
+  /** Slots in a slab: the fewest that fill whole pages. */
+  readonly slabSlots: number;
+  /** Bytes in a slab. */
+  readonly slabBytes: number;
+  /** Whether slots have addresses. */
+  readonly hasAddresses: boolean;
+
+  readonly #backend: Backend;
+  readonly #range: Range;
+  readonly #size: number;
+  readonly #huge: boolean;
+  #mapped = true;
+  /** Slabs that may hold old bytes after they were given back, where the OS does not zero them. */
+  readonly #stale: Uint8Array | undefined;
+
+  /**
+   * Maps address space for every block; no memory is behind it yet.
+   *
+   * @throws {SmritiError} `out-of-memory`
+   */
+  constructor(backend: Backend, options: FilledOptions) {
+    const { pageSize, hugePageSize, zeroedOnRecommit } = backend.abilities;
+    const { blockSize, maxBlocks } = options;
+    this.#backend = backend;
+    this.#huge = options.hugePages && hugePageSize > 0;
+    this.#size = blockSize;
+    this.hasAddresses = backend.abilities.hasAddresses;
+    this.stride = roundUp(blockSize, blockSize < pageSize ? LINE : pageSize);
+    const unit = this.#huge ? hugePageSize : pageSize;
+    this.slabSlots = unit / commonDivisor(this.stride, unit);
+    this.slabBytes = this.stride * this.slabSlots;
+    const slabs = Math.ceil(maxBlocks / this.slabSlots);
+    const size = slabs * this.slabBytes;
+    const range = backend.map(size, unit);
+    if (typeof range === "number") {
+      throw outOfMemory(backend, "map", size, range);
+    }
+    this.#range = range;
+    this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
+  }
+
+  /** Bytes of address space held, 0 after `unmap`. */
+  get mappedBytes(): number {
+    return this.#mapped ? this.#range.mappedSize : 0;
+  }
+
+  /** Puts memory behind slabs. Returns the OS's refusal, if any. */
+  commit({ first, count }: SlabRun): SmritiError | undefined {
+    const size = count * this.slabBytes;
+    const offset = first * this.slabBytes;
+    const code = this.#backend.commit(this.#range, offset, size, this.#huge);
+    return code === 0
+      ? undefined
+      : outOfMemory(this.#backend, "commit", size, code);
+  }
+
+  /** Gives the memory of slabs back. Their bytes stay readable and writable. */
+  decommit({ first, count }: SlabRun): Code {
+    this.#stale?.fill(1, first, first + count);
+    return this.#backend.decommit(
+      this.#range,
+      first * this.slabBytes,
+      count * this.slabBytes,
+    );
+  }
+
+  /** Faults the pages of slabs in on another thread, piece by piece, until `isOver` says so. */
+  async prefault(
+    { first, count }: SlabRun,
+    isOver: () => boolean,
+  ): Promise<void> {
+    if (!this.#backend.abilities.prefaults) return;
+    const end = (first + count) * this.slabBytes;
+    let at = first * this.slabBytes;
+    for (; at < end && !isOver(); at += PREFAULT_PIECE) {
+      const size = Math.min(PREFAULT_PIECE, end - at);
+      // A refusal leaves the pages to be faulted in by their first use.
+      if (await this.#backend.prefault(this.#range, at, size) !== 0) return;
+    }
+  }
+
+  /** A new view of a slot. At most one that is not detached may exist. */
+  view(slot: number): Uint8Array<ArrayBuffer> {
+    // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
+    return new Uint8Array(
+      this.#backend.view(this.#range, slot * this.stride, this.#size),
+    );
+  }
+
+  /** Whether a slot about to get its first view since commit may still hold old bytes. */
+  mayBeStale(slot: number): boolean {
+    return this.#stale !== undefined &&
+      this.#stale[Math.floor(slot / this.slabSlots)] === 1;
+  }
+
+  /** Ends every view of the slot and returns a new one of the same memory: no copy, no charge. */
+  renew(view: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    // SAFETY: transfer() keeps the memory and detaches the old buffer with everything over it; the
+    // slot is ours alone: its lease has ended and nothing lent is running.
+    return new Uint8Array(view.buffer.transfer());
+  }
+
+  /** Ends every view of the slot and makes none. */
+  revoke(view: Uint8Array<ArrayBuffer>): void {
+    // SAFETY: detaching frees nothing, because the memory belongs to the mapping.
+    if (view.length !== 0) view.buffer.transfer(0);
+  }
+
+  /** Address of a slot. */
+  pointer(slot: number): Deno.PointerObject {
+    const pointer = this.#backend.pointer(this.#range, slot * this.stride);
+    if (pointer === null) {
+      throw new SmritiError(
+        "unsupported",
+        "pointer needs native memory; this pool's backend is heap",
+      );
+    }
+    return pointer;
+  }
+
+  /** Whether a buffer is the whole of a slot's memory. */
+  isWhole(slot: number, buffer: ArrayBufferLike): boolean {
+    return buffer instanceof ArrayBuffer && !buffer.resizable &&
+      buffer.byteLength === this.#size &&
+      this.#backend.isAt(this.#range, slot * this.stride, buffer);
+  }
+
+  /** Drops the pages of the first slots; the addresses stay mapped and accessible. */
+  drop(slots: number): void {
+    const count = Math.ceil(slots / this.slabSlots);
+    if (count > 0) this.decommit({ first: 0, count });
+  }
+
+  /** Gives the whole range back. Every view must have been revoked. */
+  unmap(): void {
+    if (this.#mapped && this.#backend.unmap(this.#range) === 0) {
+      this.#mapped = false;
+    }
+  }
+}
+
+function roundUp(size: number, unit: number): number {
+  return Math.ceil(size / unit) * unit;
+}
+
+function commonDivisor(a: number, b: number): number {
+  while (b !== 0) [a, b] = [b, a % b];
+  return a;
+}
+
+function outOfMemory(
+  backend: Backend,
+  call: string,
+  bytes: number,
+  code: Code,
+): SmritiError {
+  const error = backend.errorName(code);
+  const cause: OsRefusal = { call, bytes, error };
+  return new SmritiError(
+    "out-of-memory",
+    `the operating system refused to ${call} ${bytes} bytes (${error})`,
+    { cause },
+  );
+}

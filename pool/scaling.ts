@@ -1,0 +1,106 @@
+/**
+ * When to grow, when to shrink, and by how much: counts and a given time in, counts out.
+ *
+ * Owns no memory and no timer, and never asks for the time itself. The hot path only compares the
+ * number of free blocks with two marks; everything else happens when one of them is passed.
+ */
+import { type FilledOptions, shareOf } from "./options.ts";
+
+/** Decides the size of one pool. */
+export class ScalingController {
+  /** Call {@linkcode fell} when fewer blocks than this are free. */
+  lowMark = 0;
+  /** Call {@linkcode rose} when more blocks than this are free. */
+  highMark = Infinity;
+
+  readonly #options: FilledOptions;
+  readonly #slabSlots: number;
+  /** Blocks of the slabs that `initialBlocks` fill. */
+  readonly #floor: number;
+  #committed = 0;
+  /** Free blocks at or below which growing is due; -1 when it never is. */
+  #growAt = -1;
+  /** Free blocks above which the pool counts as idle. */
+  #idleAbove = Infinity;
+  /** Since when it has been idle without a break. */
+  #idleSince = Infinity;
+  /** No grow by threshold before this time: the OS has just refused one. */
+  #retryAt = -Infinity;
+
+  /** Sizes a pool by its options, in slabs of `slabSlots` blocks. */
+  constructor(options: FilledOptions, slabSlots: number) {
+    this.#options = options;
+    this.#slabSlots = slabSlots;
+    const slabs = Math.ceil(options.initialBlocks / slabSlots);
+    this.#floor = Math.min(options.maxBlocks, slabs * slabSlots);
+  }
+
+  /** Blocks with memory are now this many. */
+  resized(committed: number, free: number, now: number): void {
+    const { maxBlocks, reservedBlocks, growThreshold, shrinkThreshold } =
+      this.#options;
+    this.#committed = committed;
+    const full = shareOf(growThreshold, committed - reservedBlocks);
+    this.#growAt = committed < maxBlocks ? committed - full : -1;
+    this.#idleAbove = Math.floor(shrinkThreshold * committed + 1e-9);
+    this.#look(free, now);
+  }
+
+  /** Fewer than `lowMark` are free. Whether to grow now. */
+  fell(free: number, now: number): boolean {
+    this.#look(free, now);
+    return free <= this.#growAt && now >= this.#retryAt;
+  }
+
+  /** More than `highMark` are free. */
+  rose(free: number, now: number): void {
+    this.#look(free, now);
+  }
+
+  /** The OS refused to grow: leave it in peace until `retryAt`, unless no block is free. */
+  refused(retryAt: number): void {
+    this.#retryAt = retryAt;
+  }
+
+  /** How many blocks one grow adds at most. */
+  growBy(): number {
+    const { growStep, maxBlocks } = this.#options;
+    return Math.min(
+      shareOf(growStep, maxBlocks),
+      maxBlocks - this.#committed,
+    );
+  }
+
+  /**
+   * How many blocks to give back now, at most: 0 unless the pool was idle for a whole interval.
+   * At least one slab, but never so many that the pool would have to grow again.
+   */
+  shrinkBy(free: number, now: number): number {
+    const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
+      this.#options;
+    // Timers fire up to a millisecond early against a clock that counts whole ones.
+    const idleMs = now - this.#idleSince + 1;
+    if (!(free > this.#idleAbove) || idleMs < shrinkIntervalMs) return 0;
+    const step = shareOf(shrinkStep, this.#committed);
+    const used = this.#committed - free;
+    const busy = used / growThreshold + reservedBlocks;
+    return Math.min(
+      Math.max(step, this.#slabSlots),
+      this.spare,
+      Math.ceil(this.#committed - busy) - 1,
+    );
+  }
+
+  /** Blocks committed beyond the initial ones. */
+  get spare(): number {
+    return this.#committed - this.#floor;
+  }
+
+  #look(free: number, now: number): void {
+    const idle = free > this.#idleAbove;
+    if (!idle) this.#idleSince = Infinity;
+    else if (this.#idleSince === Infinity) this.#idleSince = now;
+    this.highMark = idle ? Infinity : this.#idleAbove;
+    this.lowMark = Math.max(this.#growAt, idle ? this.#idleAbove : -1) + 1;
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What is known about one slot that has been lent at least once: its view, and the facts of the
+ * lease that holds it now. Made on the slot's first use and kept; a slot never lent costs integers.
+ *
+ * Owns no memory and decides nothing: the pool that made it does.
+ */
+import type { Block } from "./block.ts";
+
+/** The view of a slot that has none: length 0, so every check that matters fails on it. */
+export const NO_VIEW: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
+/** A lease holds the slot. */
+export const HELD = 0;
+/** Released while lent: the lease ends when the last operation settles. */
+export const ENDING = 1;
+/** Out of the pool for good; the handle of its last lease still points here. */
+export const LOST = 2;
+/** No lease. Also the state of what the handle of an ended lease points to. */
+export const ENDED = 3;
+
+/** What a block asks of the pool that lent it. */
+export interface Owner {
+  /** Bytes in one block. */
+  readonly blockSize: number;
+  /** What handles of ended leases without a tag point to. */
+  readonly ended: Slot;
+  /** The view of a held slot, made or healed; throws if there can be none. */
+  view(slot: Slot): Uint8Array<ArrayBuffer>;
+  /** Address of a held slot's first byte. */
+  pointer(slot: Slot): Deno.PointerObject;
+  /** The lease of a held slot ends; `usedBytes` of it may have been written. */
+  release(slot: Slot, usedBytes: number): void;
+  /** The slot leaves the pool for good. */
+  abandon(slot: Slot): void;
+  /** Takes a buffer that had left back as the slot's own. */
+  reattach(slot: Slot, view: ArrayBufferView): void;
+  /** An operation begins that holds the slot's memory, and with it the handle. */
+  lendStarts(slot: Slot, block: Block): void;
+  /** That operation has settled, `result` being what it gave. */
+  lendEnds(slot: Slot, how: Settled, result: unknown): void;
+  /** Throws what a use of a lease that has ended deserves; counts a second release. */
+  refuse(slot: Slot, use: "use" | "release"): void;
+}
+
+/** How an operation ended, as far as the memory is concerned. */
+export type Settled =
+  /** It has let go of the memory; a buffer it took is in its result or comes by `reattach`. */
+  | "fulfilled"
+  /** It failed and has let go of the memory and of any buffer it took. */
+  | "finished"
+  /** It failed; whether it took a buffer along is not known. */
+  | "rejected"
+  /** It may still write to the memory. */
+  | "running";
+
+/** The record of one slot. */
+export class Slot {
+  readonly owner: Owner;
+  /** Place in the pool, from 0. */
+  readonly index: number;
+  /** One of `HELD`, `ENDING`, `LOST`, `ENDED`. */
+  state: number = ENDED;
+  /** The cached view; length 0 once something detached it. */
+  view: Uint8Array<ArrayBuffer> = NO_VIEW;
+  /** Whether this lease could have written: its bytes, pointer or lend were used. */
+  touched = false;
+  /** Buffers of this lease that left by themselves and have not come back. */
+  escaped = 0;
+  /** Whether a lent operation took the buffer along and owes it. */
+  owed = false;
+  /** Lent operations that have not settled. */
+  lends = 0;
+  /** Keeps the handle of a lent block alive. */
+  lentTo: Block | undefined = undefined;
+  /** Bytes to zero when an `ENDING` lease ends. */
+  usedBytes = 0;
+  /** The user's label for the lease. */
+  tag: string | undefined = undefined;
+  /** When the lease began, in ms; 0 if nobody asked for ages. */
+  since = 0;
+  /** Whether it was reported as overdue. */
+  overdue = false;
+  /** What leak detection knows of the lease, if it is watched. */
+  watch: object | undefined = undefined;
+
+  /** A slot without a view or a lease. */
+  constructor(owner: Owner, index: number) {
+    this.owner = owner;
+    this.index = index;
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Puts memory behind slabs and gives it back: the hands of the scaling controller.
+ *
+ * Keeps region and slots in step, whatever the OS answers. Decides nothing about when or how much,
+ * and tells nobody.
+ */
+import type { SmritiError } from "./errors.ts";
+import type { Leases } from "./leases.ts";
+import type { Region } from "./region.ts";
+import type { SlabRun, Slots } from "./slots.ts";
+
+/** What a grow came to. */
+export interface Grown {
+  /** Blocks added. */
+  readonly blocks: number;
+  /** The OS's refusal, if it gave less than was asked for. */
+  readonly error: SmritiError | undefined;
+}
+
+/** What was given back. */
+export interface GivenBack {
+  /** Blocks without memory now. */
+  readonly blocks: number;
+  /** Bytes of memory. */
+  readonly bytes: number;
+  /** The slab below which to go on. */
+  readonly below: number;
+  /** Whether the OS refused to take memory. */
+  readonly refused: boolean;
+}
+
+/** The committed memory of one pool. */
+export class Supply {
+  readonly #region: Region;
+  readonly #slots: Slots;
+  readonly #leases: Leases;
+  readonly #prefault: boolean;
+  #prefaults: Promise<void> | undefined;
+  #stopped = false;
+
+  /** Nothing is committed yet. */
+  constructor(
+    region: Region,
+    slots: Slots,
+    leases: Leases,
+    prefault: boolean,
+  ) {
+    this.#region = region;
+    this.#slots = slots;
+    this.#leases = leases;
+    this.#prefault = prefault;
+  }
+
+  /** Commits at least `blocks` more if there are as many; less if the OS refuses, down to one slab. */
+  grow(blocks: number): Grown {
+    const before = this.#slots.committed;
+    const { slabSlots } = this.#region;
+    let error: SmritiError | undefined;
+    let slabs = Math.ceil(blocks / slabSlots);
+    while (slabs > 0) {
+      const run = this.#slots.nextRun(slabs);
+      if (run === undefined) break;
+      const refusal = this.#region.commit(run);
+      if (refusal === undefined) {
+        this.#slots.commit(run);
+        if (this.#prefault) this.#fault(run);
+        slabs -= run.count;
+        // Part of a step is better than none, and asking for the rest again would be in vain.
+        if (error !== undefined) break;
+      } else {
+        error = refusal;
+        slabs = run.count >> 1;
+      }
+    }
+    return { blocks: this.#slots.committed - before, error };
+  }
+
+  /**
+   * Gives back wholly free slabs below slab `below`, the highest first: at most `blocks` blocks,
+   * and no further run once `bytes` bytes have gone.
+   */
+  giveBack(blocks: number, bytes: number, below: number): GivenBack {
+    const { slabBytes } = this.#region;
+    const slabsInBytes = Math.max(1, Math.floor(bytes / slabBytes));
+    let given = 0;
+    let slabs = 0;
+    while (slabs < slabsInBytes) {
+      const run = this.#runOf(blocks - given, slabsInBytes - slabs, below);
+      if (run === undefined) break;
+      const { start, end } = this.#slots.bounds(run);
+      // A slot whose buffer is with somebody else stays; look at the rest again.
+      if (!this.#leases.dropViews(start, end)) continue;
+      if (this.#region.decommit(run) !== 0) {
+        return {
+          blocks: given,
+          bytes: slabs * slabBytes,
+          below,
+          refused: true,
+        };
+      }
+      this.#slots.decommit(run);
+      below = run.first;
+      given += end - start;
+      slabs += run.count;
+    }
+    return { blocks: given, bytes: slabs * slabBytes, below, refused: false };
+  }
+
+  /** Starts no further prefault; resolves when none is running. */
+  async settle(): Promise<void> {
+    this.#stopped = true;
+    await this.#prefaults;
+  }
+
+  /** Whether a prefault is running. */
+  get isFaulting(): boolean {
+    return this.#prefaults !== undefined;
+  }
+
+  /** The highest run of free slabs that has no more than so many blocks and slabs. */
+  #runOf(blocks: number, slabs: number, below: number): SlabRun | undefined {
+    const found = this.#slots.freeRun(below, slabs);
+    if (found === undefined) return undefined;
+    const last = found.first + found.count - 1;
+    const highest = this.#slots.slotsIn(last);
+    if (highest > blocks) return undefined;
+    const more = Math.floor((blocks - highest) / this.#region.slabSlots);
+    const count = Math.min(found.count, 1 + more);
+    return { first: last - count + 1, count };
+  }
+
+  /** Faults a run in, after those before it: two at once only hinder each other. */
+  #fault(run: SlabRun): void {
+    const previous = this.#prefaults;
+    const next = async () => {
+      await previous;
+      await this.#region.prefault(run, () => this.#stopped);
+    };
+    const mine = next().finally(() => {
+      if (this.#prefaults === mine) this.#prefaults = undefined;
+    });
+    this.#prefaults = mine;
+  }
+}
