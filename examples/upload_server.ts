@@ -1,11 +1,13 @@
 /**
- * Uploads into pooled memory: a demo that measures itself, and with --serve a server for your own curl.
+ * Uploads into pooled memory: a demo that measures itself, and with --serve a server for your own
+ * curl.
  *
  * deno task demo            measure the pooled server beside the same server on req.bytes()
  * deno task demo --serve    only the pooled server
  * deno task demo --help     all flags
  *
- * Where to look: upload/app.ts is the server's own code, upload/read_body.ts reads a body into a block.
+ * upload/app.ts is what you would write yourself, upload/read_body.ts reads a body into a block;
+ * the rest measures.
  */
 
 import { killChildren } from "./upload/child.ts";
@@ -24,8 +26,8 @@ function serve(flags: Flags): void {
   console.log(
     `Listening on ${url} with at most ${flags.maxBlocks} blocks of ${flags.maxSize} bytes. Try:
 
-  head -c 500000 /dev/urandom > body.bin && sha256sum body.bin && curl --data-binary @body.bin ${url}
-  curl ${url}    (what the server and its pool are doing)
+  curl --data-binary @FILE ${url}    answers the SHA-256 of FILE, like sha256sum FILE
+  curl ${url}                        what the server and its pool are doing
 
 Ctrl-C ends it.`,
   );
@@ -35,7 +37,7 @@ Ctrl-C ends it.`,
   });
 }
 
-/** Stops in good order at the first signal. A second one, for somebody in a hurry, finds the default behaviour. */
+/** Stops in good order at the first signal; a second one ends the process at once. */
 function onStop(stop: () => void | Promise<void>): void {
   const listener = () => {
     for (const signal of STOP_SIGNALS) {

@@ -7,7 +7,7 @@
 export class Bitmap {
   readonly #levels: Int32Array[] = [];
   /** No member lies below. Keeps the common look-up to one word. */
-  #floor = 0;
+  floor = 0;
 
   /** An empty set over `0 … size − 1`. */
   constructor(size: number) {
@@ -20,8 +20,10 @@ export class Bitmap {
 
   /** Puts one number in. */
   add(index: number): void {
-    if (index < this.#floor) this.#floor = index;
-    for (const level of this.#levels) {
+    if (index < this.floor) this.floor = index;
+    const levels = this.#levels;
+    for (let depth = 0; depth < levels.length; depth++) {
+      const level = levels[depth];
       const word = index >>> 5;
       const before = level[word];
       level[word] = before | (1 << (index & 31));
@@ -46,7 +48,9 @@ export class Bitmap {
 
   /** Takes one number out. */
   remove(index: number): void {
-    for (const level of this.#levels) {
+    const levels = this.#levels;
+    for (let depth = 0; depth < levels.length; depth++) {
+      const level = levels[depth];
       const word = index >>> 5;
       const after = level[word] & ~(1 << (index & 31));
       level[word] = after;
@@ -63,16 +67,16 @@ export class Bitmap {
   /** The lowest member, or -1. */
   lowest(): number {
     const bottom = this.#levels[0];
-    const start = this.#floor;
+    const start = this.floor;
     const word = start >>> 5;
     if (word < bottom.length) {
       const bits = bottom[word] & (-1 << (start & 31));
       if (bits !== 0) {
-        return this.#floor = (word << 5) + lowestBit(bits);
+        return this.floor = (word << 5) + lowestBit(bits);
       }
     }
     const found = this.#climb(word);
-    if (found >= 0) this.#floor = found;
+    if (found >= 0) this.floor = found;
     return found;
   }
 

@@ -10,8 +10,6 @@ import type { Slot } from "./slot.ts";
 
 /** One lease in this many is watched by `"sampled"`. */
 const SAMPLE = 128;
-/** As good as never, and still a small integer to V8. */
-const NEVER = 2 ** 30;
 /** While no leak was seen, these first samples carry a stack, then one in `STACK_SAMPLE`. */
 const FIRST_STACKS = 32;
 /** A stack costs microseconds: this keeps it under 3 ns per acquire as long as all is well. */
@@ -43,10 +41,9 @@ export interface Leak {
 
 /** Watches leases of one pool. */
 export class LeakWatch {
-  /** Acquires until the next one is watched. */
-  countdown: number;
+  /** One lease in this many is to be given to `watch`. */
+  readonly period: number;
 
-  readonly #period: number;
   readonly #all: boolean;
   readonly #registry: FinalizationRegistry<Watch> | undefined;
   readonly #sites = new Set<string>();
@@ -56,8 +53,7 @@ export class LeakWatch {
   /** Watches as `mode` says and calls `onLeak` for each lost block. */
   constructor(mode: LeakDetection, onLeak: (leak: Leak) => void) {
     this.#all = mode === "all";
-    this.#period = mode === "off" ? NEVER : this.#all ? 1 : SAMPLE;
-    this.countdown = this.#period;
+    this.period = mode === "off" ? Infinity : this.#all ? 1 : SAMPLE;
     if (mode === "off") return;
     this.#registry = new FinalizationRegistry((watch) => {
       // Released in the meantime, or the slot went on to another lease.
@@ -65,9 +61,8 @@ export class LeakWatch {
     });
   }
 
-  /** Watches this lease; called when `countdown` has come to 0. */
+  /** Watches this lease until `forget`. */
   watch(block: Block, slot: Slot): void {
-    this.countdown = this.#period;
     if (this.#registry === undefined) return;
     const number = this.#samples++;
     const withStack = this.#all || this.#leaked || number < FIRST_STACKS ||
@@ -75,6 +70,7 @@ export class LeakWatch {
     const site = withStack ? new Error("acquired here") : undefined;
     const watch: Watch = { slot, tag: slot.tag, site };
     slot.watch = watch;
+    slot.special = true;
     this.#registry.register(block, watch, watch);
   }
 

@@ -47,6 +47,8 @@ export interface Overdue {
 export class Leases implements Owner {
   readonly blockSize: number;
   readonly ended: Slot;
+  /** The pool need not hear of an ended lease while at most this many blocks are free. */
+  quietUpTo = -1;
 
   readonly #name: string;
   readonly #zero: boolean;
@@ -57,8 +59,10 @@ export class Leases implements Owner {
   readonly #counters: Counters;
   readonly #hooks: LeaseHooks;
   readonly #leaks: LeakWatch;
-  /** The records of slots lent at least once, by index. */
-  readonly #records: (Slot | undefined)[] = [];
+  /** The records of slots up to the highest ever lent, by index. */
+  readonly #records: Slot[] = [];
+  /** When this many slots were taken, the next lease is observed. */
+  #observeAt: number;
 
   /** No leases yet. */
   constructor(
@@ -82,25 +86,19 @@ export class Leases implements Owner {
       options.leakDetection,
       (leak) => this.#leaked(leak),
     );
+    this.#observeAt = this.#timed ? 1 : this.#leaks.period;
   }
 
   /** Begins a lease. The caller has seen that a slot is free. */
   begin(tag: string | undefined): Block {
     const index = this.#slots.pop();
-    const slot = this.#records[index] ?? this.#record(index);
+    const slot = index < this.#records.length
+      ? this.#records[index]
+      : this.#record(index);
     slot.state = HELD;
     slot.tag = tag;
-    if (this.#timed) {
-      slot.since = Date.now();
-      slot.overdue = false;
-    }
     const block = new Block(slot);
-    if (--this.#leaks.countdown === 0) this.#leaks.watch(block, slot);
-    const counters = this.#counters;
-    counters.acquires++;
-    if (this.#slots.acquired > counters.peakAcquired) {
-      counters.peakAcquired = this.#slots.acquired;
-    }
+    if (this.#slots.taken >= this.#observeAt) this.#observe(block, slot);
     return block;
   }
 
@@ -120,6 +118,7 @@ export class Leases implements Owner {
         );
       }
       slot.escaped++;
+      slot.special = true;
       slot.owed = false;
       // SAFETY: the old buffer is detached; the mark just raised keeps the slot from being lent
       // again while somebody else may have the memory.
@@ -135,11 +134,15 @@ export class Leases implements Owner {
   }
 
   release(slot: Slot, usedBytes: number): void {
-    if (slot.watch !== undefined) this.#leaks.forget(slot);
-    if (slot.lends !== 0) {
-      slot.state = ENDING;
-      slot.usedBytes = usedBytes;
-      return;
+    if (slot.special) {
+      if (slot.watch !== undefined) this.#leaks.forget(slot);
+      slot.special = false;
+      if (slot.lends !== 0) {
+        slot.state = ENDING;
+        slot.usedBytes = usedBytes;
+        return;
+      }
+      if (slot.escaped !== 0) return this.#lose(slot);
     }
     this.#end(slot, usedBytes);
   }
@@ -164,6 +167,7 @@ export class Leases implements Owner {
     if (slot.lends++ === 0) {
       this.#counters.lentBlocks++;
       slot.lentTo = block;
+      slot.special = true;
     }
   }
 
@@ -175,7 +179,9 @@ export class Leases implements Owner {
     if (isDetached(slot)) this.#bringBack(slot, how, result, isLast);
     if (!isLast) return;
     this.#counters.lentBlocks--;
-    if (slot.state === ENDING) this.#end(slot, slot.usedBytes);
+    if (slot.state !== ENDING) return;
+    if (slot.escaped !== 0) this.#lose(slot);
+    else this.#end(slot, slot.usedBytes);
   }
 
   refuse(slot: Slot, use: "use" | "release"): void {
@@ -203,11 +209,11 @@ export class Leases implements Owner {
     const top = Math.min(end, this.#records.length);
     for (let index = start; index < top; index++) {
       const slot = this.#records[index];
-      if (slot === undefined || slot.state !== ENDED) continue;
+      if (slot.state !== ENDED) continue;
       if (isDetached(slot)) {
         slot.state = LOST;
         slot.view = NO_VIEW;
-        this.#slots.abandon(index);
+        this.#slots.abandonFree(index);
         dropped = false;
       } else {
         // SAFETY: the slot is free; a view kept under "trust" becomes empty here.
@@ -218,26 +224,26 @@ export class Leases implements Owner {
     return dropped;
   }
 
-  /** Ends every lease, whoever holds it; returns their tags. */
-  loseAll(): (string | undefined)[] {
-    const tags: (string | undefined)[] = [];
-    for (const slot of this.#records) {
-      if (slot === undefined) continue;
-      if (slot.state !== HELD && slot.state !== ENDING) continue;
-      tags.push(slot.tag);
+  /** Tags of the leases that have not ended. */
+  outstanding(): (string | undefined)[] {
+    return this.#records.filter(isOut).map(({ tag }) => tag);
+  }
+
+  /** Ends every lease, whoever holds it; the slots leave the pool. */
+  loseAll(): void {
+    for (const slot of this.#records.filter(isOut)) {
       // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
       // the region stays mapped.
       this.#region.revoke(slot.view);
       this.#lose(slot);
     }
-    return tags;
   }
 
   /** Leases held for at least `limitMs` that were not reported yet. */
   overdue(limitMs: number, now: number): Overdue[] {
     const found: Overdue[] = [];
     for (const slot of this.#records) {
-      if (slot === undefined || slot.state !== HELD || slot.overdue) continue;
+      if (slot.state !== HELD || slot.overdue) continue;
       const heldMs = now - slot.since;
       if (heldMs < limitMs) continue;
       slot.overdue = true;
@@ -247,17 +253,18 @@ export class Leases implements Owner {
     return found;
   }
 
-  /** The lease is over and nothing runs on the memory any more. */
+  /** The lease is over, nothing runs on the memory any more and no healed buffer is out. */
   #end(slot: Slot, usedBytes: number): void {
     if (slot.touched) {
-      if (slot.escaped !== 0 || slot.view.length === 0) return this.#lose(slot);
+      if (slot.view.length === 0) return this.#lose(slot);
       slot.touched = false;
       if (this.#zero) slot.view.fill(0, 0, usedBytes);
       if (this.#revoke) slot.view = this.#region.renew(slot.view);
     }
     slot.state = ENDED;
-    this.#slots.push(slot.index);
-    this.#hooks.ended();
+    const slots = this.#slots;
+    slots.push(slot.index);
+    if (slots.free > this.quietUpTo) this.#hooks.ended();
   }
 
   #lose(slot: Slot): void {
@@ -266,7 +273,7 @@ export class Leases implements Owner {
     this.#counters.abandons++;
     slot.state = LOST;
     slot.view = NO_VIEW;
-    this.#slots.abandon(slot.index);
+    this.#slots.abandon();
     this.#hooks.lost();
   }
 
@@ -309,14 +316,32 @@ export class Leases implements Owner {
   }
 
   #record(index: number): Slot {
-    while (this.#records.length <= index) this.#records.push(undefined);
-    return this.#records[index] = new Slot(this, index);
+    // Lowest first means that nearly always just one is missing.
+    for (let next = this.#records.length; next <= index; next++) {
+      this.#records.push(new Slot(this, next));
+    }
+    return this.#records[index];
+  }
+
+  /** What only some leases get: a time, a watch. */
+  #observe(block: Block, slot: Slot): void {
+    if (this.#timed) {
+      slot.since = Date.now();
+      slot.overdue = false;
+    }
+    const { taken } = this.#slots;
+    if (taken % this.#leaks.period === 0) this.#leaks.watch(block, slot);
+    this.#observeAt = taken + (this.#timed ? 1 : this.#leaks.period);
   }
 
   #called({ tag }: Slot): string {
     const label = tag === undefined ? "" : ` ${JSON.stringify(tag)}`;
     return `this block${label} of pool ${JSON.stringify(this.#name)}`;
   }
+}
+
+function isOut({ state }: Slot): boolean {
+  return state === HELD || state === ENDING;
 }
 
 /** Whether the slot had a view and something took its buffer away. */

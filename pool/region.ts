@@ -5,6 +5,7 @@
  * the views of slots. Knows no leases, counts or policies.
  */
 import type { Backend, Code, Range } from "../ffi/backend.ts";
+import { openNative } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
 import type { FilledOptions } from "./options.ts";
 import type { SlabRun } from "./slots.ts";
@@ -36,9 +37,10 @@ export class Region {
   /**
    * Maps address space for every block; no memory is behind it yet.
    *
-   * @throws {SmritiError} `out-of-memory`
+   * @throws {SmritiError} `permission`, `unsupported`, `out-of-memory`
    */
-  constructor(backend: Backend, options: FilledOptions) {
+  constructor(options: FilledOptions) {
+    const backend = chooseBackend(options.backend);
     const { pageSize, hugePageSize, zeroedOnRecommit } = backend.abilities;
     const { blockSize, maxBlocks } = options;
     this.#backend = backend;
@@ -57,6 +59,11 @@ export class Region {
     }
     this.#range = range;
     this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
+  }
+
+  /** Where the memory comes from. */
+  get backend(): Backend["kind"] {
+    return this.#backend.kind;
   }
 
   /** Bytes of address space held, 0 after `unmap`. */
@@ -180,5 +187,19 @@ function outOfMemory(
     "out-of-memory",
     `the operating system refused to ${call} ${bytes} bytes (${error})`,
     { cause },
+  );
+}
+
+function chooseBackend(choice: FilledOptions["backend"]): Backend {
+  if (choice === "heap") {
+    throw new SmritiError("unsupported", "there is no heap backend yet");
+  }
+  const found = openNative();
+  if (!("reason" in found)) return found;
+  throw new SmritiError(
+    found.reason,
+    found.reason === "permission"
+      ? `native memory needs the flag --allow-ffi, without a list of paths (${found.detail})`
+      : `no native memory here: ${found.detail}`,
   );
 }

@@ -64,6 +64,8 @@ export class Slot {
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
   /** Whether this lease could have written: its bytes, pointer or lend were used. */
   touched = false;
+  /** Whether the end of this lease needs a closer look: it is watched, lent or has escaped. */
+  special = false;
   /** Buffers of this lease that left by themselves and have not come back. */
   escaped = 0;
   /** Whether a lent operation took the buffer along and owes it. */

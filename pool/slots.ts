@@ -1,22 +1,11 @@
 /**
- * The state of every slot, in integers: which are free, which is next, how many of each.
+ * Which slots are free and which is next, and how many there are of each kind, in integers.
  *
  * The lowest slab with a free slot serves first, and inside it the most recently released slot:
  * caches stay hot, few slots are ever touched, and high slabs empty so that they can go back.
  * Owns no memory, no time, no events; never looks at a byte of a block.
  */
 import { Bitmap } from "./bitmap.ts";
-
-/** No memory behind it. */
-export const UNCOMMITTED = 0;
-/** Ready to be lent. */
-export const FREE = 1;
-/** Held by a lease. */
-export const ACQUIRED = 2;
-/** Released, not yet reusable (`safety: "strict"`). */
-export const QUARANTINED = 3;
-/** Out of the pool for good. */
-export const ABANDONED = 4;
 
 /** A run of neighbouring slabs. */
 export interface SlabRun {
@@ -26,7 +15,10 @@ export interface SlabRun {
   readonly count: number;
 }
 
-/** States, free lists and counts of the slots of one pool. */
+/** No slot. */
+const NONE = -1;
+
+/** Free lists and counts of the slots of one pool. */
 export class Slots {
   /** Blocks with memory behind them: free + acquired + quarantined + abandoned. */
   committed = 0;
@@ -38,14 +30,17 @@ export class Slots {
   quarantined = 0;
   /** Blocks out of the pool for good. */
   abandoned = 0;
+  /** Slots ever taken. */
+  taken = 0;
+  /** The most blocks ever acquired at once. */
+  peak = 0;
 
   readonly #max: number;
   readonly #slabSlots: number;
   readonly #slabs: number;
-  readonly #state: Uint8Array;
   /** Free slots of each slab. */
   readonly #freeIn: Int32Array;
-  /** Slabs with a free slot. */
+  /** Slabs with a free slot, not counting `#hot`. */
   readonly #open: Bitmap;
   /** Slabs below `#top` that were given back. */
   readonly #holes: Bitmap;
@@ -58,29 +53,31 @@ export class Slots {
    */
   readonly #head: Int32Array;
   readonly #next: Int32Array;
+  /**
+   * The free slot to be taken next, kept out of the lists: a steady load moves one slot back and
+   * forth and touches nothing else.
+   */
+  #hot = NONE;
+  /** Slots below this lie in the lowest slab with a free slot, or in a lower one. */
+  #lowEnd: number;
 
   /** All slots uncommitted. */
   constructor(maxBlocks: number, slabSlots: number) {
     this.#max = maxBlocks;
     this.#slabSlots = slabSlots;
     this.#slabs = Math.ceil(maxBlocks / slabSlots);
-    this.#state = new Uint8Array(maxBlocks);
     this.#freeIn = new Int32Array(this.#slabs);
     this.#open = new Bitmap(this.#slabs);
     this.#holes = new Bitmap(this.#slabs);
     const listed = slabSlots > 1;
     this.#head = new Int32Array(listed ? this.#slabs : 0);
     this.#next = new Int32Array(listed ? maxBlocks : 0);
+    this.#lowEnd = slabSlots;
   }
 
   /** One past the highest slot ever committed. */
   get top(): number {
     return Math.min(this.#max, this.#top * this.#slabSlots);
-  }
-
-  /** State of a slot. */
-  stateOf(slot: number): number {
-    return this.#state[slot];
   }
 
   /** How many slots a slab has: the last one may have fewer. */
@@ -96,62 +93,53 @@ export class Slots {
 
   /** Takes the next free slot. The caller has checked that `free` is above 0. */
   pop(): number {
-    const slab = this.#open.lowest();
-    let slot = slab;
-    if (this.#slabSlots === 1) {
-      this.#freeIn[slab] = 0;
-      this.#open.remove(slab);
-    } else {
-      const place = this.#head[slab];
-      slot = slab * this.#slabSlots + place;
-      this.#head[slab] = place + 1 + this.#next[slot];
-      if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
-    }
-    this.#state[slot] = ACQUIRED;
+    const hot = this.#hot;
+    this.#hot = NONE;
+    this.taken++;
     this.free--;
-    this.acquired++;
-    return slot;
+    if (++this.acquired > this.peak) this.peak = this.acquired;
+    return hot === NONE ? this.#unlistNext() : hot;
   }
 
   /** Puts an acquired slot back. */
   push(slot: number): void {
-    this.#leave(slot, ACQUIRED);
     this.acquired--;
-    this.#list(slot);
+    this.free++;
+    if (this.#hot === NONE && slot < this.#lowEnd) this.#hot = slot;
+    else this.#heat(slot);
   }
 
   /** Takes an acquired slot out of use until `restore`. */
-  quarantine(slot: number): void {
-    this.#leave(slot, ACQUIRED);
+  quarantine(): void {
     this.acquired--;
     this.quarantined++;
-    this.#state[slot] = QUARANTINED;
   }
 
   /** Puts a quarantined slot back. */
   restore(slot: number): void {
-    this.#leave(slot, QUARANTINED);
     this.quarantined--;
-    this.#list(slot);
+    this.free++;
+    this.#heat(slot);
   }
 
-  /** Takes an acquired, quarantined or free slot out of the pool for good. */
-  abandon(slot: number): void {
-    switch (this.#state[slot]) {
-      case ACQUIRED:
-        this.acquired--;
-        break;
-      case QUARANTINED:
-        this.quarantined--;
-        break;
-      case FREE:
-        this.#unlist(slot);
-        break;
-      default:
-        this.#leave(slot, ACQUIRED);
-    }
+  /** Takes an acquired slot out of the pool for good. */
+  abandon(): void {
+    this.acquired--;
     this.abandoned++;
-    this.#state[slot] = ABANDONED;
+  }
+
+  /** Takes a quarantined slot out of the pool for good. */
+  abandonQuarantined(): void {
+    this.quarantined--;
+    this.abandoned++;
+  }
+
+  /** Takes a free slot out of the pool for good. */
+  abandonFree(slot: number): void {
+    this.#cool();
+    this.#unlist(slot);
+    this.free--;
+    this.abandoned++;
   }
 
   /** The lowest run of at most `most` slabs without memory, or `undefined` when all have. */
@@ -177,12 +165,12 @@ export class Slots {
     }
     this.#open.addRange(first, first + count);
     this.#top = Math.max(this.#top, first + count);
-    const { start, end } = this.bounds({ first, count });
-    this.#state.fill(FREE, start, end);
     if (this.#slabSlots > 1) {
+      const { start, end } = this.bounds({ first, count });
       this.#head.fill(0, first, first + count);
       this.#next.fill(0, start, end);
     }
+    this.#lowered();
   }
 
   /**
@@ -190,6 +178,7 @@ export class Slots {
    * slots, or `undefined`.
    */
   freeRun(below: number, most: number): SlabRun | undefined {
+    this.#cool();
     let slab = Math.min(below, this.#top) - 1;
     while (slab >= 0 && !this.#isFree(slab)) slab--;
     if (slab < 0) return undefined;
@@ -210,8 +199,6 @@ export class Slots {
       this.committed -= slots;
       this.free -= slots;
     }
-    const { start, end } = this.bounds({ first, count });
-    this.#state.fill(UNCOMMITTED, start, end);
   }
 
   /** The pool has ended: what is left are the blocks that somebody may still write to. */
@@ -228,34 +215,65 @@ export class Slots {
     return slab < this.#top && this.#holes.has(slab);
   }
 
-  /** A slot that is not in the expected state would be lent twice: stop before that. */
-  #leave(slot: number, state: number): void {
-    if (this.#state[slot] !== state) {
-      throw new Error(
-        `slot ${slot} is in state ${this.#state[slot]}, expected ${state}`,
-      );
+  /** Puts a free slot in its place: next to be taken, or in its slab's list. */
+  #heat(slot: number): void {
+    const hot = this.#hot;
+    if (hot === NONE) {
+      if (slot < this.#lowEnd) this.#hot = slot;
+      else this.#list(slot);
+    } else if (this.#slabOf(slot) <= this.#slabOf(hot)) {
+      this.#hot = slot;
+      this.#list(hot);
+    } else {
+      this.#list(slot);
     }
+  }
+
+  /** Puts the hot slot into its list, for those who look at whole slabs. */
+  #cool(): void {
+    if (this.#hot !== NONE) this.#list(this.#hot);
+    this.#hot = NONE;
+  }
+
+  #slabOf(slot: number): number {
+    return (slot / this.#slabSlots) | 0;
+  }
+
+  /** The set of slabs with a free slot may have a lower or a higher first one now. */
+  #lowered(): void {
+    this.#lowEnd = (this.#open.floor + 1) * this.#slabSlots;
   }
 
   #list(slot: number): void {
-    let slab = slot;
-    if (this.#slabSlots === 1) {
-      this.#freeIn[slab] = 1;
-      this.#open.add(slab);
-    } else {
-      slab = (slot / this.#slabSlots) | 0;
+    const slab = this.#slabOf(slot);
+    if (this.#slabSlots > 1) {
       const place = slot - slab * this.#slabSlots;
       this.#next[slot] = this.#head[slab] - place - 1;
       this.#head[slab] = place;
-      if (this.#freeIn[slab]++ === 0) this.#open.add(slab);
     }
-    this.#state[slot] = FREE;
-    this.free++;
+    if (this.#freeIn[slab]++ === 0) {
+      this.#open.add(slab);
+      this.#lowered();
+    }
   }
 
-  /** Takes one free slot out of its slab's list: rare, so it may walk the list. */
+  /** Takes the first slot of the lowest slab that has one. */
+  #unlistNext(): number {
+    const slab = this.#open.lowest();
+    let slot = slab;
+    if (this.#slabSlots > 1) {
+      const place = this.#head[slab];
+      slot = slab * this.#slabSlots + place;
+      this.#head[slab] = place + 1 + this.#next[slot];
+    }
+    if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
+    this.#lowered();
+    return slot;
+  }
+
+  /** Takes one slot out of its slab's list: rare, so it may walk the list. */
   #unlist(slot: number): void {
-    const slab = (slot / this.#slabSlots) | 0;
+    const slab = this.#slabOf(slot);
     if (this.#slabSlots > 1) {
       const first = slab * this.#slabSlots;
       const place = slot - first;
@@ -272,6 +290,5 @@ export class Slots {
       }
     }
     if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
-    this.free--;
   }
 }

@@ -2,6 +2,10 @@
  * The numbers a pool shows and the shape they are shown in. Counts only; nothing is decided here.
  */
 
+import type { FilledOptions } from "./options.ts";
+import type { Region } from "./region.ts";
+import type { Slots } from "./slots.ts";
+
 /** A frozen snapshot of a pool. `committed = free + acquired + quarantined + abandoned`, always. */
 export interface PoolStats {
   /** The pool's label. */
@@ -58,7 +62,6 @@ export interface PoolStats {
 
 /** What is counted because nothing else tells it. */
 export class Counters {
-  acquires = 0;
   waits = 0;
   timeouts = 0;
   exhaustions = 0;
@@ -67,8 +70,37 @@ export class Counters {
   growFailures = 0;
   leaks = 0;
   doubleReleases = 0;
-  peakAcquired = 0;
   lentBlocks = 0;
   /** Leases that ended by leaving the pool instead of by release. */
   abandons = 0;
+}
+
+/** The numbers of a pool now. */
+export function snapshot(
+  { name, blockSize, maxBlocks, reservedBlocks }: FilledOptions,
+  region: Region,
+  slots: Slots,
+  { abandons, ...counters }: Counters,
+  waiting: number,
+  listenerErrors: number,
+): PoolStats {
+  return Object.freeze({
+    name,
+    blockSize,
+    maxBlocks,
+    committedBlocks: slots.committed,
+    acquiredBlocks: slots.acquired,
+    freeBlocks: slots.free,
+    reservedBlocks: Math.min(reservedBlocks, slots.free),
+    quarantinedBlocks: slots.quarantined,
+    abandonedBlocks: slots.abandoned,
+    waiting,
+    peakAcquired: slots.peak,
+    acquires: slots.taken,
+    releases: slots.taken - slots.acquired - abandons,
+    ...counters,
+    listenerErrors,
+    committedBytes: slots.committed * region.stride,
+    mappedBytes: region.mappedBytes,
+  });
 }

@@ -23,8 +23,6 @@ export interface GivenBack {
   readonly blocks: number;
   /** Bytes of memory. */
   readonly bytes: number;
-  /** The slab below which to go on. */
-  readonly below: number;
   /** Whether the OS refused to take memory. */
   readonly refused: boolean;
 }
@@ -76,12 +74,13 @@ export class Supply {
   }
 
   /**
-   * Gives back wholly free slabs below slab `below`, the highest first: at most `blocks` blocks,
-   * and no further run once `bytes` bytes have gone.
+   * Gives wholly free slabs back, the highest first: at most `blocks` blocks, and about `bytes`
+   * bytes.
    */
-  giveBack(blocks: number, bytes: number, below: number): GivenBack {
+  giveBack(blocks: number, bytes: number): GivenBack {
     const { slabBytes } = this.#region;
     const slabsInBytes = Math.max(1, Math.floor(bytes / slabBytes));
+    let below = Infinity;
     let given = 0;
     let slabs = 0;
     while (slabs < slabsInBytes) {
@@ -94,7 +93,6 @@ export class Supply {
         return {
           blocks: given,
           bytes: slabs * slabBytes,
-          below,
           refused: true,
         };
       }
@@ -103,7 +101,7 @@ export class Supply {
       given += end - start;
       slabs += run.count;
     }
-    return { blocks: given, bytes: slabs * slabBytes, below, refused: false };
+    return { blocks: given, bytes: slabs * slabBytes, refused: false };
   }
 
   /** Starts no further prefault; resolves when none is running. */

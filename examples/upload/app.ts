@@ -11,19 +11,21 @@ export type Handler = (request: Request) => Promise<Response>;
 
 /** How long an upload may wait for a block before the server says that it is busy. */
 const WAIT_MS = 5_000;
+/** How long it may take to send. */
+const READ_MS = 30_000;
 
-/** What a full or closing pool says. Any other code is a mistake of this program and must not look like load. */
+/** What a full or closing pool says. Any other code is a mistake and must not look like load. */
 const BUSY = new Set<string>(["timeout", "exhausted", "closed"]);
 
-/** The body goes into a block of the pool: no allocation, no work for the garbage collector, and a hard size limit. */
+/** The body goes into a block: nothing to allocate, nothing to collect, and a hard size limit. */
 export function pooledHandler(pool: BlockPool): Handler {
   return async (request) => {
     try {
       using block = await pool.acquire({ timeoutMs: WAIT_MS });
-      const body = await readBody(request, block);
+      const body = await readBody(request, block, { timeoutMs: READ_MS });
       if (body === null) return plain(413, `larger than ${block.size} bytes`);
       const digest = sha256(body);
-      // Only these bytes were written in this lease, so only they need zeroing. `using` covers every other way out.
+      // Only these bytes were written: only they need zeroing. `using` sees to all other ways out.
       block.release(body.byteLength);
       return plain(200, digest);
     } catch (error) {

@@ -7,7 +7,7 @@
 
 // ---- the child's side ----
 
-/** The commands of the parent. The loop over them ends when the parent is gone or asks the child to stop. */
+/** The commands of the parent. The loop over them ends when the parent is gone or has no more. */
 export async function* commands<Command>(): AsyncGenerator<Command> {
   for await (const line of lines(Deno.stdin.readable)) {
     yield JSON.parse(line) as Command;
@@ -71,13 +71,13 @@ export class Child<Command, Ready, Report> implements AsyncDisposable {
   /** Sends a command and waits for its report. Fails when the child ends instead of answering. */
   ask(command: Command): Promise<Report> {
     const answer = this.#next<Report>();
-    // A broken pipe means that the child has ended; `#listen` says so to everyone who waits, in words of use.
+    // A broken pipe means that the child has ended: `#listen` tells everyone who waits.
     this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"))
       .catch(() => {});
     return answer;
   }
 
-  /** Ends the child and returns how many mark-compacts it ran. V8 writes them in blocks: only the end has them all. */
+  /** Ends the child. Returns its mark-compacts: V8 buffers those lines, so only the end has all. */
   async stop(): Promise<number> {
     await this.#input.close().catch(() => {});
     const deadline = setTimeout(() => kill(this.#process), STOP_MS);
@@ -96,7 +96,8 @@ export class Child<Command, Ready, Report> implements AsyncDisposable {
     if (this.#ended) {
       next.reject(new Error(`the ${this.name} process has ended`));
     } else this.#waiting.push(next);
-    next.promise.catch(() => {}); // Whoever awaits it still sees the error; nobody has to be waiting yet.
+    // Whoever awaits it still sees the error, but nobody has to be waiting yet.
+    next.promise.catch(() => {});
     return next.promise as Promise<T>;
   }
 

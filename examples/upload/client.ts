@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { commands, report } from "./child.ts";
 import { Connection } from "./connection.ts";
 
@@ -14,7 +15,7 @@ export interface ClientOptions {
   readonly maxSize: number;
 }
 
-/** First a quarter of the connections, then all of them: the burst in which the pool has to grow. */
+/** First a quarter of the connections, then all: the burst in which the pool has to grow. */
 export interface LoadCommand {
   readonly port: number;
   readonly seed: number;
@@ -30,7 +31,7 @@ export interface LoadReport {
   /** What the first failed request said. */
   readonly failure: string | null;
   readonly activeMs: number;
-  /** How long each request took, in microseconds. */
+  /** How long each request waited for its answer, in microseconds. */
   readonly micros: readonly number[];
 }
 
@@ -39,20 +40,23 @@ interface Body {
   readonly digest: string;
 }
 
-/** Bodies are made and hashed before the first request: the load must not compete with the server for the processor. */
+/**
+ * Bodies are made and hashed before the first request: the load must not compete with the server
+ * for the processor. Fewer of them when they are large, so that it starts soon.
+ */
 const MAX_BODIES = 256;
 const MAX_BODIES_BYTES = 256 * 1024 * 1024;
 
 function makeBodies({ minSize, maxSize }: ClientOptions): Body[] {
   const fitting = Math.floor(MAX_BODIES_BYTES / ((minSize + maxSize) / 2));
   const count = Math.max(16, Math.min(MAX_BODIES, fitting));
-  // Every body is a window of its own on one random array: no two are equal, and the array stays small.
+  // Every body is a window of its own on one random array: no two are equal, the array stays small.
   const noise = new Uint8Array(maxSize + count);
   for (let at = 0; at < noise.length; at += 65_536) {
     crypto.getRandomValues(noise.subarray(at, at + 65_536));
   }
   return Array.from({ length: count }, (_, index) => {
-    // The two extremes are always sent: the smallest body, and the one that fills its block to the last byte.
+    // The extremes are always among them: the smallest, and the one that fills its whole block.
     const size = index === 0
       ? minSize
       : index === 1
@@ -77,16 +81,10 @@ async function load(command: LoadCommand, bodies: Body[]): Promise<LoadReport> {
     let connection: Connection | null = null;
     while (performance.now() < end) {
       const body = bodies[below(random(), bodies.length)];
-      const sent = performance.now();
       try {
         connection ??= await Connection.open(command.port);
-        const { status, text } = await connection.post(body.bytes);
-        micros.push(
-          Math.round(
-            (performance.now() -
-              (Deno.env.get("LAST") ? connection.sent : sent)) * 1_000,
-          ),
-        );
+        const { status, text, waitedMs } = await connection.post(body.bytes);
+        micros.push(Math.round(waitedMs * 1_000));
         if (status !== 200) throw new Error(`status ${status}: ${text}`);
         if (text.trim() !== body.digest) wrong++;
       } catch (error) {
@@ -94,7 +92,7 @@ async function load(command: LoadCommand, bodies: Body[]): Promise<LoadReport> {
         failure ??= String(error);
         connection?.close();
         connection = null;
-        await delay(50); // A server that refuses everything must not be hammered.
+        await delay(50); // a server that refuses everything must not be hammered
       }
     }
     connection?.close();
@@ -107,7 +105,7 @@ async function load(command: LoadCommand, bodies: Body[]): Promise<LoadReport> {
   return { requests: micros.length, wrong, failed, failure, activeMs, micros };
 }
 
-/** Both servers get the same sizes in the same order (mulberry32: `Math.random` cannot be seeded). */
+/** Both servers get the same bodies in the same order. (mulberry32; Math.random has no seed.) */
 function randomNumbers(seed: number): () => number {
   let state = seed;
   return () => {
@@ -122,14 +120,10 @@ function below(random: number, limit: number): number {
   return Math.floor(random * limit);
 }
 
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 if (import.meta.main) {
   const bodies = makeBodies(JSON.parse(Deno.args[0]));
   report({ bodies: bodies.length });
-  // Not awaited: a parent that dies in the middle of a round ends the loop, and with it the process, at once.
+  // Not awaited: a parent that dies in a round must end this loop, and with it the process.
   for await (const command of commands<LoadCommand>()) {
     load(command, bodies).then(report);
   }

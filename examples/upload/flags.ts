@@ -38,8 +38,8 @@ export const HELP =
   --port N            port of the pooled server on 127.0.0.1   (default: any free one)
   --min-size SIZE     smallest body sent                       (default 16K)
   --max-size SIZE     largest body, and the block size         (default 1M)
-  --connections N     uploads at the same time                 (default 32)
-  --max-blocks N      limit of the pool                        (default 48)
+  --connections N     uploads at the same time                 (default 64)
+  --max-blocks N      limit of the pool                        (default 80)
   --seconds N         seconds of the whole measurement         (default 24)
   --help              this text
 
@@ -53,19 +53,21 @@ export function parseFlags(args: string[]): Flags {
     minSize: size("min-size", values["min-size"], 16 * 1024),
     maxSize: size("max-size", values["max-size"], MIB),
     seconds: whole("seconds", values["seconds"], 24, 4, 3_600),
-    connections: whole("connections", values["connections"], 32, 1, 1_000),
-    maxBlocks: whole("max-blocks", values["max-blocks"], 48, 1, 100_000),
+    connections: whole("connections", values["connections"], 64, 1, 1_000),
+    maxBlocks: whole("max-blocks", values["max-blocks"], 80, 1, 100_000),
     serve: values["serve"] === true,
     help: values["help"] === true,
   };
   if (flags.minSize > flags.maxSize) {
     throw new FlagError(
-      `--min-size is ${flags.minSize} bytes, but must not be above --max-size, which is ${flags.maxSize}`,
+      `--min-size is ${flags.minSize} bytes, but must not be above --max-size, ` +
+        `which is ${flags.maxSize}`,
     );
   }
   if (flags.maxSize * flags.maxBlocks > MAX_POOL_BYTES) {
     throw new FlagError(
-      `--max-blocks ${flags.maxBlocks} of --max-size ${flags.maxSize} bytes are more than the 8 GiB this demo allows`,
+      `--max-blocks ${flags.maxBlocks} of --max-size ${flags.maxSize} bytes are more than the ` +
+        "8 GiB this demo allows",
     );
   }
   return flags;
@@ -93,7 +95,7 @@ function split(args: string[]): Values {
     });
     return values;
   } catch (error) {
-    // Its first sentence names the argument and what is wrong; the rest is advice about positionals.
+    // The first sentence names what is wrong; the rest is advice about positional arguments.
     throw new FlagError(String((error as Error).message).split(". ")[0]);
   }
 }

@@ -3,25 +3,47 @@
  * releases the block, and it never answers the request.
  */
 
-import type { Block } from "@smriti/pool";
+import { type Block, SmritiError } from "@smriti/pool";
 
-/** One read asks for no more: the runtime's own buffer of a connection grows to the largest view ever asked for. */
-const READ_SIZE = 64 * 1024;
+/** No read asks for more: each connection keeps a buffer as large as its largest read. */
+const MAX_READ_SIZE = 64 * 1024;
+/** Nor for less: a read of a few bytes never ends when the body comes chunked (Deno 2.9.6). */
+const MIN_READ_SIZE = 4 * 1024;
 
-/** The sender went away, or stopped before the length it had announced. */
+/** The sender went away, was too slow, or stopped before the length it had announced. */
 export class UploadCut extends Error {
   override name = "UploadCut";
 }
 
+/** What a body may be. */
+export interface ReadBodyOptions {
+  /** Bytes, at most the size of the block, which is the default. */
+  readonly limit?: number;
+  /** From the first read to the last: whoever stops sending must not keep the block. */
+  readonly timeoutMs: number;
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+type AnyReader = ReadableStreamBYOBReader | ReadableStreamDefaultReader<Bytes>;
+
+/** How far a body has been read. */
+interface Progress {
+  readonly filled: number;
+  readonly done: boolean;
+}
+
 /**
- * Fills `block` with the body of `request` and returns the filled part, or `null` when the body is larger than `limit`
- * (the rest of it is cancelled, so the connection stays usable). The view lives as long as the lease of the block.
+ * Fills `block` with the body of `request`. Returns the filled part, which lives as long as the
+ * lease, or `null` when the body is larger than the limit: its rest is cancelled then.
+ *
+ * Throws `UploadCut` when the body does not arrive complete and in time. The block is the caller's
+ * to release in every case.
  */
 export async function readBody(
   request: Request,
   block: Block,
-  limit: number = block.size,
-): Promise<Uint8Array<ArrayBuffer> | null> {
+  { limit = block.size, timeoutMs }: ReadBodyOptions,
+): Promise<Bytes | null> {
   const body = request.body;
   if (body === null) return block.bytes.subarray(0, 0);
   const announced = request.headers.get("content-length");
@@ -29,71 +51,93 @@ export async function readBody(
     await cancel(body);
     return null;
   }
-  const reader = byobReader(body);
-  const filled = reader === null
-    ? await copyChunks(body.getReader(), block, limit)
-    : await fillBlock(reader, block, limit);
-  // An HTTP/2 upload that its sender cancels ends like a complete one: only the count shows it.
-  if (filled !== null && announced !== null && filled !== Number(announced)) {
-    throw new UploadCut(
-      `the upload ended after ${filled} of ${announced} bytes`,
-    );
-  }
-  return filled === null ? null : block.bytes.subarray(0, filled);
-}
-
-/** The usual path: the runtime writes straight into the block. Returns the bytes read, or `null` when over `limit`. */
-async function fillBlock(
-  reader: ReadableStreamBYOBReader,
-  block: Block,
-  limit: number,
-): Promise<number | null> {
-  let filled = 0;
-  while (filled < limit) {
-    const end = Math.min(limit, filled + READ_SIZE);
-    // The read takes the block's buffer away and brings it back as `value.buffer`. While it is away the block is lent:
-    // not even a release could hand this memory to another request. A request body is a socket: when its read rejects,
-    // nothing is written any more.
-    const { done, value } = await lost(
-      block.lend((bytes) => reader.read(bytes.subarray(filled, end)), {
-        socket: true,
-      }),
-    );
-    if (value === undefined) throw new UploadCut("the upload was cancelled");
-    filled += value.byteLength; // also when done: the last bytes may come with the end
-    block.reattach(value);
-    if (done) return filled;
-  }
-  // The block is full, but the body must be read to its end, or the connection could not carry another request.
-  const { done, value } = await lost(reader.read(new Uint8Array(1)));
-  if (done && !value?.byteLength) return filled;
-  await cancel(reader);
-  return null;
-}
-
-/** The other path: a body that has arrived completely is no byte stream, its chunks are already in memory. */
-async function copyChunks(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  block: Block,
-  limit: number,
-) {
-  const bytes = block.bytes;
-  let filled = 0;
-  for (;;) {
-    const { done, value } = await lost(reader.read());
-    if (done) return filled;
-    if (value.byteLength > limit - filled) {
+  let reader: AnyReader = byobReader(body) ?? body.getReader();
+  let late = false;
+  const deadline = setTimeout(() => {
+    late = true;
+    cancel(reader);
+  }, timeoutMs);
+  try {
+    let progress: Progress = { filled: 0, done: false };
+    if (reader instanceof ReadableStreamBYOBReader) {
+      progress = await readInPlace(reader, block, limit);
+      if (!progress.done) {
+        // Nothing is pending here, so the reader may be changed.
+        reader.releaseLock();
+        reader = body.getReader();
+      }
+    }
+    if (reader instanceof ReadableStreamDefaultReader) {
+      progress = await copyChunks(reader, block, progress.filled, limit);
+    }
+    const { filled, done } = progress;
+    if (late) throw new UploadCut(`the upload took more than ${timeoutMs} ms`);
+    if (!done) {
       await cancel(reader);
       return null;
     }
-    bytes.set(value, filled);
+    // An HTTP/2 upload that its sender cancels ends like a complete one: only the count shows it.
+    if (announced !== null && filled !== Number(announced)) {
+      throw new UploadCut(`got ${filled} of ${announced} bytes`);
+    }
+    return block.bytes.subarray(0, filled);
+  } catch (cause) {
+    if (cause instanceof UploadCut || cause instanceof SmritiError) throw cause;
+    // The runtime says only that a resource went bad.
+    throw new UploadCut("the upload was cut", { cause });
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+/** The usual path: the runtime writes straight into the block, until it is full or nearly so. */
+async function readInPlace(
+  reader: ReadableStreamBYOBReader,
+  block: Block,
+  limit: number,
+): Promise<Progress> {
+  let filled = 0;
+  while (limit - filled >= MIN_READ_SIZE) {
+    const end = Math.min(limit, filled + MAX_READ_SIZE);
+    // The read takes the block's buffer away and brings it back as `value.buffer`. Meanwhile the
+    // block is lent, so not even a release could give this memory to another request.
+    const { done, value } = await block.lend(async (bytes) => {
+      const { done, value } = await reader.read(bytes.subarray(filled, end));
+      if (value === undefined) throw new UploadCut("the read was cancelled");
+      return { done, value };
+      // `socket`: a read that fails does not bring the buffer back, but it has let go of it, so the
+      // block stays good. Without this, whoever cuts an upload would cost the pool a block.
+    }, { socket: true });
+    block.reattach(value);
+    filled += value.byteLength; // also when done: the last bytes may come with the end
+    if (done) return { filled, done };
+  }
+  return { filled, done: false };
+}
+
+/**
+ * The other path, for chunks that the runtime allocates: a body that had arrived before it was asked
+ * for is no byte stream, and lies in memory already. Also for the end of a body that fills its
+ * block: only a body read to its end leaves the connection free for the next request.
+ */
+async function copyChunks(
+  reader: ReadableStreamDefaultReader<Bytes>,
+  block: Block,
+  filled: number,
+  limit: number,
+): Promise<Progress> {
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return { filled, done };
+    if (value.byteLength > limit - filled) return { filled, done: false };
+    block.bytes.set(value, filled);
     filled += value.byteLength;
   }
 }
 
-/** The same route gets both kinds of body, by timing alone; asking is the only way to know which one this is. */
+/** The same route gets both kinds of body, by timing alone. Only asking tells which one this is. */
 function byobReader(
-  body: ReadableStream<Uint8Array>,
+  body: ReadableStream<Bytes>,
 ): ReadableStreamBYOBReader | null {
   try {
     return body.getReader({ mode: "byob" });
@@ -103,18 +147,9 @@ function byobReader(
   }
 }
 
-/** A body that is refused may fail to cancel because its sender is gone: there is nobody left to tell. */
+/** Cancelling may fail because the sender is gone; then there is nobody left to tell. */
 async function cancel(
   source: { cancel(reason?: unknown): Promise<void> },
 ): Promise<void> {
-  await source.cancel("too large").catch(() => {});
-}
-
-/** Names a failed read for what it is: the reader's own error says only that a resource went bad. */
-async function lost<T>(read: Promise<T>): Promise<T> {
-  try {
-    return await read;
-  } catch (cause) {
-    throw new UploadCut("the upload was cut", { cause });
-  }
+  await source.cancel("not wanted").catch(() => {});
 }

@@ -31,10 +31,10 @@ export interface Snapshot {
   readonly pool: PoolStats | null;
 }
 
-/** Requests in progress may take this long to end once the server was asked to; then their connections are cut. */
+/** How long requests may take to end once the server is closing; then they are cut. */
 const SHUTDOWN_MS = 5_000;
 
-/** A running server. `close` stops listening, then gives the pool back: in this order no request meets a closed pool. */
+/** A running server. `close` ends the requests first and the pool after them. */
 export class UploadServer {
   readonly port: number;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
@@ -50,7 +50,7 @@ export class UploadServer {
         name: "uploads",
         blockSize: options.maxSize,
         maxBlocks: options.maxBlocks,
-        // A pool in earnest looks once a minute. Here the pauses are short, and the shrinking should be seen.
+        // By default a pool looks once a minute. Here the pauses are short and should be seen.
         shrinkIntervalMs: 200,
         shrinkStep: 0.25,
       })
@@ -108,7 +108,8 @@ export class UploadServer {
         return answer;
       }
       if (request.method === "GET") {
-        return Promise.resolve(Response.json(this.snapshot()));
+        const state = { requests: this.#requests, pool: this.#pool?.stats() };
+        return Promise.resolve(Response.json(state));
       }
       return Promise.resolve(
         new Response("POST or PUT a body, or GET the state\n", { status: 405 }),

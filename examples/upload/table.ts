@@ -107,8 +107,8 @@ export function conclusion(pooled: Totals, bytes: Totals): string {
   ];
   if (pooled.markCompacts < bytes.markCompacts) {
     sentences.push(
-      "Its bodies lie in blocks that are used again and that the garbage collector never has to find: " +
-        "fewer full collections, and memory that follows the load instead of the collector.",
+      "Its bodies lie in blocks that are used again and that the garbage collector never has to " +
+        "find: fewer full collections, and memory that follows the load instead of the collector.",
     );
   } else {
     sentences.push(

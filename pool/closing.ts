@@ -1,0 +1,101 @@
+/**
+ * The end of a pool: waits until nothing holds its memory any more, then unmaps it, or says who
+ * still holds it.
+ *
+ * Memory that native code may still write to is never unmapped: an abandoned block keeps the whole
+ * region's addresses for ever, though not its pages.
+ */
+import { SmritiError } from "./errors.ts";
+import type { Leases } from "./leases.ts";
+import { show } from "./options.ts";
+import type { Region } from "./region.ts";
+import type { Slots } from "./slots.ts";
+import type { Supply } from "./supply.ts";
+
+/** Ends one pool. */
+export class Closing {
+  readonly #name: string;
+  readonly #region: Region;
+  readonly #slots: Slots;
+  readonly #leases: Leases;
+  readonly #supply: Supply;
+  readonly #onEnd: () => void;
+  readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+  #asked = false;
+  #begun = false;
+  #ended = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Nothing happens before `begin`; `onEnd` is called when all is over. */
+  constructor(
+    name: string,
+    region: Region,
+    slots: Slots,
+    leases: Leases,
+    supply: Supply,
+    onEnd: () => void,
+  ) {
+    this.#name = name;
+    this.#region = region;
+    this.#slots = slots;
+    this.#leases = leases;
+    this.#supply = supply;
+    this.#onEnd = onEnd;
+  }
+
+  /** Whether the pool is closing or closed. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** From now on the pool ends as soon as nothing is out. */
+  begin(): void {
+    this.#begun = true;
+    this.check();
+  }
+
+  /** Resolves at the end; gives up after `timeoutMs`. The first call decides. */
+  wait(timeoutMs: number): Promise<void> {
+    if (!this.#asked) {
+      this.#asked = true;
+      if (this.#ended) this.#done.resolve();
+      else this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+    }
+    return this.#done.promise;
+  }
+
+  /** Ends the pool if it is closing and nothing is out. */
+  check(): void {
+    if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;
+    if (this.#supply.isFaulting) {
+      this.#supply.settle().then(() => this.check());
+      return;
+    }
+    this.#ended = true;
+    this.#leases.dropViews(0, this.#slots.top);
+    if (this.#slots.abandoned === 0) this.#region.unmap();
+    else this.#region.drop(this.#slots.top);
+    this.#slots.retire();
+    clearTimeout(this.#timer);
+    this.#done.resolve();
+    this.#onEnd();
+  }
+
+  /** The time is over: says whose blocks are still out, and revokes them. */
+  #giveUp(timeoutMs: number): void {
+    const tags = this.#leases.outstanding();
+    const names = new Set(
+      tags.map((tag) => tag === undefined ? "no tag" : show(tag)),
+    );
+    this.#done.reject(
+      new SmritiError(
+        "timeout",
+        `close() of pool ${
+          show(this.#name)
+        } waited ${timeoutMs} ms; still out and now revoked: ` +
+          `${tags.length} blocks (${[...names].slice(0, 20).join(", ")})`,
+      ),
+    );
+    this.#leases.loseAll();
+  }
+}

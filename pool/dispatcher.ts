@@ -1,0 +1,246 @@
+/**
+ * Who gets the next block: the caller, somebody who waits, or nobody.
+ *
+ * Joins leases, waiters and the pool's size, and keeps the hot path to one comparison each way.
+ * Knows nothing of memory. Each step leaves the state consistent before anybody else is called.
+ */
+import type { Block } from "./block.ts";
+import { Channel, type Waiter, type Wish } from "./channel.ts";
+import { SmritiError } from "./errors.ts";
+import type { Events } from "./events.ts";
+import type { Leases } from "./leases.ts";
+import {
+  type AcquireOptions,
+  checkAcquire,
+  checkTryAcquire,
+  type FilledOptions,
+  show,
+  type TryAcquireOptions,
+} from "./options.ts";
+import type { BlockArray } from "./pool.ts";
+import { RETRY_MS, type Sizer } from "./sizer.ts";
+import type { Slots } from "./slots.ts";
+import type { Counters } from "./stats.ts";
+
+/** One block for `acquire`, several for `acquireMany`. */
+export type Grant = Block | BlockArray;
+
+/** Hands the blocks of one pool out. */
+export class Dispatcher {
+  /** With more free blocks than this an acquire without options needs no second thought. */
+  fastAbove = Infinity;
+
+  readonly #options: FilledOptions;
+  readonly #slots: Slots;
+  readonly #leases: Leases;
+  readonly #sizer: Sizer;
+  readonly #counters: Counters;
+  readonly #events: Events;
+  readonly #channel: Channel<Grant>;
+  #closed = false;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Call `mark` once the pool has its first blocks. */
+  constructor(
+    options: FilledOptions,
+    slots: Slots,
+    leases: Leases,
+    sizer: Sizer,
+    counters: Counters,
+    events: Events,
+  ) {
+    this.#options = options;
+    this.#slots = slots;
+    this.#leases = leases;
+    this.#sizer = sizer;
+    this.#counters = counters;
+    this.#events = events;
+    this.#channel = new Channel(options.maxWaiting, (timedOut) => {
+      if (timedOut) counters.timeouts++;
+      this.#pump();
+    });
+  }
+
+  /** Acquires waiting now. */
+  get waiting(): number {
+    return this.#channel.waiting;
+  }
+
+  /** A block now, or `undefined`. */
+  take(options: TryAcquireOptions): Block | undefined {
+    checkTryAcquire(options);
+    this.#refuseIfClosed();
+    const { reserved = false, tag } = options;
+    if (this.#channel.isAhead(reserved) || !this.#hasFree(reserved, 1)) {
+      this.#countExhaustion();
+      return undefined;
+    }
+    const block = this.#leases.begin(tag);
+    this.#fell();
+    return block;
+  }
+
+  /** Blocks for `acquire` (no count) or `acquireMany`, now or later. */
+  obtain(
+    count: number | undefined,
+    options: AcquireOptions,
+  ): Grant | Promise<Grant> {
+    checkAcquire(options);
+    this.#refuseIfClosed();
+    const { signal, timeoutMs, tag, reserved = false } = options;
+    signal?.throwIfAborted();
+    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
+    if (this.#isHopeless(wish)) {
+      this.#countExhaustion();
+      throw this.exhausted(
+        `${count ?? 1} blocks can never be free for this caller`,
+      );
+    }
+    if (
+      !this.#channel.isAhead(reserved) && this.#hasFree(reserved, count ?? 1)
+    ) {
+      return this.#grant(wish);
+    }
+    // Growing tells listeners, and one of them may have closed the pool.
+    this.#refuseIfClosed();
+    if (timeoutMs === 0) {
+      this.#counters.timeouts++;
+      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
+    }
+    if (this.#channel.full) {
+      this.#countExhaustion();
+      const { waiting } = this.#channel;
+      throw this.exhausted(`${waiting} are waiting, the most that may`);
+    }
+    this.#counters.waits++;
+    const promise = this.#channel.wait(wish);
+    this.mark();
+    this.#retryLater();
+    return promise;
+  }
+
+  /** A lease has ended: the block goes to whoever waits, before anybody else can ask. */
+  ended(): void {
+    if (this.#channel.waiting !== 0) this.#pump();
+    if (this.#slots.free > this.#sizer.highMark) this.#sizer.rose();
+  }
+
+  /** A block left the pool for good: some may now wait for what can never come. */
+  lost(): void {
+    const refused = this.#channel.reject(
+      () => this.exhausted("too many blocks were abandoned"),
+      (wish) => this.#isHopeless(wish),
+    );
+    for (let i = 0; i < refused; i++) this.#countExhaustion();
+    if (refused > 0) this.#pump();
+  }
+
+  /** Refuses everybody from now on, those who wait too. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retryTimer);
+    this.#channel.reject(() => this.#closedError(), () => true);
+    this.mark();
+  }
+
+  /** Sets the marks that keep the hot path short. */
+  mark(): void {
+    const alert = this.#closed || this.#channel.waiting > 0;
+    const { lowMark, highMark } = this.#sizer;
+    const kept = this.#kept(false);
+    this.fastAbove = alert ? Infinity : Math.max(kept, lowMark);
+    this.#leases.quietUpTo = alert ? -1 : highMark;
+  }
+
+  /** The error for an acquire that is refused. */
+  exhausted(why: string): SmritiError {
+    const { name, maxBlocks } = this.#options;
+    const { acquired } = this.#slots;
+    return new SmritiError(
+      "exhausted",
+      `pool ${show(name)} is exhausted: ${why} ` +
+        `(${acquired} of at most ${maxBlocks} blocks acquired)`,
+    );
+  }
+
+  /** Free blocks that this kind of caller may not take. */
+  #kept(reserved: boolean): number {
+    return reserved ? 0 : this.#options.reservedBlocks;
+  }
+
+  /** Whether so many blocks can be taken, after growing if that helps. */
+  #hasFree(reserved: boolean, count: number): boolean {
+    return this.#sizer.growTo(this.#kept(reserved) + count);
+  }
+
+  #isHopeless({ count = 1, reserved }: Wish): boolean {
+    const { maxBlocks } = this.#options;
+    return count > maxBlocks - this.#slots.abandoned - this.#kept(reserved);
+  }
+
+  /** What a wish asks for; the caller has seen that enough is free. */
+  #grant({ count, tag }: Wish): Grant {
+    const grant = count === undefined ? this.#leases.begin(tag) : blockArray(
+      Array.from({ length: count }, () => this.#leases.begin(tag)),
+    );
+    this.#fell();
+    return grant;
+  }
+
+  /** Blocks were taken. */
+  #fell(): void {
+    if (this.#slots.free < this.#sizer.lowMark) this.#sizer.fell();
+  }
+
+  /** Serves waiters in their order as long as there is enough for the one at the head. */
+  #pump(): void {
+    let waiter: Waiter<Grant> | undefined;
+    while ((waiter = this.#channel.head) !== undefined) {
+      const { reserved, count = 1 } = waiter.wish;
+      if (this.#slots.free < this.#kept(reserved) + count) break;
+      this.#channel.serve(waiter, (wish) => this.#grant(wish));
+    }
+    this.mark();
+  }
+
+  /** While somebody waits for memory that the OS refused, ask again from time to time. */
+  #retryLater(): void {
+    if (this.#retryTimer !== undefined || !this.#sizer.canGrow) return;
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined;
+      const wish = this.#channel.head?.wish;
+      if (wish === undefined) return;
+      this.#hasFree(wish.reserved, wish.count ?? 1);
+      this.#pump();
+      if (this.#channel.waiting > 0) this.#retryLater();
+    }, RETRY_MS);
+  }
+
+  #countExhaustion(): void {
+    this.#counters.exhaustions++;
+    this.#events.emit("exhausted", () => ({
+      pool: this.#options.name,
+      acquiredBlocks: this.#slots.acquired,
+      waiting: this.#channel.waiting,
+    }));
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed) throw this.#closedError();
+  }
+
+  #closedError(): SmritiError {
+    return new SmritiError(
+      "closed",
+      `pool ${show(this.#options.name)} is closed`,
+    );
+  }
+}
+
+/** An array that releases its blocks when disposed. */
+function blockArray(blocks: Block[]): BlockArray {
+  const dispose = () => blocks.forEach((block) => block[Symbol.dispose]());
+  return Object.defineProperty(blocks, Symbol.dispose, {
+    value: dispose,
+  }) as BlockArray;
+}
