@@ -32,8 +32,12 @@ function serve(flags: Flags): void {
 Ctrl-C ends it.`,
   );
   onStop(async () => {
+    console.log(
+      "\nClosing after the uploads in progress; again to end at once.",
+    );
     await server.close();
-    console.log("\nClosed: no block is out, the memory is unmapped.");
+    console.log("Closed: no block is out, the memory is unmapped.");
+    Deno.exit(0); // a sender that stays connected would keep the process alive
   });
 }
 

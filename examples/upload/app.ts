@@ -11,8 +11,8 @@ export type Handler = (request: Request) => Promise<Response>;
 
 /** How long an upload may wait for a block before the server says that it is busy. */
 const WAIT_MS = 5_000;
-/** How long it may take to send. */
-const READ_MS = 30_000;
+/** How long it may take to arrive: whoever stops sending must not keep a block. */
+export const READ_MS = 10_000;
 
 /** What a full or closing pool says. Any other code is a mistake and must not look like load. */
 const BUSY = new Set<string>(["timeout", "exhausted", "closed"]);

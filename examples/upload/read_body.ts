@@ -71,7 +71,7 @@ export async function readBody(
       progress = await copyChunks(reader, block, progress.filled, limit);
     }
     const { filled, done } = progress;
-    if (late) throw new UploadCut(`the upload took more than ${timeoutMs} ms`);
+    if (late) throw new UploadCut("too late");
     if (!done) {
       await cancel(reader);
       return null;
@@ -82,7 +82,9 @@ export async function readBody(
     }
     return block.bytes.subarray(0, filled);
   } catch (cause) {
-    if (cause instanceof UploadCut || cause instanceof SmritiError) throw cause;
+    if (cause instanceof SmritiError) throw cause; // no sender's doing
+    if (late) throw new UploadCut(`the upload took more than ${timeoutMs} ms`);
+    if (cause instanceof UploadCut) throw cause;
     // The runtime says only that a resource went bad.
     throw new UploadCut("the upload was cut", { cause });
   } finally {

@@ -6,7 +6,7 @@
 
 import { cpuUsage } from "node:process";
 import { BlockPool, type PoolStats } from "@smriti/pool";
-import { bytesHandler, type Handler, pooledHandler } from "./app.ts";
+import { bytesHandler, type Handler, pooledHandler, READ_MS } from "./app.ts";
 import { commands, report } from "./child.ts";
 
 export interface ServerOptions {
@@ -31,15 +31,11 @@ export interface Snapshot {
   readonly pool: PoolStats | null;
 }
 
-/** How long requests may take to end once the server is closing; then they are cut. */
-const SHUTDOWN_MS = 5_000;
-
-/** A running server. `close` ends the requests first and the pool after them. */
+/** A running server. */
 export class UploadServer {
   readonly port: number;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #pool: BlockPool | null;
-  readonly #abort = new AbortController();
   #requests = 0;
   #peakRss = 0;
   #busiest: PoolStats | null = null;
@@ -58,13 +54,7 @@ export class UploadServer {
     const handler = this.#pool
       ? pooledHandler(this.#pool)
       : bytesHandler(options.maxSize);
-    const listen = {
-      hostname: "127.0.0.1",
-      port: options.port,
-      signal: this.#abort.signal,
-      onListen() {},
-    };
-    this.#server = Deno.serve(listen, this.#route(handler));
+    this.#server = listen(options.port, this.#route(handler));
     this.port = this.#server.addr.port;
   }
 
@@ -83,10 +73,12 @@ export class UploadServer {
     };
   }
 
+  /** The uploads in progress first, then the pool, which needs its blocks back. */
   async close(): Promise<void> {
-    const deadline = setTimeout(() => this.#abort.abort(), SHUTDOWN_MS);
-    await this.#server.shutdown();
-    clearTimeout(deadline);
+    // A sender that stopped in the middle of a body can hold up the shutdown for as long as it
+    // stays connected, but not its block: by then every upload has had its answer.
+    const deadline = AbortSignal.timeout(READ_MS + 1_000);
+    await Promise.race([this.#server.shutdown(), aborted(deadline)]);
     await this.#pool?.close();
   }
 
@@ -118,6 +110,23 @@ export class UploadServer {
   }
 }
 
+function listen(
+  port: number,
+  handler: Handler,
+): Deno.HttpServer<Deno.NetAddr> {
+  const hostname = "127.0.0.1";
+  try {
+    return Deno.serve({ hostname, port, onListen() {} }, handler);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new Error(`port ${port} is taken by another program`);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve) => signal.addEventListener("abort", resolve));
+}
+
 /** Linux keeps the peak itself and misses nothing; elsewhere the highest sample has to do. */
 function kernelPeakRss(): number | null {
   if (Deno.build.os !== "linux") return null;
@@ -127,13 +136,21 @@ function kernelPeakRss(): number | null {
   return match && Number(match[1]) * 1024;
 }
 
-if (import.meta.main) {
+async function obey(): Promise<void> {
   const server = new UploadServer(JSON.parse(Deno.args[0]));
   report({ port: server.port });
   for await (const command of commands<ServerCommand>()) {
     if (command === "close") await server.close();
     report(server.snapshot());
   }
-  // The parent stopped asking: end now, whatever a connection might still be doing.
-  Deno.exit();
+}
+
+if (import.meta.main) {
+  try {
+    await obey();
+    Deno.exit(0); // now, whatever a connection might still be doing
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
 }

@@ -38,7 +38,7 @@ interface Row {
   readonly digits: number;
   value(totals: Totals): number;
   /** Counts of mistakes are not compared: the only good value is none. */
-  readonly plain?: true;
+  readonly mistake?: true;
 }
 
 const ROWS: Row[] = [
@@ -62,25 +62,25 @@ const ROWS: Row[] = [
     title: "digests wrong",
     digits: 0,
     value: (totals) => totals.wrong,
-    plain: true,
+    mistake: true,
   },
   {
     title: "requests failed",
     digits: 0,
     value: (totals) => totals.failed,
-    plain: true,
+    mistake: true,
   },
 ];
 
 export function table(pooled: Totals, bytes: Totals): string {
   const lines = [["", pooled.name, bytes.name, "ratio"]];
-  for (const { title, digits, value, plain } of ROWS) {
+  for (const { title, digits, value, mistake } of ROWS) {
     const [a, b] = [value(pooled), value(bytes)];
     lines.push([
       title,
       number(a, digits),
       number(b, digits),
-      plain || !(b > 0) ? "" : (a / b).toFixed(2),
+      mistake || !(b > 0) ? "" : (a / b).toFixed(2),
     ]);
   }
   const widths = lines[0].map((_, column) =>
@@ -89,40 +89,35 @@ export function table(pooled: Totals, bytes: Totals): string {
   const show = (cells: string[]) =>
     cells.map((cell, column) =>
       column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])
-    ).join("   ");
+    ).join("   ").trimEnd();
   const [heading, ...rest] = lines.map(show);
   return [heading, "─".repeat(heading.length), ...rest].join("\n");
 }
 
-/** One or two sentences for somebody who reads nothing else. */
+/** Two sentences for somebody who reads nothing else. */
 export function conclusion(pooled: Totals, bytes: Totals): string {
-  const sentences = [
-    `Against req.bytes(), the pooled server used ${
-      compare(cpuPerRequest(pooled), cpuPerRequest(bytes))
-    } processor time ` +
-    `for each upload and ${
-      compare(pooled.peakRssBytes, bytes.peakRssBytes)
-    } memory at its peak, and answered ` +
-    `${compare(perSecond(pooled), perSecond(bytes))} uploads a second.`,
-  ];
-  if (pooled.markCompacts < bytes.markCompacts) {
-    sentences.push(
-      "Its bodies lie in blocks that are used again and that the garbage collector never has to " +
-        "find: fewer full collections, and memory that follows the load instead of the collector.",
-    );
-  } else {
-    sentences.push(
-      "Full collections did not become fewer in this run; longer runs (--seconds) tell more.",
-    );
-  }
-  return sentences.join(" ");
+  const cpu = change(cpuPerRequest(pooled), cpuPerRequest(bytes), "less");
+  const memory = change(pooled.peakRssBytes, bytes.peakRssBytes, "less");
+  const rate = change(perSecond(pooled), perSecond(bytes), "fewer");
+  const measured =
+    `Compared with ${bytes.name}, the ${pooled.name} server took ${cpu} processor time for ` +
+    `each upload and ${memory} memory at its peak, and served ${rate} uploads a second.`;
+  const reason = pooled.markCompacts < bytes.markCompacts
+    ? "A body in a block is nothing to allocate and nothing to collect: fewer full collections, " +
+      "and memory that grows and shrinks with the load."
+    : "Full collections did not become fewer this time: with bodies this small or a run this " +
+      "short there is little for a pool to save.";
+  return wrap(`${measured} ${reason}`);
 }
 
-function compare(value: number, other: number): string {
+function change(value: number, other: number, less: "less" | "fewer"): string {
   const percent = Math.round((value / other - 1) * 100);
-  if (!Number.isFinite(percent)) return "an unknown share of";
-  if (percent === 0) return "the same";
-  return `${Math.abs(percent)} % ${percent < 0 ? "less" : "more"}`;
+  if (percent === 0) return less === "less" ? "the same" : "as many";
+  return `${Math.abs(percent)} % ${percent < 0 ? less : "more"}`;
+}
+
+function wrap(text: string): string {
+  return text.replace(/(.{1,88})(?:\s|$)/g, "$1\n").trimEnd();
 }
 
 function perSecond(totals: Totals): number {
