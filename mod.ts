@@ -15,6 +15,7 @@
  */
 export { Block, type LendOptions } from "./pool/block.ts";
 export { BlockPool } from "./pool/block_pool.ts";
+export type { SlotInfo, SlotState } from "./pool/census.ts";
 export {
   type OsRefusal,
   SmritiError,
@@ -30,10 +31,16 @@ export type {
 export type {
   AcquireOptions,
   BackendChoice,
+  CloseOptions,
   LeakDetection,
   PoolOptions,
   Safety,
   TryAcquireOptions,
 } from "./pool/options.ts";
-export type { BlockArray, CloseOptions, Pool } from "./pool/pool.ts";
+export {
+  SizeClassPool,
+  type SizeClassStats,
+  type UpgradeOptions,
+} from "./pool/size_class_pool.ts";
+export type { BlockArray, Pool } from "./pool/pool.ts";
 export type { PoolStats } from "./pool/stats.ts";

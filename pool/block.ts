@@ -4,7 +4,7 @@
  * A handle has one field. When the lease ends the handle is parted from the slot, so a stale handle
  * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
  */
-import { boolean, callable, integer, record, show } from "./options.ts";
+import { boolean, callable, integer, record, show } from "./checks.ts";
 import { ENDED, HELD, type Settled, Slot } from "./slot.ts";
 
 /** What is known about an operation that a block is lent to. */
@@ -200,6 +200,7 @@ function endedOf(slot: Slot): Slot {
   const ended = new Slot(slot.owner, slot.index);
   ended.state = ENDED;
   ended.tag = slot.tag;
+  ended.since = slot.watch?.since ?? slot.since;
   return ended;
 }
 

@@ -4,10 +4,11 @@
  * Checks arguments, connects the parts and owns `close()`; who gets a block, how much memory there
  * is and what a release does are decided in the parts.
  */
-import { Block } from "./block.ts";
+import type { Block } from "./block.ts";
+import { census, type SlotInfo, table, watchOverdue } from "./census.ts";
+import { callable, integer, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { SmritiError } from "./errors.ts";
 import {
   Events,
   type PoolEventListener,
@@ -17,28 +18,23 @@ import {
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
-  callable,
-  duration,
+  type CloseOptions,
+  closeTimeout,
   type FilledOptions,
   fillOptions,
-  integer,
   type PoolOptions,
-  record,
-  show,
   type TryAcquireOptions,
 } from "./options.ts";
-import type { BlockArray, CloseOptions, Pool } from "./pool.ts";
+import type { BlockArray, Pool } from "./pool.ts";
 import { Region } from "./region.ts";
-import { Sizer, unref } from "./sizer.ts";
+import { Sizer } from "./sizer.ts";
 import { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
 import { Supply } from "./supply.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
-const CLOSE_NAMES: ReadonlySet<string> = new Set<keyof CloseOptions>([
-  "timeoutMs",
-]);
-const CLOSE_TIMEOUT_MS = 10_000;
+/** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
+export let takeFast: (pool: BlockPool) => Block | undefined;
 
 /**
  * A pool of memory blocks of one size, outside the garbage collector's heap.
@@ -57,6 +53,10 @@ const CLOSE_TIMEOUT_MS = 10_000;
  * ```
  */
 export class BlockPool implements Pool {
+  static {
+    takeFast = (pool) => pool.#takeFast();
+  }
+
   readonly #options: FilledOptions;
   readonly #region: Region;
   readonly #slots: Slots;
@@ -129,7 +129,7 @@ export class BlockPool implements Pool {
       region.unmap();
       throw error;
     }
-    this.#watchOverdue();
+    this.#overdueTimer = watchOverdue(filled, leases.records, events);
   }
 
   /** Bytes in one block. */
@@ -165,10 +165,9 @@ export class BlockPool implements Pool {
    * `timeout`, `exhausted` (more than `maxWaiting` wait, or no block can ever come), `closed`
    */
   acquire(options?: AcquireOptions): Promise<Block> {
-    if (
-      options === undefined && this.#slots.free > this.#dispatcher.fastAbove
-    ) {
-      return Promise.resolve(this.#leases.begin(undefined));
+    if (options === undefined) {
+      const block = this.#takeFast();
+      if (block !== undefined) return Promise.resolve(block);
     }
     return Promise.try(() =>
       this.#dispatcher.obtain(undefined, options ?? NO_OPTIONS)
@@ -182,10 +181,9 @@ export class BlockPool implements Pool {
    * @throws {SmritiError} `closed`
    */
   tryAcquire(options?: TryAcquireOptions): Block | undefined {
-    if (
-      options === undefined && this.#slots.free > this.#dispatcher.fastAbove
-    ) {
-      return this.#leases.begin(undefined);
+    if (options === undefined) {
+      const block = this.#takeFast();
+      if (block !== undefined) return block;
     }
     return this.#dispatcher.take(options ?? NO_OPTIONS);
   }
@@ -237,16 +235,7 @@ export class BlockPool implements Pool {
    * @throws {SmritiError} `foreign-block` if it is another pool's, `released` if its lease has ended
    */
   release(block: Block): void {
-    const slot = Block.slotOf(block);
-    if (slot === undefined) {
-      throw new TypeError(`block must be a Block, got ${show(block)}`);
-    }
-    if (slot.owner !== this.#leases) {
-      throw new SmritiError(
-        "foreign-block",
-        `this block belongs to another pool than ${show(this.name)}`,
-      );
-    }
+    this.#leases.checkOwn(block);
     block.release();
   }
 
@@ -260,6 +249,22 @@ export class BlockPool implements Pool {
       this.#dispatcher.waiting,
       this.#events.errors,
     );
+  }
+
+  /**
+   * Every slot up to the highest ever committed, with what is known of its lease. For dashboards
+   * and reports: about 0.1 µs per slot.
+   */
+  slots(): SlotInfo[] {
+    return [...census(this.#leases.records, this.#slots, Date.now())];
+  }
+
+  /**
+   * The slots as a table for people: state, tag, age and place of acquire, as far as leak detection
+   * or `overdueMs` noted them.
+   */
+  dump(): string {
+    return `${Deno.inspect(this)}\n${table(this.slots())}`;
   }
 
   /**
@@ -282,17 +287,11 @@ export class BlockPool implements Pool {
    * @returns A promise that rejects with a `timeout` error naming what was still out
    */
   close(options?: CloseOptions): Promise<void> {
-    let timeoutMs = CLOSE_TIMEOUT_MS;
-    try {
-      const given = record("options", options ?? {}, CLOSE_NAMES);
-      if (given.timeoutMs !== undefined) {
-        timeoutMs = duration("timeoutMs", given.timeoutMs);
-      }
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    this.#beginClose();
-    return this.#closing.wait(timeoutMs);
+    return Promise.try(() => {
+      const timeoutMs = closeTimeout(options);
+      this.#beginClose();
+      return this.#closing.wait(timeoutMs);
+    });
   }
 
   /** Closes without waiting; the memory is unmapped when the last block comes back. */
@@ -337,15 +336,11 @@ export class BlockPool implements Pool {
       `at most ${this.maxBlocks} × ${this.blockSize} bytes, ${this.backend}${state})`;
   }
 
-  /** Looks for blocks held too long, if asked to. */
-  #watchOverdue(): void {
-    const { overdueMs, name } = this.#options;
-    if (overdueMs === undefined) return;
-    this.#overdueTimer = unref(setInterval(() => {
-      for (const found of this.#leases.overdue(overdueMs, Date.now())) {
-        this.#events.emit("overdue", () => ({ pool: name, ...found }));
-      }
-    }, Math.ceil(overdueMs / 2)));
+  /** A block if nothing at all is in the way. */
+  #takeFast(): Block | undefined {
+    return this.#slots.free > this.#dispatcher.fastAbove
+      ? this.#leases.begin(undefined)
+      : undefined;
   }
 
   #beginClose(): void {

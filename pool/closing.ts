@@ -7,7 +7,7 @@
  */
 import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
-import { show } from "./options.ts";
+import { show } from "./checks.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
@@ -72,12 +72,14 @@ export class Closing {
       return;
     }
     this.#ended = true;
+    const corrupted = this.#leases.inspect();
     this.#leases.dropViews(0, this.#slots.top);
     if (this.#slots.abandoned === 0) this.#region.unmap();
     else this.#region.drop(this.#slots.top);
     this.#slots.retire();
     clearTimeout(this.#timer);
-    this.#done.resolve();
+    if (corrupted === undefined) this.#done.resolve();
+    else this.#done.reject(corrupted);
     this.#onEnd();
   }
 

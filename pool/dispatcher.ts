@@ -5,6 +5,7 @@
  * Knows nothing of memory. Each step leaves the state consistent before anybody else is called.
  */
 import type { Block } from "./block.ts";
+import { show } from "./checks.ts";
 import { Channel, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
@@ -14,7 +15,6 @@ import {
   checkAcquire,
   checkTryAcquire,
   type FilledOptions,
-  show,
   type TryAcquireOptions,
 } from "./options.ts";
 import type { BlockArray } from "./pool.ts";
@@ -70,6 +70,7 @@ export class Dispatcher {
   take(options: TryAcquireOptions): Block | undefined {
     checkTryAcquire(options);
     this.#refuseIfClosed();
+    this.#leases.report();
     const { reserved = false, tag } = options;
     if (this.#channel.isAhead(reserved) || !this.#hasFree(reserved, 1)) {
       this.#countExhaustion();
@@ -87,6 +88,7 @@ export class Dispatcher {
   ): Grant | Promise<Grant> {
     checkAcquire(options);
     this.#refuseIfClosed();
+    this.#leases.report();
     const { signal, timeoutMs, tag, reserved = false } = options;
     signal?.throwIfAborted();
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
@@ -170,7 +172,8 @@ export class Dispatcher {
 
   /** Whether so many blocks can be taken, after growing if that helps. */
   #hasFree(reserved: boolean, count: number): boolean {
-    return this.#sizer.growTo(this.#kept(reserved) + count);
+    const needed = this.#kept(reserved) + count;
+    return this.#sizer.growTo(needed) || this.#leases.freeUp(needed);
   }
 
   #isHopeless({ count = 1, reserved }: Wish): boolean {
@@ -197,7 +200,7 @@ export class Dispatcher {
     let waiter: Waiter<Grant> | undefined;
     while ((waiter = this.#channel.head) !== undefined) {
       const { reserved, count = 1 } = waiter.wish;
-      if (this.#slots.free < this.#kept(reserved) + count) break;
+      if (!this.#leases.freeUp(this.#kept(reserved) + count)) break;
       this.#channel.serve(waiter, (wish) => this.#grant(wish));
     }
     this.mark();

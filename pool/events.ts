@@ -5,7 +5,7 @@
  * nobody listens, and an event is sent only after the change it tells of is complete.
  */
 import type { SmritiError } from "./errors.ts";
-import { callable, show } from "./options.ts";
+import { callable, show } from "./checks.ts";
 
 /** What each event carries as `detail`. */
 export interface PoolEventMap {

@@ -23,6 +23,8 @@ export interface Watch {
   readonly slot: Slot;
   /** The user's label. */
   readonly tag: string | undefined;
+  /** When it was acquired, in ms. */
+  readonly since: number;
   /** Where it was acquired. Formatting waits until somebody reads it. */
   readonly site: Error | undefined;
 }
@@ -68,7 +70,7 @@ export class LeakWatch {
     const withStack = this.#all || this.#leaked || number < FIRST_STACKS ||
       number % STACK_SAMPLE === 0;
     const site = withStack ? new Error("acquired here") : undefined;
-    const watch: Watch = { slot, tag: slot.tag, site };
+    const watch: Watch = { slot, tag: slot.tag, since: Date.now(), site };
     slot.watch = watch;
     slot.special = true;
     this.#registry.register(block, watch, watch);

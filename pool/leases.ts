@@ -6,8 +6,12 @@
  * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
  */
 import { Block } from "./block.ts";
+import { ageOf, isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
-import { type Leak, LeakWatch, stackOf, type Watch } from "./leaks.ts";
+import { adopt, bringBack, isDetached } from "./escape.ts";
+import { Quarantine } from "./guard.ts";
+import { type Leak, LeakWatch } from "./leaks.ts";
+import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import {
@@ -33,16 +37,6 @@ export interface LeaseHooks {
   leaked(leak: Leak): void;
 }
 
-/** A lease held for too long. */
-export interface Overdue {
-  /** The user's label. */
-  readonly tag: string | undefined;
-  /** For how long it has been held. */
-  readonly heldMs: number;
-  /** Where it was acquired, if it is watched. */
-  readonly stack: string | undefined;
-}
-
 /** All leases of one pool. */
 export class Leases implements Owner {
   readonly blockSize: number;
@@ -59,8 +53,9 @@ export class Leases implements Owner {
   readonly #counters: Counters;
   readonly #hooks: LeaseHooks;
   readonly #leaks: LeakWatch;
+  readonly #quarantine: Quarantine | undefined;
   /** The records of slots up to the highest ever lent, by index. */
-  readonly #records: Slot[] = [];
+  readonly records: Slot[] = [];
   /** When this many slots were taken, the next lease is observed. */
   #observeAt: number;
 
@@ -82,6 +77,9 @@ export class Leases implements Owner {
     this.#slots = slots;
     this.#counters = counters;
     this.#hooks = hooks;
+    this.#quarantine = options.safety === "strict"
+      ? new Quarantine(options.name, options.maxBlocks, region, slots)
+      : undefined;
     this.#leaks = new LeakWatch(
       options.leakDetection,
       (leak) => this.#leaked(leak),
@@ -92,8 +90,8 @@ export class Leases implements Owner {
   /** Begins a lease. The caller has seen that a slot is free. */
   begin(tag: string | undefined): Block {
     const index = this.#slots.pop();
-    const slot = index < this.#records.length
-      ? this.#records[index]
+    const slot = index < this.records.length
+      ? this.records[index]
       : this.#record(index);
     slot.state = HELD;
     slot.tag = tag;
@@ -135,6 +133,7 @@ export class Leases implements Owner {
 
   release(slot: Slot, usedBytes: number): void {
     if (slot.special) {
+      slot.trace = slot.watch?.site;
       if (slot.watch !== undefined) this.#leaks.forget(slot);
       slot.special = false;
       if (slot.lends !== 0) {
@@ -145,6 +144,7 @@ export class Leases implements Owner {
       if (slot.escaped !== 0) return this.#lose(slot);
     }
     this.#end(slot, usedBytes);
+    if (this.#quarantine !== undefined) this.report();
   }
 
   abandon(slot: Slot): void {
@@ -154,11 +154,30 @@ export class Leases implements Owner {
 
   reattach(slot: Slot, view: ArrayBufferView): void {
     if (slot.state !== HELD) this.refuse(slot, "use");
-    if (!this.#adopt(slot, view)) {
+    if (!adopt(this.#region, slot, view)) {
       throw new SmritiError(
         "foreign-block",
         `view must cover the whole memory of ${this.#called(slot)}, got ` +
           `${view.buffer.byteLength} bytes of other memory`,
+      );
+    }
+  }
+
+  /**
+   * Throws unless it is a block of this pool.
+   *
+   * @throws {TypeError} for anything but a block
+   * @throws {SmritiError} `foreign-block`
+   */
+  checkOwn(block: Block): void {
+    const slot = Block.slotOf(block);
+    if (slot === undefined) {
+      throw new TypeError(`block must be a Block, got ${show(block)}`);
+    }
+    if (slot.owner !== this) {
+      throw new SmritiError(
+        "foreign-block",
+        `this block belongs to another pool than ${show(this.#name)}`,
       );
     }
   }
@@ -176,7 +195,9 @@ export class Leases implements Owner {
     if (isLast) slot.lentTo = undefined;
     if (slot.state === LOST) return;
     if (how === "running") return this.#lose(slot);
-    if (isDetached(slot)) this.#bringBack(slot, how, result, isLast);
+    if (isDetached(slot)) {
+      bringBack(this.#region, slot, how, result, isLast);
+    }
     if (!isLast) return;
     this.#counters.lentBlocks--;
     if (slot.state !== ENDING) return;
@@ -206,9 +227,9 @@ export class Leases implements Owner {
    */
   dropViews(start: number, end: number): boolean {
     let dropped = true;
-    const top = Math.min(end, this.#records.length);
+    const top = Math.min(end, this.records.length);
     for (let index = start; index < top; index++) {
-      const slot = this.#records[index];
+      const slot = this.records[index];
       if (slot.state !== ENDED) continue;
       if (isDetached(slot)) {
         slot.state = LOST;
@@ -224,33 +245,50 @@ export class Leases implements Owner {
     return dropped;
   }
 
+  /** Lets slots out of quarantine until so many are free; whether there are. */
+  freeUp(free: number): boolean {
+    const slots = this.#slots;
+    while (slots.free < free && slots.quarantined > 0) {
+      const before = slots.quarantined;
+      this.#quarantine!.letGo();
+      // The OS would not make it accessible again: none of them, probably.
+      if (slots.quarantined === before) break;
+    }
+    return slots.free >= free;
+  }
+
+  /**
+   * Says what quarantine has found, once.
+   *
+   * @throws {SmritiError} `corrupted`
+   */
+  report(): void {
+    const news = this.#quarantine?.takeNews();
+    if (news === undefined) return;
+    // The slot that was written to is out of the pool: some may now wait in vain.
+    this.#hooks.lost();
+    throw news;
+  }
+
+  /** The pool has ended: what quarantine has found, if anything. */
+  inspect(): SmritiError | undefined {
+    this.#quarantine?.empty();
+    return this.#quarantine?.takeNews();
+  }
+
   /** Tags of the leases that have not ended. */
   outstanding(): (string | undefined)[] {
-    return this.#records.filter(isOut).map(({ tag }) => tag);
+    return this.records.filter(isOut).map(({ tag }) => tag);
   }
 
   /** Ends every lease, whoever holds it; the slots leave the pool. */
   loseAll(): void {
-    for (const slot of this.#records.filter(isOut)) {
+    for (const slot of this.records.filter(isOut)) {
       // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
       // the region stays mapped.
       this.#region.revoke(slot.view);
       this.#lose(slot);
     }
-  }
-
-  /** Leases held for at least `limitMs` that were not reported yet. */
-  overdue(limitMs: number, now: number): Overdue[] {
-    const found: Overdue[] = [];
-    for (const slot of this.#records) {
-      if (slot.state !== HELD || slot.overdue) continue;
-      const heldMs = now - slot.since;
-      if (heldMs < limitMs) continue;
-      slot.overdue = true;
-      const stack = stackOf((slot.watch as Watch | undefined)?.site);
-      found.push({ tag: slot.tag, heldMs, stack });
-    }
-    return found;
   }
 
   /** The lease is over, nothing runs on the memory any more and no healed buffer is out. */
@@ -260,11 +298,19 @@ export class Leases implements Owner {
       slot.touched = false;
       if (this.#zero) slot.view.fill(0, 0, usedBytes);
       if (this.#revoke) slot.view = this.#region.renew(slot.view);
+      if (this.#quarantine !== undefined) return this.#isolate(slot);
     }
     slot.state = ENDED;
     const slots = this.#slots;
     slots.push(slot.index);
     if (slots.free > this.quietUpTo) this.#hooks.ended();
+  }
+
+  /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
+  #isolate(slot: Slot): void {
+    this.#quarantine!.admit(slot);
+    this.#quarantine!.overflow();
+    this.#hooks.ended();
   }
 
   #lose(slot: Slot): void {
@@ -287,40 +333,12 @@ export class Leases implements Owner {
     this.#hooks.leaked(leak);
   }
 
-  /** A lent operation has settled and the slot's buffer is not where it was. */
-  #bringBack(slot: Slot, how: Settled, result: unknown, isLast: boolean): void {
-    const view = how === "fulfilled" ? viewIn(result) : undefined;
-    if (view !== undefined && this.#adopt(slot, view)) return;
-    if (how === "finished" && isLast && !slot.owed) {
-      // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it
-      // took along died with it.
-      slot.view = this.#region.view(slot.index);
-    } else {
-      slot.owed = true;
-    }
-  }
-
-  /** Makes the view's buffer the slot's own, if it is the slot's memory. */
-  #adopt(slot: Slot, { buffer }: ArrayBufferView): boolean {
-    if (!this.#region.isWhole(slot.index, buffer)) return false;
-    if (buffer === slot.view.buffer) return true;
-    if (slot.view.length !== 0) {
-      // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns.
-      this.#region.revoke(slot.view);
-      if (slot.escaped > 0) slot.escaped--;
-    }
-    slot.view = new Uint8Array(buffer as ArrayBuffer);
-    slot.owed = false;
-    slot.touched = true;
-    return true;
-  }
-
   #record(index: number): Slot {
     // Lowest first means that nearly always just one is missing.
-    for (let next = this.#records.length; next <= index; next++) {
-      this.#records.push(new Slot(this, next));
+    for (let next = this.records.length; next <= index; next++) {
+      this.records.push(new Slot(this, next));
     }
-    return this.#records[index];
+    return this.records[index];
   }
 
   /** What only some leases get: a time, a watch. */
@@ -334,25 +352,11 @@ export class Leases implements Owner {
     this.#observeAt = taken + (this.#timed ? 1 : this.#leaks.period);
   }
 
-  #called({ tag }: Slot): string {
-    const label = tag === undefined ? "" : ` ${JSON.stringify(tag)}`;
-    return `this block${label} of pool ${JSON.stringify(this.#name)}`;
+  #called(slot: Slot): string {
+    const { tag } = slot;
+    const label = tag === undefined ? "" : ` ${show(tag)}`;
+    const ageMs = ageOf(slot, Date.now());
+    const age = ageMs === undefined ? "" : `, acquired ${ageMs} ms ago,`;
+    return `this block${label} of pool ${show(this.#name)}${age}`;
   }
-}
-
-function isOut({ state }: Slot): boolean {
-  return state === HELD || state === ENDING;
-}
-
-/** Whether the slot had a view and something took its buffer away. */
-function isDetached({ view }: Slot): boolean {
-  return view.length === 0 && view !== NO_VIEW;
-}
-
-/** The view in the result of a BYOB read, or the result itself if it is one. */
-function viewIn(result: unknown): ArrayBufferView | undefined {
-  if (ArrayBuffer.isView(result)) return result;
-  if (typeof result !== "object" || result === null) return undefined;
-  const { value } = result as { value?: unknown };
-  return ArrayBuffer.isView(value) ? value : undefined;
 }

@@ -1,9 +1,20 @@
 /**
- * Checks and fills every option, of the pool and of its methods.
+ * The options of a pool and of its methods: their names, rules and defaults.
  *
- * A wrong value is a `TypeError` or `RangeError` that names the option, the value and the rule.
  * Nothing here knows memory, slots or time.
  */
+
+import {
+  boolean,
+  duration,
+  integer,
+  MAX_DELAY_MS,
+  number,
+  record,
+  refuse,
+  text,
+  word,
+} from "./checks.ts";
 
 /** How much is checked for you, and what it costs. See the README's table of safety levels. */
 export type Safety = "trust" | "revoke" | "strict";
@@ -65,109 +76,12 @@ export type FilledOptions = Readonly<
   Omit<Required<PoolOptions>, "overdueMs"> & { overdueMs: number | undefined }
 >;
 
-/** The longest delay a timer takes. */
-export const MAX_DELAY_MS = 2 ** 31 - 1;
 const MAX_BYTES = 2 ** 46;
 const MAX_BLOCKS = 2 ** 30;
 
 /** Share of a count, rounded up after removing float noise: 20 % of 10 is 2, not 3. */
 export function shareOf(share: number, count: number): number {
   return Math.ceil(share * count - 1e-9);
-}
-
-/** How a value looks in a message: short, and never throwing. */
-export function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
-  if (typeof value === "bigint") return `${value}n`;
-  if (value === null || typeof value !== "object") {
-    return typeof value === "function" ? "a function" : String(value);
-  }
-  return Array.isArray(value) ? "an array" : "an object";
-}
-
-function refuse(
-  Kind: typeof TypeError | typeof RangeError,
-  name: string,
-  value: unknown,
-  rule: string,
-): never {
-  throw new Kind(`${name} must be ${rule}, got ${show(value)}`);
-}
-
-/** A number in a range. `rule` completes "must be …". */
-function number(
-  name: string,
-  value: unknown,
-  fits: (value: number) => boolean,
-  rule: string,
-): number {
-  if (typeof value !== "number") refuse(TypeError, name, value, rule);
-  if (!fits(value)) refuse(RangeError, name, value, rule);
-  return value;
-}
-
-/** An integer from `least` to `most`, both included. */
-export function integer(
-  name: string,
-  value: unknown,
-  least: number,
-  most: number = Number.MAX_SAFE_INTEGER,
-): number {
-  return number(
-    name,
-    value,
-    (v) => Number.isInteger(v) && v >= least && v <= most,
-    most === Number.MAX_SAFE_INTEGER
-      ? `an integer of at least ${least}`
-      : `an integer from ${least} to ${most}`,
-  );
-}
-
-/** `true` or `false`. */
-export function boolean(name: string, value: unknown): boolean {
-  if (typeof value !== "boolean") {
-    refuse(TypeError, name, value, "true or false");
-  }
-  return value;
-}
-
-function text(name: string, value: unknown): string {
-  if (typeof value !== "string") refuse(TypeError, name, value, "a string");
-  return value;
-}
-
-function word<const W extends string>(
-  name: string,
-  value: unknown,
-  words: readonly W[],
-): W {
-  const found = words.find((w) => w === value);
-  if (found !== undefined) return found;
-  const rule = `one of ${words.map(show).join(", ")}`;
-  return refuse(
-    typeof value === "string" ? RangeError : TypeError,
-    name,
-    value,
-    rule,
-  );
-}
-
-/** The argument as a record of known names, or an error that names the stranger. */
-export function record(
-  what: string,
-  value: unknown,
-  names: ReadonlySet<string>,
-): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    refuse(TypeError, what, value, "an object");
-  }
-  for (const name of Object.keys(value)) {
-    if (!names.has(name)) {
-      const known = [...names].join(", ");
-      throw new TypeError(`unknown option ${show(name)}; known are ${known}`);
-    }
-  }
-  return value as Record<string, unknown>;
 }
 
 const share = (v: number) => v > 0 && v <= 1;
@@ -343,19 +257,18 @@ export function checkAcquire(options: AcquireOptions): void {
   if (timeoutMs !== undefined) duration("timeoutMs", timeoutMs);
 }
 
-/** A delay in milliseconds, from 0 to the longest a timer takes. */
-export function duration(name: string, value: unknown): number {
-  return number(
-    name,
-    value,
-    (v) => v >= 0 && v <= MAX_DELAY_MS,
-    `a number from 0 to ${MAX_DELAY_MS}`,
-  );
+/** How to close. */
+export interface CloseOptions {
+  /** Milliseconds to wait for blocks still out, from 0 to 2^31 − 1. Default 10 000. */
+  timeoutMs?: number;
 }
 
-/** A function, as an argument. */
-export function callable(name: string, value: unknown): void {
-  if (typeof value !== "function") {
-    refuse(TypeError, name, value, "a function");
-  }
+const CLOSE_NAMES: ReadonlySet<string> = new Set<keyof CloseOptions>([
+  "timeoutMs",
+]);
+
+/** How long closing waits for blocks that are out, in ms. */
+export function closeTimeout(options: CloseOptions | undefined): number {
+  const { timeoutMs } = record("options", options ?? {}, CLOSE_NAMES);
+  return timeoutMs === undefined ? 10_000 : duration("timeoutMs", timeoutMs);
 }

@@ -8,14 +8,12 @@ import type {
   PoolEventType,
   PoolListenerOptions,
 } from "./events.ts";
-import type { AcquireOptions, TryAcquireOptions } from "./options.ts";
+import type {
+  AcquireOptions,
+  CloseOptions,
+  TryAcquireOptions,
+} from "./options.ts";
 import type { PoolStats } from "./stats.ts";
-
-/** How to close. */
-export interface CloseOptions {
-  /** Milliseconds to wait for blocks still out, from 0 to 2^31 − 1. Default 10 000. */
-  timeoutMs?: number;
-}
 
 /** Blocks acquired together. Disposing the array releases those not yet released. */
 export type BlockArray = Block[] & Disposable;

@@ -5,6 +5,7 @@
  * the views of slots. Knows no leases, counts or policies.
  */
 import type { Backend, Code, Range } from "../ffi/backend.ts";
+import { heap } from "../ffi/heap.ts";
 import { openNative } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
 import type { FilledOptions } from "./options.ts";
@@ -31,6 +32,8 @@ export class Region {
   readonly #size: number;
   readonly #huge: boolean;
   #mapped = true;
+  /** Whether a slot has whole pages that the OS can make inaccessible. */
+  readonly #canForbid: boolean;
   /** Slabs that may hold old bytes after they were given back, where the OS does not zero them. */
   readonly #stale: Uint8Array | undefined;
 
@@ -48,6 +51,7 @@ export class Region {
     this.#size = blockSize;
     this.hasAddresses = backend.abilities.hasAddresses;
     this.stride = roundUp(blockSize, blockSize < pageSize ? LINE : pageSize);
+    this.#canForbid = backend.abilities.protects && blockSize >= pageSize;
     const unit = this.#huge ? hugePageSize : pageSize;
     this.slabSlots = unit / commonDivisor(this.stride, unit);
     this.slabBytes = this.stride * this.slabSlots;
@@ -106,12 +110,21 @@ export class Region {
     }
   }
 
-  /** A new view of a slot. At most one that is not detached may exist. */
+  /**
+   * A new view of a slot. At most one that is not detached may exist.
+   *
+   * @throws {SmritiError} `out-of-memory` where memory is only taken now, as on the heap
+   */
   view(slot: number): Uint8Array<ArrayBuffer> {
-    // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
-    return new Uint8Array(
-      this.#backend.view(this.#range, slot * this.stride, this.#size),
-    );
+    try {
+      // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
+      return new Uint8Array(
+        this.#backend.view(this.#range, slot * this.stride, this.#size),
+      );
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw outOfMemory(this.#backend, "allocate", this.#size, -1);
+    }
   }
 
   /** Whether a slot about to get its first view since commit may still hold old bytes. */
@@ -150,6 +163,20 @@ export class Region {
     return buffer instanceof ArrayBuffer && !buffer.resizable &&
       buffer.byteLength === this.#size &&
       this.#backend.isAt(this.#range, slot * this.stride, buffer);
+  }
+
+  /** Makes a slot inaccessible if it has whole pages and the OS can. */
+  forbid(slot: number): void {
+    if (!this.#canForbid) return;
+    // A refusal leaves the slot accessible: the pattern in it still shows a late write.
+    this.#backend.protect(this.#range, slot * this.stride, this.stride, false);
+  }
+
+  /** Makes a slot accessible again; false if the OS refused. */
+  allow(slot: number): boolean {
+    const { stride } = this;
+    return !this.#canForbid ||
+      this.#backend.protect(this.#range, slot * stride, stride, true) === 0;
   }
 
   /** Drops the pages of the first slots; the addresses stay mapped and accessible. */
@@ -191,11 +218,10 @@ function outOfMemory(
 }
 
 function chooseBackend(choice: FilledOptions["backend"]): Backend {
-  if (choice === "heap") {
-    throw new SmritiError("unsupported", "there is no heap backend yet");
-  }
+  if (choice === "heap") return heap;
   const found = openNative();
   if (!("reason" in found)) return found;
+  if (choice === "auto") return heap;
   throw new SmritiError(
     found.reason,
     found.reason === "permission"

@@ -5,6 +5,7 @@
  * Owns no memory and decides nothing: the pool that made it does.
  */
 import type { Block } from "./block.ts";
+import type { Watch } from "./leaks.ts";
 
 /** The view of a slot that has none: length 0, so every check that matters fails on it. */
 export const NO_VIEW: Uint8Array<ArrayBuffer> = new Uint8Array(0);
@@ -17,6 +18,8 @@ export const ENDING = 1;
 export const LOST = 2;
 /** No lease. Also the state of what the handle of an ended lease points to. */
 export const ENDED = 3;
+/** No lease, and not yet reusable. */
+export const QUARANTINED = 4;
 
 /** What a block asks of the pool that lent it. */
 export interface Owner {
@@ -58,7 +61,7 @@ export class Slot {
   readonly owner: Owner;
   /** Place in the pool, from 0. */
   readonly index: number;
-  /** One of `HELD`, `ENDING`, `LOST`, `ENDED`. */
+  /** One of `HELD`, `ENDING`, `LOST`, `ENDED`, `QUARANTINED`. */
   state: number = ENDED;
   /** The cached view; length 0 once something detached it. */
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
@@ -83,7 +86,9 @@ export class Slot {
   /** Whether it was reported as overdue. */
   overdue = false;
   /** What leak detection knows of the lease, if it is watched. */
-  watch: object | undefined = undefined;
+  watch: Watch | undefined = undefined;
+  /** Where the last lease was acquired, while the slot is in quarantine. */
+  trace: Error | undefined = undefined;
 
   /** A slot without a view or a lease. */
   constructor(owner: Owner, index: number) {

@@ -80,6 +80,12 @@ export class Slots {
     return Math.min(this.#max, this.#top * this.#slabSlots);
   }
 
+  /** Whether the slot has memory behind it. */
+  isCommitted(slot: number): boolean {
+    const slab = this.#slabOf(slot);
+    return slab < this.#top && !this.#holes.has(slab);
+  }
+
   /** How many slots a slab has: the last one may have fewer. */
   slotsIn(slab: number): number {
     return Math.min(this.#slabSlots, this.#max - slab * this.#slabSlots);
@@ -156,6 +162,8 @@ export class Slots {
 
   /** Makes the slots of slabs free; their memory has just been committed. */
   commit({ first, count }: SlabRun): void {
+    // A lower slab may be among them, and would then come before the hot slot.
+    this.#cool();
     for (let slab = first; slab < first + count; slab++) {
       if (slab < this.#top) this.#holes.remove(slab);
       const slots = this.slotsIn(slab);

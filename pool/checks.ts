@@ -1,0 +1,122 @@
+/**
+ * Checks of single values. A wrong one is a `TypeError` or `RangeError` that names the option, the
+ * value and the rule.
+ */
+
+/** The longest delay a timer takes. */
+export const MAX_DELAY_MS = 2 ** 31 - 1;
+
+/** How a value looks in a message: short, and never throwing. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
+  if (typeof value === "bigint") return `${value}n`;
+  if (value === null || typeof value !== "object") {
+    return typeof value === "function" ? "a function" : String(value);
+  }
+  return Array.isArray(value) ? "an array" : "an object";
+}
+
+/** Throws what a wrong value deserves; `rule` completes "must be …". */
+export function refuse(
+  Kind: typeof TypeError | typeof RangeError,
+  name: string,
+  value: unknown,
+  rule: string,
+): never {
+  throw new Kind(`${name} must be ${rule}, got ${show(value)}`);
+}
+
+/** A number in a range. */
+export function number(
+  name: string,
+  value: unknown,
+  fits: (value: number) => boolean,
+  rule: string,
+): number {
+  if (typeof value !== "number") refuse(TypeError, name, value, rule);
+  if (!fits(value)) refuse(RangeError, name, value, rule);
+  return value;
+}
+
+/** An integer from `least` to `most`, both included. */
+export function integer(
+  name: string,
+  value: unknown,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): number {
+  return number(
+    name,
+    value,
+    (v) => Number.isInteger(v) && v >= least && v <= most,
+    most === Number.MAX_SAFE_INTEGER
+      ? `an integer of at least ${least}`
+      : `an integer from ${least} to ${most}`,
+  );
+}
+
+/** `true` or `false`. */
+export function boolean(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") {
+    refuse(TypeError, name, value, "true or false");
+  }
+  return value;
+}
+
+/** A string. */
+export function text(name: string, value: unknown): string {
+  if (typeof value !== "string") refuse(TypeError, name, value, "a string");
+  return value;
+}
+
+/** One of a few words. */
+export function word<const W extends string>(
+  name: string,
+  value: unknown,
+  words: readonly W[],
+): W {
+  const found = words.find((w) => w === value);
+  if (found !== undefined) return found;
+  const rule = `one of ${words.map(show).join(", ")}`;
+  return refuse(
+    typeof value === "string" ? RangeError : TypeError,
+    name,
+    value,
+    rule,
+  );
+}
+
+/** The argument as a record of known names, or an error that names the stranger. */
+export function record(
+  what: string,
+  value: unknown,
+  names: ReadonlySet<string>,
+): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    refuse(TypeError, what, value, "an object");
+  }
+  for (const name of Object.keys(value)) {
+    if (!names.has(name)) {
+      const known = [...names].join(", ");
+      throw new TypeError(`unknown option ${show(name)}; known are ${known}`);
+    }
+  }
+  return value as Record<string, unknown>;
+}
+
+/** A delay in milliseconds, from 0 to the longest a timer takes. */
+export function duration(name: string, value: unknown): number {
+  return number(
+    name,
+    value,
+    (v) => v >= 0 && v <= MAX_DELAY_MS,
+    `a number from 0 to ${MAX_DELAY_MS}`,
+  );
+}
+
+/** A function, as an argument. */
+export function callable(name: string, value: unknown): void {
+  if (typeof value !== "function") {
+    refuse(TypeError, name, value, "a function");
+  }
+}

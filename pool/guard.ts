@@ -1,0 +1,112 @@
+/**
+ * Strict mode: a released slot is kept out of use for a while, filled with a pattern and, where it
+ * has whole pages, inaccessible. A late native write then fails with `EFAULT`, or leaves a mark.
+ *
+ * Owns the slots in quarantine and nothing else. Bounded, because each inaccessible slot costs the
+ * process up to two memory mappings and V8 itself ends the process when those run out.
+ */
+import { SmritiError } from "./errors.ts";
+import { stackOf } from "./leaks.ts";
+import { show } from "./checks.ts";
+import type { Region } from "./region.ts";
+import { ENDED, LOST, QUARANTINED, type Slot } from "./slot.ts";
+import type { Slots } from "./slots.ts";
+
+/** The most slots in quarantine: with two mappings each, 3 % of Linux's default limit. */
+const MOST = 1024;
+/** One in this many of a pool's blocks may be in quarantine. */
+const SHARE = 8;
+/** What a released slot is filled with: odd, large, no valid text. */
+const POISON = 0xdb;
+
+/** The quarantine of one pool. */
+export class Quarantine {
+  readonly #name: string;
+  readonly #region: Region;
+  readonly #slots: Slots;
+  readonly #limit: number;
+  /** Oldest first. */
+  readonly #queue = new Set<Slot>();
+  #news: SmritiError | undefined;
+
+  /** Empty. */
+  constructor(name: string, maxBlocks: number, region: Region, slots: Slots) {
+    this.#name = name;
+    this.#region = region;
+    this.#slots = slots;
+    this.#limit = Math.max(1, Math.min(MOST, Math.floor(maxBlocks / SHARE)));
+  }
+
+  /** Takes a slot whose lease has just ended in; its view is the only one. */
+  admit(slot: Slot): void {
+    slot.view.fill(POISON);
+    // SAFETY: the lease's views were revoked and the new one is used only after `allow` below.
+    this.#region.forbid(slot.index);
+    slot.state = QUARANTINED;
+    this.#slots.quarantine();
+    this.#queue.add(slot);
+  }
+
+  /** Lets the oldest slot go if there are more than may be in. */
+  overflow(): void {
+    if (this.#queue.size > this.#limit) this.letGo();
+  }
+
+  /** Lets the oldest slot go: free and zeroed, or out of the pool if it was written to. */
+  letGo(): void {
+    const [slot] = this.#queue;
+    if (slot === undefined) return;
+    this.#queue.delete(slot);
+    // SAFETY: nobody else has the slot; a refusal leaves it inaccessible, so it must stay here.
+    if (!this.#region.allow(slot.index)) {
+      this.#queue.add(slot);
+      return;
+    }
+    const offset = firstStain(slot.view);
+    if (offset >= 0) return this.#condemn(slot, offset);
+    slot.view.fill(0);
+    slot.state = ENDED;
+    slot.trace = undefined;
+    this.#slots.restore(slot.index);
+  }
+
+  /** Looks at every slot in quarantine; the pool has ended. */
+  empty(): void {
+    for (let left = this.#queue.size; left > 0; left--) this.letGo();
+  }
+
+  /** The first write found that nobody was told of yet. */
+  takeNews(): SmritiError | undefined {
+    const news = this.#news;
+    this.#news = undefined;
+    return news;
+  }
+
+  #condemn(slot: Slot, offset: number): void {
+    const byte = slot.view[offset];
+    slot.state = LOST;
+    this.#slots.abandonQuarantined();
+    const stack = stackOf(slot.trace);
+    this.#news ??= new SmritiError(
+      "corrupted",
+      `a block of pool ${
+        show(this.#name)
+      } was written to after its release: byte ${offset} is ` +
+        `${byte}; it was acquired ${
+          slot.tag === undefined ? "" : `as ${show(slot.tag)} `
+        }` +
+        `${
+          stack === undefined ? "at an unknown place" : `here:\n${stack}\n`
+        }; ` +
+        "use lend() for every operation that may outlast the lease",
+    );
+  }
+}
+
+/** Position of the first byte that is not the pattern, or -1. */
+function firstStain(bytes: Uint8Array): number {
+  for (let at = 0; at < bytes.length; at++) {
+    if (bytes[at] !== POISON) return at;
+  }
+  return -1;
+}
