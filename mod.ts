@@ -43,4 +43,5 @@ export {
   type UpgradeOptions,
 } from "./pool/size_class_pool.ts";
 export type { BlockArray, Pool } from "./pool/pool.ts";
+export type { BlockTicket } from "./pool/slot.ts";
 export type { PoolStats } from "./pool/stats.ts";

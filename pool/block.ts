@@ -5,7 +5,7 @@
  * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
  */
 import { boolean, callable, integer, record, show } from "./checks.ts";
-import { ENDED, HELD, type Settled, Slot } from "./slot.ts";
+import { type BlockTicket, ENDED, HELD, type Settled, Slot } from "./slot.ts";
 
 /** What is known about an operation that a block is lent to. */
 export interface LendOptions {
@@ -150,6 +150,21 @@ export class Block {
       throw new TypeError(`view must be an ArrayBufferView, got ${show(view)}`);
     }
     this.#slot.owner.reattach(this.#slot, view);
+  }
+
+  /**
+   * Ends this lease and makes a ticket of it: whoever calls `adopt` with the ticket, in any isolate
+   * of this process, goes on with the same memory and contents. Views here are revoked.
+   *
+   * @returns A plain value that `postMessage` can send, good for one `adopt`
+   * @throws {SmritiError} `released`; `lent` while an operation has the block; `unsupported` unless
+   * the block is of a `SharedBlockPool`
+   */
+  detach(): BlockTicket {
+    const slot = this.#slot;
+    const ticket = slot.owner.detach(slot);
+    this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+    return ticket;
   }
 
   /**

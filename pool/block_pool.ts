@@ -15,6 +15,7 @@ import {
   type PoolEventType,
   type PoolListenerOptions,
 } from "./events.ts";
+import { quarantineFor } from "./guard.ts";
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -95,7 +96,7 @@ export class BlockPool implements Pool {
         if (!isNew) return;
         events.emit("leak", () => ({ pool: filled.name, tag, stack }));
       },
-    });
+    }, quarantineFor(filled, region, slots));
     const supply = new Supply(region, slots, leases, filled.prefault);
     const onChange = () => this.#dispatcher.mark();
     this.#sizer = new Sizer(

@@ -8,6 +8,7 @@
 import { SmritiError } from "./errors.ts";
 import { stackOf } from "./leaks.ts";
 import { show } from "./checks.ts";
+import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import { ENDED, LOST, QUARANTINED, type Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
@@ -101,6 +102,17 @@ export class Quarantine {
         "use lend() for every operation that may outlast the lease",
     );
   }
+}
+
+/** The quarantine that a pool's options ask for, if any. */
+export function quarantineFor(
+  { safety, name, maxBlocks }: FilledOptions,
+  region: Region,
+  slots: Slots,
+): Quarantine | undefined {
+  return safety === "strict"
+    ? new Quarantine(name, maxBlocks, region, slots)
+    : undefined;
 }
 
 /** Position of the first byte that is not the pattern, or -1. */

@@ -9,12 +9,13 @@ import { Block } from "./block.ts";
 import { ageOf, isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, isDetached } from "./escape.ts";
-import { Quarantine } from "./guard.ts";
+import type { Quarantine } from "./guard.ts";
 import { type Leak, LeakWatch } from "./leaks.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import {
+  type BlockTicket,
   ENDED,
   ENDING,
   HELD,
@@ -24,8 +25,25 @@ import {
   type Settled,
   Slot,
 } from "./slot.ts";
-import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
+
+/** What leases need of the slots of a pool. */
+export interface LeaseSlots {
+  /** Slots ready to be lent. */
+  readonly free: number;
+  /** Slots ever taken. */
+  readonly taken: number;
+  /** Slots in quarantine. */
+  readonly quarantined: number;
+  /** Takes the next free slot. */
+  pop(): number;
+  /** Puts an acquired slot back. */
+  push(slot: number): void;
+  /** Takes an acquired slot out of the pool for good. */
+  abandon(slot: number): void;
+  /** Takes a free slot out of the pool for good. */
+  abandonFree(slot: number): void;
+}
 
 /** What the pool wants to know of. Called when the state is consistent again. */
 export interface LeaseHooks {
@@ -35,6 +53,10 @@ export interface LeaseHooks {
   lost(): void;
   /** A block was found unreachable; its slot is lost. */
   leaked(leak: Leak): void;
+  /** One more operation holds the slot's memory, or one less. */
+  lending?(slot: number, change: 1 | -1): void;
+  /** Makes a ticket of a held slot that nobody here uses any more. */
+  detach?(slot: number): BlockTicket;
 }
 
 /** All leases of one pool. */
@@ -49,7 +71,7 @@ export class Leases implements Owner {
   readonly #revoke: boolean;
   readonly #timed: boolean;
   readonly #region: Region;
-  readonly #slots: Slots;
+  readonly #slots: LeaseSlots;
   readonly #counters: Counters;
   readonly #hooks: LeaseHooks;
   readonly #leaks: LeakWatch;
@@ -63,9 +85,10 @@ export class Leases implements Owner {
   constructor(
     options: FilledOptions,
     region: Region,
-    slots: Slots,
+    slots: LeaseSlots,
     counters: Counters,
     hooks: LeaseHooks,
+    quarantine?: Quarantine,
   ) {
     this.blockSize = options.blockSize;
     this.ended = new Slot(this, -1);
@@ -77,9 +100,7 @@ export class Leases implements Owner {
     this.#slots = slots;
     this.#counters = counters;
     this.#hooks = hooks;
-    this.#quarantine = options.safety === "strict"
-      ? new Quarantine(options.name, options.maxBlocks, region, slots)
-      : undefined;
+    this.#quarantine = quarantine;
     this.#leaks = new LeakWatch(
       options.leakDetection,
       (leak) => this.#leaked(leak),
@@ -89,7 +110,11 @@ export class Leases implements Owner {
 
   /** Begins a lease. The caller has seen that a slot is free. */
   begin(tag: string | undefined): Block {
-    const index = this.#slots.pop();
+    return this.beginAt(this.#slots.pop(), tag);
+  }
+
+  /** Begins a lease of a slot that was taken for it. */
+  beginAt(index: number, tag: string | undefined): Block {
     const slot = index < this.records.length
       ? this.records[index]
       : this.#record(index);
@@ -182,7 +207,32 @@ export class Leases implements Owner {
     }
   }
 
+  detach(slot: Slot): BlockTicket {
+    if (slot.state !== HELD) this.refuse(slot, "use");
+    const { detach } = this.#hooks;
+    if (detach === undefined) {
+      throw new SmritiError(
+        "unsupported",
+        "tickets are for blocks of a SharedBlockPool",
+      );
+    }
+    if (slot.lends !== 0 || slot.escaped !== 0 || isDetached(slot)) {
+      throw new SmritiError(
+        "lent",
+        `${
+          this.#called(slot)
+        } cannot go: an operation or somebody else has its buffer`,
+      );
+    }
+    if (slot.watch !== undefined) this.#leaks.forget(slot);
+    slot.special = slot.touched = false;
+    slot.state = ENDED;
+    if (slot.view !== NO_VIEW) slot.view = this.#region.renew(slot.view);
+    return detach(slot.index);
+  }
+
   lendStarts(slot: Slot, block: Block): void {
+    this.#hooks.lending?.(slot.index, 1);
     if (slot.lends++ === 0) {
       this.#counters.lentBlocks++;
       slot.lentTo = block;
@@ -192,6 +242,7 @@ export class Leases implements Owner {
 
   lendEnds(slot: Slot, how: Settled, result: unknown): void {
     const isLast = --slot.lends === 0;
+    this.#hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
     if (slot.state === LOST) return;
     if (how === "running") return this.#lose(slot);
@@ -281,6 +332,36 @@ export class Leases implements Owner {
     return this.records.filter(isOut).map(({ tag }) => tag);
   }
 
+  /** Ends every lease, whoever holds it: free again, or lost if an operation still has it. */
+  giveUpAll(): void {
+    for (const slot of this.records.filter(isOut)) {
+      if (slot.lends > 0) {
+        this.#lose(slot);
+        continue;
+      }
+      this.release(slot, this.blockSize);
+      // SAFETY: the slot is free and never lent from here again; the handle, which still points
+      // here, finds it lost.
+      this.#region.revoke(slot.view);
+      slot.view = NO_VIEW;
+      slot.state = LOST;
+    }
+  }
+
+  /** Zeroes a slot that was taken from somebody else, and gives it back. */
+  wash(index: number): void {
+    const block = this.beginAt(index, undefined);
+    if (this.#zero) void block.bytes;
+    block.release();
+  }
+
+  /** Begins a lease of a slot whose contents somebody else has written. */
+  adoptAt(index: number, tag: string | undefined): Block {
+    const block = this.beginAt(index, tag);
+    void block.bytes;
+    return block;
+  }
+
   /** Ends every lease, whoever holds it; the slots leave the pool. */
   loseAll(): void {
     for (const slot of this.records.filter(isOut)) {
@@ -319,7 +400,7 @@ export class Leases implements Owner {
     this.#counters.abandons++;
     slot.state = LOST;
     slot.view = NO_VIEW;
-    this.#slots.abandon();
+    this.#slots.abandon(slot.index);
     this.#hooks.lost();
   }
 

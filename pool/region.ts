@@ -24,11 +24,12 @@ export class Region {
   readonly slabSlots: number;
   /** Bytes in a slab. */
   readonly slabBytes: number;
+  /** The mapping, for other isolates of this process. */
+  readonly range: Range;
   /** Whether slots have addresses. */
   readonly hasAddresses: boolean;
 
   readonly #backend: Backend;
-  readonly #range: Range;
   readonly #size: number;
   readonly #huge: boolean;
   #mapped = true;
@@ -38,11 +39,12 @@ export class Region {
   readonly #stale: Uint8Array | undefined;
 
   /**
-   * Maps address space for every block; no memory is behind it yet.
+   * Maps address space for every block; no memory is behind it yet. With `range`, takes over one
+   * that another isolate of this process has mapped.
    *
    * @throws {SmritiError} `permission`, `unsupported`, `out-of-memory`
    */
-  constructor(options: FilledOptions) {
+  constructor(options: FilledOptions, range?: Range) {
     const backend = chooseBackend(options.backend);
     const { pageSize, hugePageSize, zeroedOnRecommit } = backend.abilities;
     const { blockSize, maxBlocks } = options;
@@ -57,11 +59,11 @@ export class Region {
     this.slabBytes = this.stride * this.slabSlots;
     const slabs = Math.ceil(maxBlocks / this.slabSlots);
     const size = slabs * this.slabBytes;
-    const range = backend.map(size, unit);
-    if (typeof range === "number") {
-      throw outOfMemory(backend, "map", size, range);
+    const mapped = range ?? backend.map(size, unit);
+    if (typeof mapped === "number") {
+      throw outOfMemory(backend, "map", size, mapped);
     }
-    this.#range = range;
+    this.range = mapped;
     this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
   }
 
@@ -72,14 +74,14 @@ export class Region {
 
   /** Bytes of address space held, 0 after `unmap`. */
   get mappedBytes(): number {
-    return this.#mapped ? this.#range.mappedSize : 0;
+    return this.#mapped ? this.range.mappedSize : 0;
   }
 
   /** Puts memory behind slabs. Returns the OS's refusal, if any. */
   commit({ first, count }: SlabRun): SmritiError | undefined {
     const size = count * this.slabBytes;
     const offset = first * this.slabBytes;
-    const code = this.#backend.commit(this.#range, offset, size, this.#huge);
+    const code = this.#backend.commit(this.range, offset, size, this.#huge);
     return code === 0
       ? undefined
       : outOfMemory(this.#backend, "commit", size, code);
@@ -89,7 +91,7 @@ export class Region {
   decommit({ first, count }: SlabRun): Code {
     this.#stale?.fill(1, first, first + count);
     return this.#backend.decommit(
-      this.#range,
+      this.range,
       first * this.slabBytes,
       count * this.slabBytes,
     );
@@ -106,7 +108,7 @@ export class Region {
     for (; at < end && !isOver(); at += PREFAULT_PIECE) {
       const size = Math.min(PREFAULT_PIECE, end - at);
       // A refusal leaves the pages to be faulted in by their first use.
-      if (await this.#backend.prefault(this.#range, at, size) !== 0) return;
+      if (await this.#backend.prefault(this.range, at, size) !== 0) return;
     }
   }
 
@@ -119,7 +121,7 @@ export class Region {
     try {
       // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
       return new Uint8Array(
-        this.#backend.view(this.#range, slot * this.stride, this.#size),
+        this.#backend.view(this.range, slot * this.stride, this.#size),
       );
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
@@ -148,7 +150,7 @@ export class Region {
 
   /** Address of a slot. */
   pointer(slot: number): Deno.PointerObject {
-    const pointer = this.#backend.pointer(this.#range, slot * this.stride);
+    const pointer = this.#backend.pointer(this.range, slot * this.stride);
     if (pointer === null) {
       throw new SmritiError(
         "unsupported",
@@ -162,21 +164,33 @@ export class Region {
   isWhole(slot: number, buffer: ArrayBufferLike): boolean {
     return buffer instanceof ArrayBuffer && !buffer.resizable &&
       buffer.byteLength === this.#size &&
-      this.#backend.isAt(this.#range, slot * this.stride, buffer);
+      this.#backend.isAt(this.range, slot * this.stride, buffer);
+  }
+
+  /** Whether memory that was given back and committed again reads as zero. */
+  get zeroesOnRecommit(): boolean {
+    return this.#stale === undefined;
+  }
+
+  /** Zeroes a slot that nobody has. */
+  wipe(slot: number): void {
+    const view = this.view(slot);
+    view.fill(0);
+    this.revoke(view);
   }
 
   /** Makes a slot inaccessible if it has whole pages and the OS can. */
   forbid(slot: number): void {
     if (!this.#canForbid) return;
     // A refusal leaves the slot accessible: the pattern in it still shows a late write.
-    this.#backend.protect(this.#range, slot * this.stride, this.stride, false);
+    this.#backend.protect(this.range, slot * this.stride, this.stride, false);
   }
 
   /** Makes a slot accessible again; false if the OS refused. */
   allow(slot: number): boolean {
     const { stride } = this;
     return !this.#canForbid ||
-      this.#backend.protect(this.#range, slot * stride, stride, true) === 0;
+      this.#backend.protect(this.range, slot * stride, stride, true) === 0;
   }
 
   /** Drops the pages of the first slots; the addresses stay mapped and accessible. */
@@ -187,7 +201,7 @@ export class Region {
 
   /** Gives the whole range back. Every view must have been revoked. */
   unmap(): void {
-    if (this.#mapped && this.#backend.unmap(this.#range) === 0) {
+    if (this.#mapped && this.#backend.unmap(this.range) === 0) {
       this.#mapped = false;
     }
   }

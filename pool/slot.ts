@@ -21,6 +21,18 @@ export const ENDED = 3;
 /** No lease, and not yet reusable. */
 export const QUARANTINED = 4;
 
+/**
+ * A block on its way to another isolate: plain, cloneable, good for one `adopt`.
+ */
+export interface BlockTicket {
+  /** Which pool it is of. */
+  readonly pool: number;
+  /** Place in that pool. */
+  readonly slot: number;
+  /** Which of the slot's tickets. */
+  readonly serial: number;
+}
+
 /** What a block asks of the pool that lent it. */
 export interface Owner {
   /** Bytes in one block. */
@@ -37,6 +49,8 @@ export interface Owner {
   abandon(slot: Slot): void;
   /** Takes a buffer that had left back as the slot's own. */
   reattach(slot: Slot, view: ArrayBufferView): void;
+  /** Ends the lease here; the slot goes on under a ticket. */
+  detach(slot: Slot): BlockTicket;
   /** An operation begins that holds the slot's memory, and with it the handle. */
   lendStarts(slot: Slot, block: Block): void;
   /** That operation has settled, `result` being what it gave. */

@@ -129,7 +129,7 @@ export class Slots {
   }
 
   /** Takes an acquired slot out of the pool for good. */
-  abandon(): void {
+  abandon(_slot: number): void {
     this.acquired--;
     this.abandoned++;
   }

@@ -1,0 +1,71 @@
+/**
+ * The options of a shared pool: those of `BlockPool` that make sense for many isolates, and one more.
+ */
+import { integer, MAX_DELAY_MS, record, show } from "../pool/checks.ts";
+import { fillOptions, type PoolOptions } from "../pool/options.ts";
+import type { SharedFilledOptions } from "./handle.ts";
+
+/**
+ * What a shared pool is made of. The options are those of `BlockPool` without `prefault`; `safety`
+ * can only be `"revoke"` and `backend` only `"native"`.
+ */
+export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
+  /**
+   * Milliseconds after which a ticket that nobody adopted comes back. Integer from 1 to 2^31 − 1.
+   * Default 30 000.
+   */
+  ticketTimeoutMs?: number;
+}
+
+/** Why an option of `BlockPool` has no place here. */
+const REFUSED: Readonly<Record<string, string>> = {
+  prefault: "pages are faulted in by their first use in a SharedBlockPool",
+};
+
+/** Checks and fills the options. */
+export function fillSharedOptions(
+  options: SharedPoolOptions,
+): SharedFilledOptions {
+  const given = record(
+    "options",
+    options,
+    new Set(Object.keys(Object(options))),
+  );
+  for (const [name, why] of Object.entries(REFUSED)) {
+    if (given[name] !== undefined) {
+      throw new TypeError(`${name} is no option here: ${why}`);
+    }
+  }
+  const { ticketTimeoutMs = 30_000, ...rest } = options;
+  const filled = fillOptions(rest as PoolOptions);
+  only(
+    "safety",
+    filled.safety,
+    "revoke",
+    "views cached in one Worker can not be revoked by another",
+  );
+  only(
+    "backend",
+    filled.backend,
+    "native",
+    "only memory of the OS has an address for all Workers",
+  );
+  return Object.freeze({
+    ...filled,
+    ticketTimeoutMs: integer(
+      "ticketTimeoutMs",
+      ticketTimeoutMs,
+      1,
+      MAX_DELAY_MS,
+    ),
+  });
+}
+
+function only(name: string, value: string, allowed: string, why: string): void {
+  if (value === allowed) return;
+  throw new RangeError(
+    `${name} must be ${show(allowed)} in a SharedBlockPool, got ${
+      show(value)
+    }: ${why}`,
+  );
+}
