@@ -49,7 +49,7 @@ function onStop(stop: () => void | Promise<void>): void {
     }
     Promise.resolve(stop()).catch((error) => {
       console.error(String(error));
-      Deno.exitCode = 1;
+      Deno.exit(1);
     });
   };
   for (const signal of STOP_SIGNALS) Deno.addSignalListener(signal, listener);

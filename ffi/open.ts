@@ -1,11 +1,12 @@
 /**
- * Picks the backend for this system and opens it once per process: the only file that names them
- * all. Opening happens with the first pool, never at import, so importing needs no permission.
+ * Picks the native backend for this system and opens it once per process: the only file that names
+ * them all. Opening happens with the first pool, never at import, so importing needs no permission.
  */
 import type { Backend } from "./backend.ts";
 import { darwin } from "./darwin.ts";
 import { linux } from "./linux.ts";
 import { openPosix } from "./posix.ts";
+import { openWindows } from "./windows.ts";
 
 /** Why there is no native backend. */
 export interface Refusal {
@@ -41,6 +42,8 @@ function openForThisSystem(): Backend | string {
       return openPosix(linux);
     case "darwin":
       return openPosix(darwin);
+    case "windows":
+      return openWindows();
     default:
       return `no backend for ${Deno.build.os}`;
   }

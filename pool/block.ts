@@ -118,13 +118,15 @@ export class Block {
     const socket = checkLend(operation, options);
     const slot = this.#slot;
     if (slot.state !== HELD) slot.owner.refuse(slot, "use");
+    // Before the mark: a buffer that left earlier is not this operation's.
+    const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);
     let settled: Settled = "fulfilled";
     let result: T | undefined;
     try {
-      result = await (typeof operation === "function"
-        ? operation(this.bytes)
-        : operation);
+      result =
+        await (typeof operation === "function" ? operation(bytes!) : operation);
+      if (socket && isCancelled(result)) settled = "finished";
       return result;
     } catch (error) {
       settled = socket
@@ -217,6 +219,13 @@ function endedOf(slot: Slot): Slot {
   ended.tag = slot.tag;
   ended.since = slot.watch?.since ?? slot.since;
   return ended;
+}
+
+/** Whether it is what a BYOB read gives whose stream was cancelled: no view, and none to come. */
+function isCancelled(result: unknown): boolean {
+  if (typeof result !== "object" || result === null) return false;
+  const { done, value } = result as { done?: unknown; value?: unknown };
+  return done === true && value === undefined;
 }
 
 function checkLend(operation: unknown, options: unknown): boolean {

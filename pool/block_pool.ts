@@ -288,11 +288,14 @@ export class BlockPool implements Pool {
    * @returns A promise that rejects with a `timeout` error naming what was still out
    */
   close(options?: CloseOptions): Promise<void> {
-    return Promise.try(() => {
-      const timeoutMs = closeTimeout(options);
-      this.#beginClose();
-      return this.#closing.wait(timeoutMs);
-    });
+    let timeoutMs: number;
+    try {
+      timeoutMs = closeTimeout(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    this.#beginClose();
+    return this.#closing.wait(timeoutMs);
   }
 
   /** Closes without waiting; the memory is unmapped when the last block comes back. */

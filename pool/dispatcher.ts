@@ -200,7 +200,12 @@ export class Dispatcher {
     let waiter: Waiter<Grant> | undefined;
     while ((waiter = this.#channel.head) !== undefined) {
       const { reserved, count = 1 } = waiter.wish;
-      if (!this.#leases.freeUp(this.#kept(reserved) + count)) break;
+      if (this.#slots.free < this.#kept(reserved) + count) {
+        // It may have shrunk since they began to wait. Listeners are told, so look again.
+        if (!this.#sizer.isRefused && this.#hasFree(reserved, count)) continue;
+        this.#retryLater();
+        if (!this.#leases.freeUp(this.#kept(reserved) + count)) break;
+      }
       this.#channel.serve(waiter, (wish) => this.#grant(wish));
     }
     this.mark();
@@ -241,8 +246,19 @@ export class Dispatcher {
 }
 
 /** An array that releases its blocks when disposed. */
-function blockArray(blocks: Block[]): BlockArray {
-  const dispose = () => blocks.forEach((block) => block[Symbol.dispose]());
+export function blockArray(blocks: Block[]): BlockArray {
+  const dispose = () => {
+    let failed: { error: unknown } | undefined;
+    for (const block of blocks) {
+      try {
+        block[Symbol.dispose]();
+      } catch (error) {
+        // Strict mode's bad news about another block; the rest must go back all the same.
+        failed ??= { error };
+      }
+    }
+    if (failed !== undefined) throw failed.error;
+  };
   return Object.defineProperty(blocks, Symbol.dispose, {
     value: dispose,
   }) as BlockArray;

@@ -71,6 +71,17 @@ export class Quarantine {
     this.#slots.restore(slot.index);
   }
 
+  /** Lets slots go until so many are free. */
+  freeUp(free: number): void {
+    const slots = this.#slots;
+    while (slots.free < free && slots.quarantined > 0) {
+      const before = slots.quarantined;
+      this.letGo();
+      // The OS would not make it accessible again: none of them, probably.
+      if (slots.quarantined === before) break;
+    }
+  }
+
   /** Looks at every slot in quarantine; the pool has ended. */
   empty(): void {
     for (let left = this.#queue.size; left > 0; left--) this.letGo();

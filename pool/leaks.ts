@@ -86,7 +86,7 @@ export class LeakWatch {
     slot.watch = undefined;
     this.#leaked = true;
     const stack = stackOf(site);
-    const key = `${tag}\n${stack}`;
+    const key = stack ?? `tag ${tag}`;
     const isNew = !this.#sites.has(key);
     if (isNew && this.#sites.size < MAX_SITES) this.#sites.add(key);
     return { slot, tag, stack, isNew };

@@ -6,13 +6,15 @@
  * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
  */
 import { Block } from "./block.ts";
-import { ageOf, isOut } from "./census.ts";
+import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, isDetached } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
 import { type Leak, LeakWatch } from "./leaks.ts";
+import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
+import { called, refusal } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import {
   type BlockTicket,
@@ -26,38 +28,6 @@ import {
   Slot,
 } from "./slot.ts";
 import type { Counters } from "./stats.ts";
-
-/** What leases need of the slots of a pool. */
-export interface LeaseSlots {
-  /** Slots ready to be lent. */
-  readonly free: number;
-  /** Slots ever taken. */
-  readonly taken: number;
-  /** Slots in quarantine. */
-  readonly quarantined: number;
-  /** Takes the next free slot. */
-  pop(): number;
-  /** Puts an acquired slot back. */
-  push(slot: number): void;
-  /** Takes an acquired slot out of the pool for good. */
-  abandon(slot: number): void;
-  /** Takes a free slot out of the pool for good. */
-  abandonFree(slot: number): void;
-}
-
-/** What the pool wants to know of. Called when the state is consistent again. */
-export interface LeaseHooks {
-  /** A lease has ended. */
-  ended(): void;
-  /** A slot left the pool for good. */
-  lost(): void;
-  /** A block was found unreachable; its slot is lost. */
-  leaked(leak: Leak): void;
-  /** One more operation holds the slot's memory, or one less. */
-  lending?(slot: number, change: 1 | -1): void;
-  /** Makes a ticket of a held slot that nobody here uses any more. */
-  detach?(slot: number): BlockTicket;
-}
 
 /** All leases of one pool. */
 export class Leases implements Owner {
@@ -136,7 +106,7 @@ export class Leases implements Owner {
         throw new SmritiError(
           "lent",
           `${
-            this.#called(slot)
+            called(this.#name, slot)
           } is lent and its buffer is with the operation: await it first`,
         );
       }
@@ -182,7 +152,9 @@ export class Leases implements Owner {
     if (!adopt(this.#region, slot, view)) {
       throw new SmritiError(
         "foreign-block",
-        `view must cover the whole memory of ${this.#called(slot)}, got ` +
+        `view must cover the whole memory of ${
+          called(this.#name, slot)
+        }, got ` +
           `${view.buffer.byteLength} bytes of other memory`,
       );
     }
@@ -220,7 +192,7 @@ export class Leases implements Owner {
       throw new SmritiError(
         "lent",
         `${
-          this.#called(slot)
+          called(this.#name, slot)
         } cannot go: an operation or somebody else has its buffer`,
       );
     }
@@ -244,14 +216,14 @@ export class Leases implements Owner {
     const isLast = --slot.lends === 0;
     this.#hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
+    // What is lost was counted down when it was lost.
     if (slot.state === LOST) return;
+    if (isLast) this.#counters.lentBlocks--;
     if (how === "running") return this.#lose(slot);
     if (isDetached(slot)) {
       bringBack(this.#region, slot, how, result, isLast);
     }
-    if (!isLast) return;
-    this.#counters.lentBlocks--;
-    if (slot.state !== ENDING) return;
+    if (!isLast || slot.state !== ENDING) return;
     if (slot.escaped !== 0) this.#lose(slot);
     else this.#end(slot, slot.usedBytes);
   }
@@ -261,15 +233,7 @@ export class Leases implements Owner {
       if (slot.state === LOST) return;
       this.#counters.doubleReleases++;
     }
-    const what = slot.state === LOST ? "was abandoned" : "was released";
-    throw new SmritiError(
-      "released",
-      `${this.#called(slot)} ${what}: ${
-        use === "release"
-          ? "release each block once"
-          : "acquire another one, or release later"
-      }`,
-    );
+    throw refusal(this.#name, slot, use);
   }
 
   /**
@@ -293,19 +257,14 @@ export class Leases implements Owner {
         slot.view = NO_VIEW;
       }
     }
+    if (!dropped) this.#hooks.lost();
     return dropped;
   }
 
   /** Lets slots out of quarantine until so many are free; whether there are. */
   freeUp(free: number): boolean {
-    const slots = this.#slots;
-    while (slots.free < free && slots.quarantined > 0) {
-      const before = slots.quarantined;
-      this.#quarantine!.letGo();
-      // The OS would not make it accessible again: none of them, probably.
-      if (slots.quarantined === before) break;
-    }
-    return slots.free >= free;
+    this.#quarantine?.freeUp(free);
+    return this.#slots.free >= free;
   }
 
   /**
@@ -431,13 +390,5 @@ export class Leases implements Owner {
     const { taken } = this.#slots;
     if (taken % this.#leaks.period === 0) this.#leaks.watch(block, slot);
     this.#observeAt = taken + (this.#timed ? 1 : this.#leaks.period);
-  }
-
-  #called(slot: Slot): string {
-    const { tag } = slot;
-    const label = tag === undefined ? "" : ` ${show(tag)}`;
-    const ageMs = ageOf(slot, Date.now());
-    const age = ageMs === undefined ? "" : `, acquired ${ageMs} ms ago,`;
-    return `this block${label} of pool ${show(this.#name)}${age}`;
   }
 }

@@ -49,7 +49,7 @@ export class ScalingController {
   /** Fewer than `lowMark` are free. Whether to grow now. */
   fell(free: number, now: number): boolean {
     this.#look(free, now);
-    return free <= this.#growAt && now >= this.#retryAt;
+    return free <= this.#growAt && !this.isRefused(now);
   }
 
   /** More than `highMark` are free. */
@@ -60,6 +60,11 @@ export class ScalingController {
   /** The OS refused to grow: leave it in peace until `retryAt`, unless no block is free. */
   refused(retryAt: number): void {
     this.#retryAt = retryAt;
+  }
+
+  /** Whether the OS has refused so recently that asking again is in vain. */
+  isRefused(now: number): boolean {
+    return now < this.#retryAt;
   }
 
   /** How many blocks one grow adds at most. */

@@ -64,6 +64,11 @@ export class Sizer {
     return !this.#stopped && this.#scaling.growBy() > 0;
   }
 
+  /** Whether the OS has just refused memory. */
+  get isRefused(): boolean {
+    return this.#scaling.isRefused(Date.now());
+  }
+
   /** Commits the first blocks; throws the OS's refusal. */
   start(): void {
     const { error } = this.#supply.grow(this.#options.initialBlocks);

@@ -40,7 +40,7 @@ export const HELP =
   --max-size SIZE     largest body, and the block size         (default 1M)
   --connections N     uploads at the same time                 (default 64)
   --max-blocks N      limit of the pool                        (default 80)
-  --seconds N         seconds of the whole measurement         (default 24)
+  --seconds N         seconds of the whole measurement         (default 27)
   --help              this text
 
 SIZE is a whole number of bytes, or one with K (1024) or M (1024 K) behind it.`;
@@ -52,7 +52,7 @@ export function parseFlags(args: string[]): Flags {
     port: whole("port", values["port"], 0, 0, 65_535),
     minSize: size("min-size", values["min-size"], 16 * 1024),
     maxSize: size("max-size", values["max-size"], MIB),
-    seconds: whole("seconds", values["seconds"], 24, 4, 3_600),
+    seconds: whole("seconds", values["seconds"], 27, 6, 3_600),
     connections: whole("connections", values["connections"], 64, 1, 1_000),
     maxBlocks: whole("max-blocks", values["max-blocks"], 80, 1, 100_000),
     serve: values["serve"] === true,

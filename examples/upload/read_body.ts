@@ -24,7 +24,6 @@ export interface ReadBodyOptions {
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type AnyReader = ReadableStreamBYOBReader | ReadableStreamDefaultReader<Bytes>;
 
 /** How far a body has been read. */
 interface Progress {
@@ -51,26 +50,16 @@ export async function readBody(
     await cancel(body);
     return null;
   }
-  let reader: AnyReader = byobReader(body) ?? body.getReader();
+  const reader = byobReader(body) ?? body.getReader();
   let late = false;
   const deadline = setTimeout(() => {
     late = true;
     cancel(reader);
   }, timeoutMs);
   try {
-    let progress: Progress = { filled: 0, done: false };
-    if (reader instanceof ReadableStreamBYOBReader) {
-      progress = await readInPlace(reader, block, limit);
-      if (!progress.done) {
-        // Nothing is pending here, so the reader may be changed.
-        reader.releaseLock();
-        reader = body.getReader();
-      }
-    }
-    if (reader instanceof ReadableStreamDefaultReader) {
-      progress = await copyChunks(reader, block, progress.filled, limit);
-    }
-    const { filled, done } = progress;
+    const { filled, done } = reader instanceof ReadableStreamBYOBReader
+      ? await readInPlace(reader, block, limit)
+      : await copyChunks(() => reader.read(), block, 0, limit);
     if (late) throw new UploadCut("too late");
     if (!done) {
       await cancel(reader);
@@ -92,7 +81,7 @@ export async function readBody(
   }
 }
 
-/** The usual path: the runtime writes straight into the block, until it is full or nearly so. */
+/** The usual path: the runtime writes straight into the block. */
 async function readInPlace(
   reader: ReadableStreamBYOBReader,
   block: Block,
@@ -114,26 +103,29 @@ async function readInPlace(
     filled += value.byteLength; // also when done: the last bytes may come with the end
     if (done) return { filled, done };
   }
-  return { filled, done: false };
+  // Only a body read to its end leaves the connection free for the next request, so there is one
+  // more read at least. It gets memory of its own: the block has no room for it, or not enough.
+  const read = () => reader.read(new Uint8Array(MIN_READ_SIZE));
+  return await copyChunks(read, block, filled, limit);
 }
 
 /**
- * The other path, for chunks that the runtime allocates: a body that had arrived before it was asked
- * for is no byte stream, and lies in memory already. Also for the end of a body that fills its
- * block: only a body read to its end leaves the connection free for the next request.
+ * For chunks that are somewhere else: the end of a body that fills its block, and the whole of one
+ * that had arrived before it was asked for, which is no byte stream.
  */
 async function copyChunks(
-  reader: ReadableStreamDefaultReader<Bytes>,
+  read: () => Promise<ReadableStreamReadResult<Bytes>>,
   block: Block,
   filled: number,
   limit: number,
 ): Promise<Progress> {
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await read();
+    const size = value?.byteLength ?? 0;
+    if (size > limit - filled) return { filled, done: false };
+    if (size > 0) block.bytes.set(value!, filled);
+    filled += size;
     if (done) return { filled, done };
-    if (value.byteLength > limit - filled) return { filled, done: false };
-    block.bytes.set(value, filled);
-    filled += value.byteLength;
   }
 }
 

@@ -47,7 +47,7 @@ export class UploadServer {
         blockSize: options.maxSize,
         maxBlocks: options.maxBlocks,
         // By default a pool looks once a minute. Here the pauses are short and should be seen.
-        shrinkIntervalMs: 200,
+        shrinkIntervalMs: 300,
         shrinkStep: 0.25,
       })
       : null;

@@ -1,0 +1,168 @@
+/**
+ * Bytes that lie in several blocks, one after another. Owns the blocks; knows nothing of where the
+ * bytes came from.
+ */
+import { type Block, SmritiError } from "../mod.ts";
+import { Abort } from "./abort.ts";
+import { checkMethod, optionsOf } from "./check.ts";
+import { writeFully, type Writer } from "./streams.ts";
+
+/**
+ * A body in a chain of blocks, as `collect` makes it. Release it, or let `using` do so; after that
+ * every method throws `released`.
+ */
+export class BlockChain implements Disposable {
+  /** Bytes in the chain. */
+  readonly byteLength: number;
+  #blocks: readonly Block[] | undefined;
+
+  /** For `collect` only: all blocks are full, but for the last. */
+  constructor(blocks: readonly Block[], byteLength: number) {
+    this.#blocks = blocks;
+    this.byteLength = byteLength;
+  }
+
+  /** Whether the chain was released. */
+  get released(): boolean {
+    return this.#blocks === undefined;
+  }
+
+  /**
+   * The bytes in order, a view of each block in turn; nothing is copied. The views are valid until
+   * the chain is released; then their length is 0.
+   */
+  chunks(): IterableIterator<Uint8Array<ArrayBuffer>> {
+    return views(this.#held(), 0, this.byteLength);
+  }
+
+  /** A copy of all bytes, in memory of its own. It is as large as the body: mind what you ask for. */
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.slice();
+  }
+
+  /**
+   * All bytes as text: UTF-8, with a leading byte order mark removed and whatever is malformed
+   * replaced by U+FFFD, as `Response.text()` does it. A character may lie across blocks.
+   */
+  text(): string {
+    const decoder = new TextDecoder();
+    let text = "";
+    for (const view of this.chunks()) {
+      text += decoder.decode(view, { stream: true });
+    }
+    return text + decoder.decode();
+  }
+
+  /**
+   * A copy of the bytes from `start` to before `end`, in memory of its own. As with
+   * `Uint8Array.prototype.slice`, a negative position counts from the end, one beyond it means
+   * the end, a fraction is cut off, and a range that is not one gives no bytes.
+   *
+   * @param start Default 0
+   * @param end Default `byteLength`
+   */
+  slice(start?: number, end?: number): Uint8Array<ArrayBuffer> {
+    const blocks = this.#held();
+    const from = position(start ?? 0, this.byteLength);
+    const to = position(end ?? this.byteLength, this.byteLength);
+    const copy = new Uint8Array(Math.max(0, to - from));
+    let filled = 0;
+    for (const view of views(blocks, from, to)) {
+      copy.set(view, filled);
+      filled += view.byteLength;
+    }
+    return copy;
+  }
+
+  /**
+   * Writes all bytes, block by block; short writes are continued. Nothing is copied. The writer is
+   * not closed; a block is not reused before the write from it has settled.
+   *
+   * @param writer A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `write`
+   * @returns Bytes written: `byteLength`
+   * @throws {TypeError} (as a rejection) if an argument is of the wrong kind, or the writer gives
+   * counts that cannot be
+   * @throws {Deno.errors.WriteZero} if a write takes no byte
+   * @throws {SmritiError} `released`, also when the chain is released meanwhile
+   * @throws `signal.reason`, and whatever the writer fails with
+   */
+  async writeTo(
+    writer: Writer,
+    options?: { signal?: AbortSignal },
+  ): Promise<number> {
+    checkMethod("writer", writer, "write");
+    optionsOf(options, ["signal"]);
+    const blocks = this.#held();
+    const abort = new Abort(options?.signal);
+    try {
+      abort.check();
+      let left = this.byteLength;
+      for (const block of blocks) {
+        await writeFully(writer, block, Math.min(block.size, left), abort);
+        left -= block.size;
+      }
+      return this.byteLength;
+    } finally {
+      abort.end();
+    }
+  }
+
+  /**
+   * Gives all blocks back to their pool.
+   *
+   * @throws {SmritiError} `released` if that was done before
+   */
+  release(): void {
+    const blocks = this.#held();
+    this.#blocks = undefined;
+    // A pool that was closed in the meantime may have ended the lease.
+    for (const block of blocks) block[Symbol.dispose]();
+  }
+
+  /** Gives the blocks back if that was not done before. */
+  [Symbol.dispose](): void {
+    if (this.#blocks !== undefined) this.release();
+  }
+
+  /** One line for `console.log`. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const state = this.#blocks === undefined
+      ? "released"
+      : `in ${this.#blocks.length} blocks`;
+    return `BlockChain(${this.byteLength} bytes, ${state})`;
+  }
+
+  #held(): readonly Block[] {
+    if (this.#blocks !== undefined) return this.#blocks;
+    throw new SmritiError(
+      "released",
+      `this chain of ${this.byteLength} bytes was released: use it before`,
+    );
+  }
+}
+
+/** The bytes from `from` to before `to`, block by block. */
+function* views(
+  blocks: readonly Block[],
+  from: number,
+  to: number,
+): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
+  let start = 0;
+  for (const block of blocks) {
+    if (start >= to) return;
+    const end = start + block.size;
+    if (end > from) {
+      yield block.bytes.subarray(
+        Math.max(0, from - start),
+        Math.min(block.size, to - start),
+      );
+    }
+    start = end;
+  }
+}
+
+/** A position as `slice` understands it, within 0 to `size`. */
+function position(value: number, size: number): number {
+  const whole = Math.trunc(value) || 0;
+  return whole < 0 ? Math.max(0, size + whole) : Math.min(whole, size);
+}

@@ -1,0 +1,77 @@
+/**
+ * A body piece by piece, through one block. The block is acquired when the first bytes are there
+ * and released on every way out of the loop.
+ */
+import type { Block, Pool } from "../mod.ts";
+import { Body, type BodySource, checkSource } from "./body.ts";
+import { checkPool, optionsOf, type WaitOptions } from "./check.ts";
+
+/**
+ * Walks over a body with one block as a window: for hashing, parsing or storing what need not be
+ * in memory at once. A body of any size costs one block.
+ *
+ * **Each view is valid until the next step.** Then its bytes are overwritten, and after the loop
+ * its length is 0: keep a copy, not the view. Await what you do with it before the step ends.
+ * `break` and `throw` cancel the rest of the body and release the block. Nothing is read ahead: no
+ * read runs while the loop's body does.
+ *
+ * Worth it for bodies of 64 KiB and more; for smaller ones take `readBody`, or `await req.bytes()`
+ * below about 16 KiB. A body that is in one piece already gains nothing. A step gives at most
+ * 64 KiB, at most a block, and never 0 bytes.
+ *
+ * @param source A request, a response, or their `body`. A request or response is held to its
+ * Content-Length
+ * @param pool Where the one block comes from
+ * @throws {TypeError} if an argument is of the wrong kind, or the body was used before
+ * @throws {RangeError} if `timeoutMs` is out of range
+ *
+ * The loop fails with
+ * - `signal.reason`, when the signal is aborted
+ * - `SmritiError` `timeout`, `exhausted` or `closed`, when there is no block
+ * - `Deno.errors.UnexpectedEof` or `InvalidData`, when the body ends before its Content-Length or
+ *   goes on after it
+ * - whatever the stream fails with
+ *
+ * @example Hash an upload of any size
+ * ```ts
+ * import { createHash } from "node:crypto";
+ * import { BlockPool } from "@smriti/pool";
+ * import { chunks } from "@smriti/pool/io";
+ *
+ * using pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 256 });
+ *
+ * const request = new Request("http://localhost", { method: "POST", body: "hello" });
+ * const hash = createHash("sha256");
+ * for await (const view of chunks(request, pool)) hash.update(view);
+ * console.log(hash.digest("hex"));
+ * ```
+ */
+export function chunks(
+  source: BodySource,
+  pool: Pool,
+  options?: WaitOptions,
+): AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
+  checkSource(source);
+  checkPool(pool);
+  optionsOf(options, ["signal", "timeoutMs"]);
+  return walk(source, pool, { ...options });
+}
+
+async function* walk(
+  source: BodySource,
+  pool: Pool,
+  options: WaitOptions,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const body = new Body(source, pool.blockSize, options.signal);
+  let block: Block | undefined;
+  try {
+    while (await body.fill()) {
+      block ??= await pool.acquire(options);
+      const size = body.take(block.bytes);
+      yield block.bytes.subarray(0, size);
+    }
+  } finally {
+    block?.[Symbol.dispose]();
+    body.end();
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * From a reader to a writer through one block of the caller's. Never acquires or releases the
+ * block, and closes neither side.
+ */
+import type { Block } from "../mod.ts";
+import { Abort } from "./abort.ts";
+import { checkBlock, checkMethod, optionsOf } from "./check.ts";
+import { type Reader, readOnce, writeFully, type Writer } from "./streams.ts";
+
+/** How to copy. */
+export interface CopyOptions {
+  /** Ends the copying: it rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  /** Called after each full write with the bytes copied so far. What it throws ends the copying. */
+  onProgress?: (bytes: number) => void;
+}
+
+/**
+ * Copies until the reader is at its end: read into the block, write all of that, again.
+ *
+ * For TCP proxies and files: about half the CPU time of `a.readable.pipeTo(b.writable)` with
+ * blocks of 64 KiB. Each direction needs a block of its own; a block of 4 to 16 KiB is enough for
+ * connections that are mostly idle, and smaller ones are not worth it. What lives as long as its
+ * connection may as well be a plain `Uint8Array`: the block helps when connections come and go.
+ *
+ * Neither side is closed. After `signal` was aborted or a side failed, a read or a write may still
+ * be under way: it owns the block until it settles, also when you have released it. So close both
+ * sides then. A reader of your own counts as a file: if its read rejects with
+ * `Deno.errors.Interrupted`, the block is abandoned.
+ *
+ * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`
+ * @param writer The same with `write`; short writes are continued
+ * @param block Used whole: its size is the most that one read asks for
+ * @returns Bytes copied
+ * @throws {TypeError} (as all errors here: as a rejection) if an argument is of the wrong kind, or
+ * a side gives counts that cannot be
+ * @throws {Deno.errors.WriteZero} if a write takes no byte
+ * @throws {SmritiError} `released`, `lent`
+ * @throws whatever either side fails with
+ *
+ * @example A file, with its progress
+ * ```ts
+ * import { BlockPool } from "@smriti/pool";
+ * import { copy } from "@smriti/pool/io";
+ *
+ * using pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 16 });
+ * using block = await pool.acquire();
+ * using from = await Deno.open("README.md");
+ * using to = await Deno.open(await Deno.makeTempFile(), { write: true });
+ * const size = await copy(from, to, block, {
+ *   onProgress: (bytes) => console.log(`${bytes} bytes`),
+ * });
+ * console.log(`${size} bytes in all`);
+ * ```
+ */
+export async function copy(
+  reader: Reader,
+  writer: Writer,
+  block: Block,
+  options?: CopyOptions,
+): Promise<number> {
+  checkMethod("reader", reader, "read");
+  checkMethod("writer", writer, "write");
+  checkBlock(block);
+  optionsOf(options, ["signal", "onProgress"]);
+  const abort = new Abort(options?.signal);
+  try {
+    let copied = 0;
+    for (;;) {
+      const size = await readOnce(reader, block, 0, abort);
+      if (size === null) return copied;
+      await writeFully(writer, block, size, abort);
+      copied += size;
+      options?.onProgress?.(copied);
+    }
+  } finally {
+    abort.end();
+  }
+}

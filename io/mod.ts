@@ -1,0 +1,50 @@
+/**
+ * Blocks between a pool and a server's traffic: request bodies, TCP connections, files.
+ *
+ * | to do | use | instead of | from about |
+ * |---|---|---|---|
+ * | a whole body, of at most a block | {@linkcode readBody} | `await req.bytes()` | 16 KiB |
+ * | a whole body, of any length | {@linkcode collect} | `await req.bytes()` | a block |
+ * | a body piece by piece | {@linkcode chunks} | `for await (… of req.body)` | 64 KiB |
+ * | one connection or file into another | {@linkcode copy} | `a.readable.pipeTo(b.writable)` | 4 KiB |
+ * | length-prefixed messages | {@linkcode readFrames} | `conn.readable` and concatenation | some 100 bytes |
+ *
+ * All of them take an `AbortSignal`, release what they acquire on every way out, cancel the body
+ * that they do not read to its end, and leave what you gave them to you. A failed, cut or aborted
+ * transfer never costs the pool a block, except for one case that the runtime forces: a file that
+ * is closed while it is read (see {@linkcode copy}).
+ *
+ * There is deliberately nothing here for responses, WebSockets, `Deno.Kv` and WebCrypto: they copy
+ * what they are given, so hand them `block.bytes` as it is; and a response stream gives no sign of
+ * when it has sent a chunk, so never enqueue a block into one.
+ *
+ * @example Receive an upload, answer with its size
+ * ```ts
+ * import { BlockPool } from "@smriti/pool";
+ * import { readBody } from "@smriti/pool/io";
+ *
+ * await using pool = new BlockPool({ blockSize: 256 * 1024, maxBlocks: 64 });
+ * await using server = Deno.serve({ hostname: "127.0.0.1", port: 0 }, async (request) => {
+ *   using block = await pool.acquire({ timeoutMs: 1000 });
+ *   const signal = AbortSignal.timeout(30_000);
+ *   const body = await readBody(request, block, { signal });
+ *   if (body === null) return new Response("too large", { status: 413 });
+ *   return new Response(`${body.byteLength} bytes`);
+ * });
+ *
+ * const url = `http://127.0.0.1:${server.addr.port}`;
+ * const response = await fetch(url, { method: "POST", body: new Uint8Array(100_000) });
+ * console.log(await response.text());
+ * ```
+ *
+ * @module
+ */
+export { BlockChain } from "./block_chain.ts";
+export type { BodySource } from "./body.ts";
+export type { WaitOptions } from "./check.ts";
+export { chunks } from "./chunks.ts";
+export { collect, type CollectOptions } from "./collect.ts";
+export { copy, type CopyOptions } from "./copy.ts";
+export { type FrameOptions, readFrames } from "./read_frames.ts";
+export { readBody, type ReadBodyOptions } from "./read_body.ts";
+export type { Reader, Writer } from "./streams.ts";

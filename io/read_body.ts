@@ -1,0 +1,84 @@
+/**
+ * A whole body in one block of the caller's. Never acquires or releases the block, never answers
+ * the request.
+ */
+import type { Block } from "../mod.ts";
+import { Body, type BodySource, checkSource } from "./body.ts";
+import { checkBlock, limitOf, optionsOf } from "./check.ts";
+
+/** How to read a body into a block. */
+export interface ReadBodyOptions {
+  /** The largest body accepted, in bytes: an integer from 0 to the block's size, the default. */
+  limit?: number;
+  /** Ends the reading: it rejects with `signal.reason`. A server should always give one. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Reads a whole body into one block, so that a request costs no memory of its own and never more
+ * than the block.
+ *
+ * The body is read to its end, or cancelled as soon as it is known to be too large, so that the
+ * connection is free for the next request. If it fails, the block holds some of its bytes and is
+ * as good as before; releasing it stays with the caller. Release it while the reading goes on, and
+ * the reading ends with `released`.
+ *
+ * Worth it from about 16 KiB on; below, `await req.bytes()` is cheaper. At 1 MiB it takes about
+ * half the CPU time and a sixth of the resident memory of `req.bytes()`.
+ *
+ * @param source A request, a response, or their `body`. A request or response is held to its
+ * Content-Length; an HTTP/2 upload without one that its sender cancels cannot be told from a
+ * complete one
+ * @param block Where the bytes go, from its first byte on
+ * @returns The filled part of `block.bytes`, valid as long as the lease; `null` if the body is
+ * larger than `limit`
+ * @throws {TypeError} (as all errors here: as a rejection) if an argument is of the wrong kind, or
+ * the body was used before
+ * @throws {RangeError} if `limit` is out of range
+ * @throws {Deno.errors.UnexpectedEof} if the body ended before its Content-Length
+ * @throws {Deno.errors.InvalidData} if it went on after it
+ * @throws {SmritiError} `released` if the block's lease has ended
+ * @throws whatever the stream fails with when the sender goes away: `Deno.errors.Http` or
+ * `Deno.errors.BadResource` for an upload to `Deno.serve`
+ *
+ * @example Uploads of at most 1 MiB
+ * ```ts
+ * import { BlockPool } from "@smriti/pool";
+ * import { readBody } from "@smriti/pool/io";
+ *
+ * using pool = new BlockPool({ blockSize: 1024 * 1024, maxBlocks: 64 });
+ *
+ * async function upload(request: Request): Promise<Response> {
+ *   using block = await pool.acquire({ timeoutMs: 1000 });
+ *   const signal = AbortSignal.timeout(30_000);
+ *   const body = await readBody(request, block, { signal });
+ *   if (body === null) return new Response("too large", { status: 413 });
+ *   return new Response(body); // copied before the block goes
+ * }
+ *
+ * const request = new Request("http://localhost", { method: "POST", body: "hello" });
+ * console.log(await (await upload(request)).text());
+ * ```
+ */
+export async function readBody(
+  source: BodySource,
+  block: Block,
+  options?: ReadBodyOptions,
+): Promise<Uint8Array<ArrayBuffer> | null> {
+  checkSource(source);
+  checkBlock(block);
+  const { limit, signal } = optionsOf(options, ["limit", "signal"]);
+  const most = limitOf(limit, block.size, block.size);
+  const body = new Body(source, block.size, signal as AbortSignal | undefined);
+  try {
+    if ((body.announced ?? 0) > most) return null;
+    let filled = 0;
+    while (await body.fill()) {
+      if (body.available > most - filled) return null;
+      filled += body.take(block.bytes.subarray(filled));
+    }
+    return block.bytes.subarray(0, filled);
+  } finally {
+    body.end();
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * What leases ask of the slots of their pool, and what they tell the pool: the seams at which a
+ * pool of one isolate and a shared pool differ.
+ */
+import type { Leak } from "./leaks.ts";
+import type { BlockTicket } from "./slot.ts";
+
+/** What leases need of the slots of a pool. */
+export interface LeaseSlots {
+  /** Slots ready to be lent. */
+  readonly free: number;
+  /** Slots ever taken. */
+  readonly taken: number;
+  /** Takes the next free slot. */
+  pop(): number;
+  /** Puts an acquired slot back. */
+  push(slot: number): void;
+  /** Takes an acquired slot out of the pool for good. */
+  abandon(slot: number): void;
+  /** Takes a free slot out of the pool for good. */
+  abandonFree(slot: number): void;
+}
+
+/** What the pool wants to know of. Called when the state is consistent again. */
+export interface LeaseHooks {
+  /** A lease has ended. */
+  ended(): void;
+  /** A slot left the pool for good. */
+  lost(): void;
+  /** A block was found unreachable; its slot is lost. */
+  leaked(leak: Leak): void;
+  /** One more operation holds the slot's memory, or one less. */
+  lending?(slot: number, change: 1 | -1): void;
+  /** Makes a ticket of a held slot that nobody here uses any more. */
+  detach?(slot: number): BlockTicket;
+}

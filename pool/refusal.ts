@@ -1,0 +1,32 @@
+/**
+ * Words for those who use a lease that has ended, or one that is busy.
+ */
+import { ageOf } from "./census.ts";
+import { show } from "./checks.ts";
+import { SmritiError } from "./errors.ts";
+import { LOST, type Slot } from "./slot.ts";
+
+/** A block in words: its tag and age, as far as they are known. */
+export function called(pool: string, slot: Slot): string {
+  const { tag } = slot;
+  const label = tag === undefined ? "" : ` ${show(tag)}`;
+  const ageMs = ageOf(slot, Date.now());
+  const age = ageMs === undefined ? "" : `, acquired ${ageMs} ms ago,`;
+  return `this block${label} of pool ${show(pool)}${age}`;
+}
+
+/** The error for using or releasing a lease that has ended. */
+export function refusal(
+  pool: string,
+  slot: Slot,
+  use: "use" | "release",
+): SmritiError {
+  const what = slot.state === LOST ? "was abandoned" : "was released";
+  const advice = use === "release"
+    ? "release each block once"
+    : "acquire another one, or release later";
+  return new SmritiError(
+    "released",
+    `${called(pool, slot)} ${what}: ${advice}`,
+  );
+}

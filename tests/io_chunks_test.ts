@@ -1,0 +1,269 @@
+// chunks(): a body through one block, on real uploads and files; that the window
+// is one block, and is given back on every way out.
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { delay } from "@std/async";
+import { BlockPool } from "@smriti/pool";
+import { chunks } from "@smriti/pool/io";
+import { lawful } from "./support/law.ts";
+import { refused, rejected, until } from "./support/misuse.ts";
+import "./support/open_library.ts";
+import { hasPosixShell } from "./support/platform.ts";
+import { Client, join, pattern, serve, streamOf } from "./support/uploads.ts";
+import { Fifo } from "./support/wires.ts";
+
+function poolOf(blockSize: number): BlockPool {
+  return new BlockPool({ blockSize, maxBlocks: 1 });
+}
+
+function unharmed(pool: BlockPool): void {
+  const { acquiredBlocks, abandonedBlocks } = lawful(pool);
+  assertEquals([acquiredBlocks, abandonedBlocks], [0, 0]);
+}
+
+Deno.test("chunks() gives uploads of every size through blocks of every size", async () => {
+  for (const blockSize of [1, 7, 4096, 65536, 100_000]) {
+    using pool = poolOf(blockSize);
+    await using server = serve(async (request) => {
+      const parts: Uint8Array[] = [];
+      for await (const view of chunks(request, pool)) {
+        assert(view.length > 0 && view.length <= blockSize);
+        assertEquals(pool.stats().acquiredBlocks, 1);
+        parts.push(view.slice());
+      }
+      return new Response(join(parts));
+    });
+    using client = await Client.connect(server.addr);
+    for (const size of [0, 1, 100, 65535, 65536, 65537, 300_000]) {
+      if (size / blockSize > 70_000) continue;
+      const body = pattern(size).map((byte) => byte & 0x7f); // is compared as text
+      const text = new TextDecoder().decode(body);
+      for (
+        const sending of [{}, { announced: null, piece: 40_000, pauseMs: 2 }]
+      ) {
+        const answer = await client.upload(body, sending);
+        assertEquals(answer.status, 200);
+        assert(answer.text === text, `${size} through ${blockSize}`);
+      }
+    }
+    unharmed(pool);
+  }
+});
+
+Deno.test("chunks() needs no block for an empty body, nor before the first bytes", async () => {
+  using pool = poolOf(64);
+  using block = pool.acquireSync();
+  for await (const _ of chunks(streamOf([]), pool)) assert(false);
+  for await (const _ of chunks(new Response(), pool)) assert(false);
+  const walk = chunks(streamOf([pattern(1)]), pool);
+  const step = walk.next();
+  await delay(1);
+  assertEquals(pool.stats().waiting, 1);
+  block.release();
+  assertEquals((await step).value, pattern(1));
+  await walk.return!();
+  unharmed(pool);
+});
+
+Deno.test("chunks() gives views of one block that die after the loop", async () => {
+  using pool = poolOf(16);
+  const kept: Uint8Array[] = [];
+  for await (const view of chunks(streamOf([pattern(64)]), pool)) {
+    if (kept.length > 0) assertStrictEquals(view.buffer, kept[0].buffer);
+    kept.push(view);
+  }
+  assertEquals(kept.map(({ length }) => length), [0, 0, 0, 0]);
+});
+
+Deno.test("chunks() cancels and releases on break, return and throw", async () => {
+  for (const byob of [true, false]) {
+    using pool = poolOf(16);
+    const source = () => streamOf([pattern(10), pattern(10)], { byob });
+
+    const broken = source();
+    for await (const _ of chunks(broken, pool)) break;
+    unharmed(pool);
+
+    const thrown = source();
+    const reason = new Error("parser");
+    const error = await assertRejects(async () => {
+      for await (const _ of chunks(thrown, pool)) throw reason;
+    });
+    assertStrictEquals(error, reason);
+    unharmed(pool);
+
+    const returned = source();
+    const walk = chunks(returned, pool);
+    await walk.next();
+    await walk.return!();
+    assertEquals((await walk.next()).done, true);
+    unharmed(pool);
+
+    for (const { cancelledWith, locked } of [broken, thrown, returned]) {
+      assertEquals([cancelledWith.length, locked], [1, false]);
+    }
+    // One that nobody walks takes nothing.
+    const idle = source();
+    chunks(idle, pool);
+    assert(!idle.locked);
+  }
+});
+
+Deno.test("chunks() lets the connection live on after a break", async () => {
+  using pool = poolOf(65536);
+  await using server = serve(async (request) => {
+    for await (const view of chunks(request, pool)) {
+      return new Response(String(view[0]));
+    }
+    return new Response("empty");
+  });
+  using client = await Client.connect(server.addr);
+  for (let i = 0; i < 3; i++) {
+    const body = pattern(100_000, i + 1);
+    const { text } = await client.upload(body, { piece: 50_000, pauseMs: 2 });
+    assertEquals(text, String(body[0]));
+  }
+  unharmed(pool);
+});
+
+Deno.test("chunks() fails when the upload is cut or shorter than announced", async () => {
+  using pool = poolOf(4096);
+  const outcomes: unknown[] = [];
+  await using server = serve(async (request) => {
+    let size = 0;
+    try {
+      for await (const { length } of chunks(request, pool)) size += length;
+      outcomes.push(size);
+    } catch (error) {
+      outcomes.push(error);
+    }
+    return new Response();
+  });
+  for (let i = 0; i < 10; i++) {
+    using client = await Client.connect(server.addr);
+    await client.send(pattern(10_000 * i), { announced: 200_000, pauseMs: 2 });
+  }
+  await until(() => outcomes.length === 10);
+  for (const outcome of outcomes) assertInstanceOf(outcome, Error);
+  await until(() => pool.stats().acquiredBlocks === 0);
+  unharmed(pool);
+
+  const headers = { "content-length": "11" };
+  const response = new Response(streamOf([pattern(10)]), { headers });
+  await assertRejects(async () => {
+    for await (const _ of chunks(response, pool));
+  }, Deno.errors.UnexpectedEof);
+  unharmed(pool);
+});
+
+Deno.test("chunks() ends with the signal's reason while it reads, waits or is between steps", async () => {
+  using pool = poolOf(16);
+  const reason = new Error("stop");
+  const aborting = () => {
+    const controller = new AbortController();
+    return { controller, options: { signal: controller.signal } };
+  };
+  { // a read under way
+    const { controller, options } = aborting();
+    const stream = streamOf([pattern(1)], { pauseMs: 60 });
+    const step = chunks(stream, pool, options).next();
+    setTimeout(() => controller.abort(reason), 5);
+    assertStrictEquals(await assertRejects(() => step), reason);
+    assertEquals(stream.cancelledWith.length, 1);
+    await delay(70); // the stream's own timer
+  }
+  { // waiting for a block
+    using block = pool.acquireSync();
+    const { controller, options } = aborting();
+    const stream = streamOf([pattern(1)]);
+    const step = chunks(stream, pool, options).next();
+    setTimeout(() => controller.abort(reason), 5);
+    assertStrictEquals(await assertRejects(() => step), reason);
+    assertEquals(stream.cancelledWith.length, 1);
+    assertEquals(block.released, false);
+  }
+  { // between steps, with bytes at hand
+    const { controller, options } = aborting();
+    const walk = chunks(streamOf([pattern(32)]), pool, options);
+    await walk.next();
+    controller.abort(reason);
+    assertStrictEquals(await assertRejects(() => walk.next()), reason);
+  }
+  unharmed(pool);
+});
+
+Deno.test("chunks() waits for a block as long as timeoutMs, then cancels the body", async () => {
+  using pool = poolOf(16);
+  using block = pool.acquireSync();
+  for (const timeoutMs of [0, 5]) {
+    const stream = streamOf([pattern(1)]);
+    const step = chunks(stream, pool, { timeoutMs }).next();
+    await rejected("timeout", step);
+    assertEquals(stream.cancelledWith.length, 1);
+  }
+  assertEquals(block.released, false);
+});
+
+Deno.test("chunks() fails with closed when the pool closes meanwhile", async () => {
+  const pool = poolOf(16);
+  const walk = chunks(streamOf([pattern(64)]), pool);
+  await walk.next();
+  await rejected("timeout", pool.close({ timeoutMs: 0 }));
+  await rejected("released", walk.next());
+  await rejected("closed", chunks(streamOf([pattern(1)]), pool).next());
+});
+
+Deno.test({
+  name:
+    "chunks() walks over files and pipes, and may be aborted in a read that cannot be",
+  ignore: !hasPosixShell,
+  async fn() {
+    using pool = poolOf(1000);
+    const file = await Deno.open("README.md");
+    const parts = [];
+    for await (const view of chunks(file.readable, pool)) {
+      parts.push(view.slice());
+    }
+    assertEquals(join(parts), await Deno.readFile("README.md"));
+
+    await using fifo = await Fifo.open();
+    const { readable } = fifo.reader;
+    const signal = AbortSignal.timeout(20);
+    await assertRejects(() => chunks(readable, pool, { signal }).next());
+    using next = pool.acquireSync();
+    await fifo.say("LATE");
+    await delay(50);
+    assert(next.bytes.every((byte) => byte === 0));
+    next.release();
+    unharmed(pool);
+  },
+});
+
+Deno.test("chunks() checks its arguments at once", () => {
+  using pool = poolOf(16);
+  const stream = streamOf([]);
+  const call = chunks as (...args: unknown[]) => unknown;
+  const wrong: [unknown[], typeof TypeError | typeof RangeError, string][] = [
+    [[null, pool], TypeError, "source must be"],
+    [[stream], TypeError, "pool must be a pool of blocks of one size"],
+    [[stream, {}], TypeError, "got Object"],
+    [[stream, pool, { limit: 1 }], TypeError, 'unknown option "limit"'],
+    [[stream, pool, { signal: 1 }], TypeError, "signal must be"],
+    [[stream, pool, { timeoutMs: "1" }], TypeError, "timeoutMs must be"],
+    [[stream, pool, { timeoutMs: -1 }], RangeError, "got -1"],
+    [[stream, pool, { timeoutMs: 2 ** 31 }], RangeError, "2147483647"],
+  ];
+  for (const [args, Kind, message] of wrong) {
+    assertThrows(() => call(...args), Kind, message);
+  }
+  using block = pool.acquireSync();
+  block.release();
+  refused("released", () => block.bytes);
+});

@@ -1,0 +1,364 @@
+// collect() and the chain it makes: bodies of any length in as many blocks as it
+// takes, all or nothing.
+
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { delay } from "@std/async";
+import { BlockPool } from "@smriti/pool";
+import { BlockChain, collect } from "@smriti/pool/io";
+import { lawful } from "./support/law.ts";
+import { refused, rejected, until } from "./support/misuse.ts";
+import "./support/open_library.ts";
+import { Client, join, pattern, serve, streamOf } from "./support/uploads.ts";
+
+function poolOf(blockSize: number, maxBlocks = 8): BlockPool {
+  return new BlockPool({ blockSize, maxBlocks });
+}
+
+function unharmed(pool: BlockPool): void {
+  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
+  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
+}
+
+async function chainOf(
+  pool: BlockPool,
+  bytes: Uint8Array,
+  piece = 1000,
+): Promise<BlockChain> {
+  const parts = [];
+  for (let at = 0; at < bytes.length; at += piece) {
+    parts.push(bytes.subarray(at, at + piece));
+  }
+  const chain = await collect(streamOf(parts), pool);
+  assertInstanceOf(chain, BlockChain);
+  return chain;
+}
+
+Deno.test("collect() takes uploads of every size in as few blocks as hold them", async () => {
+  for (const blockSize of [1000, 65536, 300_000]) {
+    using pool = poolOf(blockSize, 400);
+    const held: number[] = [];
+    await using server = serve(async (request) => {
+      using chain = await collect(request, pool);
+      held.push(pool.stats().acquiredBlocks);
+      return new Response(chain!.bytes());
+    });
+    using client = await Client.connect(server.addr);
+    for (const size of [0, 1, 100, 999, 1000, 1001, 65536, 65537, 300_000]) {
+      const body = pattern(size).map((byte) => byte & 0x7f);
+      const text = new TextDecoder().decode(body);
+      for (
+        const sending of [
+          {},
+          { announced: null },
+          { piece: 40_000, pauseMs: 2 },
+          { announced: null, piece: 40_000, pauseMs: 2 },
+        ]
+      ) {
+        const answer = await client.upload(body, sending);
+        assert(answer.text === text, Deno.inspect({ size, sending }));
+        assertEquals(held.pop(), Math.ceil(size / blockSize));
+      }
+    }
+    unharmed(pool);
+  }
+});
+
+Deno.test("collect() gives null above the limit, and all blocks and the connection are free again", async () => {
+  using pool = poolOf(1000, 100);
+  await using server = serve(async (request) => {
+    using chain = await collect(request, pool, { limit: 2500 });
+    return new Response(chain === null ? "too large" : chain.text());
+  });
+  using client = await Client.connect(server.addr);
+  for (
+    const sending of [{}, { announced: null }, {
+      announced: null,
+      piece: 600,
+      pauseMs: 2,
+    }]
+  ) {
+    for (const size of [2500, 2501, 50_000, 10]) {
+      const body = new Uint8Array(size).fill(97);
+      const { text } = await client.upload(body, sending);
+      assertEquals(text, size > 2500 ? "too large" : "a".repeat(size));
+      unharmed(pool);
+    }
+  }
+});
+
+Deno.test("collect() without a limit takes what the pool can hold and no more", async () => {
+  using pool = poolOf(100, 3);
+  {
+    using chain = await chainOf(pool, pattern(300), 30);
+    assertEquals(chain.bytes(), pattern(300));
+  }
+  const stream = streamOf([pattern(200), pattern(101)]);
+  assertEquals(await collect(stream, pool), null);
+  assertEquals(stream.cancelledWith.length, 1);
+  unharmed(pool);
+});
+
+Deno.test("collect() gives everything back when the body is cut, fails or is aborted", async () => {
+  using pool = poolOf(4096, 100);
+  const outcomes: unknown[] = [];
+  await using server = serve(async (request) => {
+    const signal = AbortSignal.timeout(200);
+    outcomes.push(await collect(request, pool, { signal }).catch((e) => e));
+    return new Response();
+  });
+  for (let i = 0; i < 10; i++) {
+    using client = await Client.connect(server.addr);
+    await client.send(pattern(10_000 * i), {
+      announced: i % 2 === 0 ? 200_000 : null,
+      pauseMs: 2,
+    });
+    // An odd one is complete.
+  }
+  using stalled = await Client.connect(server.addr);
+  await stalled.send(pattern(10_000), { announced: 200_000 });
+  await until(() => outcomes.length === 11);
+  assertEquals(
+    outcomes.filter((outcome) => outcome instanceof Error).length,
+    6,
+  );
+  const timedOut = outcomes.filter((outcome) =>
+    outcome instanceof DOMException && outcome.name === "TimeoutError"
+  );
+  assertEquals(timedOut.length, 1);
+  for (const outcome of outcomes) {
+    if (outcome instanceof BlockChain) outcome.release();
+  }
+  unharmed(pool);
+
+  const fails = new Error("gone");
+  const stream = streamOf([pattern(10_000)], { fails });
+  const error = await assertRejects(() => collect(stream, pool));
+  assertStrictEquals(error, fails);
+  unharmed(pool);
+});
+
+Deno.test("collect() acquires the blocks of an announced body together, in its place of the queue", async () => {
+  using pool = poolOf(10, 4);
+  const announced = (size: number) =>
+    new Response(streamOf([pattern(size)]), {
+      headers: { "content-length": String(size) },
+    });
+  const blocks = [pool.acquireSync(), pool.acquireSync()];
+  const first = collect(announced(30), pool); // needs 3 of 4, 2 are free
+  const second = collect(announced(30), pool);
+  await until(() => pool.stats().waiting === 2);
+  assertEquals(pool.stats().acquiredBlocks, 2); // holds none meanwhile
+  for (const block of blocks) block.release();
+  (await first)!.release();
+  (await second)!.release();
+  unharmed(pool);
+});
+
+Deno.test("collect() lets two growing bodies that wait for each other not wait for ever", async () => {
+  using pool = poolOf(10, 4);
+  const growing = () =>
+    streamOf(Array.from({ length: 4 }, () => pattern(10)), { pauseMs: 5 });
+  // Together they need 8 of 4 blocks; each gets 2 and then waits.
+  const bodies = [collect(growing(), pool), collect(growing(), pool)];
+  const settled = await Promise.allSettled(bodies);
+  const chains = settled.filter(({ status }) => status === "fulfilled");
+  assertEquals(chains.length, 1, "one gives way, the other gets through");
+  const refusal = settled.find((one) => one.status === "rejected");
+  await rejected("timeout", Promise.reject(refusal!.reason));
+  for (const one of settled) {
+    if (one.status === "fulfilled") one.value!.release();
+  }
+  unharmed(pool);
+});
+
+Deno.test("collect() waits for a block as long as timeoutMs and the signal allow", async () => {
+  using pool = poolOf(10, 2);
+  const blocks = [pool.acquireSync(), pool.acquireSync()];
+  const stream = () => streamOf([pattern(5)]);
+  await rejected("timeout", collect(stream(), pool, { timeoutMs: 5 }));
+  const signal = AbortSignal.timeout(5);
+  const error = await assertRejects(() => collect(stream(), pool, { signal }));
+  assertStrictEquals(error, signal.reason);
+  blocks[0].release();
+  // The first block is there, the second is not.
+  const two = streamOf([pattern(5), pattern(6)]);
+  await rejected("timeout", collect(two, pool, { timeoutMs: 5 }));
+  assertEquals(two.cancelledWith.length, 1);
+  // One that can never be served is refused at once.
+  using small = new BlockPool({
+    blockSize: 10,
+    maxBlocks: 5,
+    reservedBlocks: 2,
+  });
+  const headers = { "content-length": "50" };
+  const large = new Response(streamOf([pattern(50)]), { headers });
+  await rejected("exhausted", collect(large, small));
+  blocks[1].release();
+  unharmed(pool);
+  unharmed(small);
+});
+
+Deno.test("BlockChain gives its bytes as views, a copy, ranges and a line for the console", async () => {
+  using pool = poolOf(10);
+  for (const size of [0, 1, 9, 10, 11, 20, 35]) {
+    const bytes = pattern(size);
+    using chain = await chainOf(pool, bytes, 7);
+    assertEquals(chain.byteLength, size);
+    assertEquals(join([...chain.chunks()]), bytes);
+    assertEquals(chain.bytes(), bytes);
+    const positions = [
+      undefined,
+      0,
+      1,
+      9,
+      10,
+      11,
+      19.9,
+      35,
+      99,
+      -1,
+      -11,
+      -99,
+      NaN,
+      Infinity,
+      -Infinity,
+    ];
+    for (const start of positions) {
+      for (const end of positions) {
+        assertEquals(
+          chain.slice(start, end),
+          bytes.slice(start, end),
+          `${size} bytes from ${start} to ${end}`,
+        );
+      }
+    }
+    assertEquals(
+      Deno.inspect(chain),
+      `BlockChain(${size} bytes, in ${Math.ceil(size / 10)} blocks)`,
+    );
+  }
+});
+
+Deno.test("BlockChain.text() puts characters together that lie across blocks", async () => {
+  const text = "aäß€𝄞".repeat(20) + "e\u0301";
+  const bytes = new TextEncoder().encode(text);
+  for (const blockSize of [1, 2, 3, 5, 64, 1000]) {
+    using pool = poolOf(blockSize, 400);
+    using chain = await chainOf(pool, bytes);
+    assertEquals(chain.text(), text);
+  }
+  using pool = poolOf(4);
+  const cases = [
+    [0xef, 0xbb, 0xbf, 97, 98], // byte order mark
+    [97, 0xe2, 0x82], // cut
+    [97, 98, 99, 0xf0, 0x9f, 97], // malformed across blocks
+  ];
+  for (const raw of cases) {
+    const bytes = new Uint8Array(raw);
+    using chain = await chainOf(pool, bytes);
+    assertEquals(chain.text(), await new Response(bytes).text());
+  }
+});
+
+Deno.test("BlockChain.writeTo() writes everything, whatever the writer takes at once", async () => {
+  using pool = poolOf(10);
+  using chain = await chainOf(pool, pattern(35));
+  for (const most of [1, 3, 10, 100]) {
+    const written: Uint8Array[] = [];
+    const writer = {
+      async write(bytes: Uint8Array) {
+        await delay(0);
+        written.push(bytes.slice(0, most));
+        return Math.min(most, bytes.length);
+      },
+    };
+    assertEquals(await chain.writeTo(writer), 35);
+    assertEquals(join(written), pattern(35));
+  }
+  const path = await Deno.makeTempFile();
+  {
+    using file = await Deno.open(path, { write: true });
+    assertEquals(await chain.writeTo(file), 35);
+  }
+  assertEquals(await Deno.readFile(path), pattern(35));
+  await Deno.remove(path);
+
+  const nothing = { write: () => Promise.resolve(0) };
+  await assertRejects(() => chain.writeTo(nothing), Deno.errors.WriteZero);
+  const odd = { write: () => Promise.resolve(11) };
+  await assertRejects(() => chain.writeTo(odd), TypeError, "got 11");
+  await assertRejects(() => chain.writeTo({} as never), TypeError, "writer");
+  const signal = AbortSignal.abort("no");
+  const error = await chain.writeTo(odd, { signal }).catch((e) => e);
+  assertEquals(error, "no");
+});
+
+Deno.test("BlockChain.writeTo() may be aborted or released during a write: the block waits for it", async () => {
+  for (const way of ["abort", "release"] as const) {
+    using pool = poolOf(10, 2);
+    const chain = await chainOf(pool, pattern(20));
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const aborting = new AbortController();
+    const writing = chain.writeTo({ write: () => promise }, aborting);
+    if (way === "abort") aborting.abort("stop");
+    chain.release();
+    assertEquals(lawful(pool).lentBlocks, 1);
+    if (way === "abort") assertEquals(await writing.catch((e) => e), "stop");
+    resolve(10);
+    if (way === "release") await rejected("released", writing);
+    await until(() => pool.stats().lentBlocks === 0);
+    unharmed(pool);
+  }
+});
+
+Deno.test("BlockChain is released once, and then nothing of it can be used", async () => {
+  using pool = poolOf(10);
+  const chain = await chainOf(pool, pattern(15));
+  const views = [...chain.chunks()];
+  const late = chain.chunks();
+  chain.release();
+  assert(chain.released);
+  assertEquals(views.map(({ length }) => length), [0, 0]);
+  chain[Symbol.dispose]();
+  for (
+    const use of [
+      () => chain.release(),
+      () => chain.chunks(),
+      () => chain.bytes(),
+      () => chain.text(),
+      () => chain.slice(1, 2),
+      () => late.next(),
+    ]
+  ) refused("released", use);
+  await rejected(
+    "released",
+    chain.writeTo({ write: (b) => Promise.resolve(b.length) }),
+  );
+  assertEquals(Deno.inspect(chain), "BlockChain(15 bytes, released)");
+  unharmed(pool);
+});
+
+Deno.test("collect() checks its arguments and then has touched nothing", async () => {
+  using pool = poolOf(10);
+  const stream = streamOf([pattern(1)]);
+  const call = collect as (...args: unknown[]) => Promise<unknown>;
+  const wrong: [unknown[], typeof TypeError | typeof RangeError, string][] = [
+    [[1, pool], TypeError, "source must be"],
+    [[stream, null], TypeError, "pool must be"],
+    [[stream, pool, { max: 1 }], TypeError, "unknown option"],
+    [[stream, pool, { limit: true }], TypeError, "limit must be"],
+    [[stream, pool, { limit: 81 }], RangeError, "from 0 to 80, got 81"],
+    [[stream, pool, { signal: null }], TypeError, "signal must be"],
+    [[stream, pool, { timeoutMs: NaN }], RangeError, "timeoutMs must be"],
+  ];
+  for (const [args, Kind, message] of wrong) {
+    await assertRejects(() => call(...args), Kind, message);
+  }
+  assert(!stream.locked);
+});

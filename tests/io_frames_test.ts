@@ -1,0 +1,289 @@
+// readFrames(): length-prefixed messages in a window of one block, from readers
+// that give any number of bytes, and over real connections.
+
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { delay } from "@std/async";
+import { BlockPool } from "@smriti/pool";
+import { type FrameOptions, readFrames } from "@smriti/pool/io";
+import { lawful } from "./support/law.ts";
+import { rejected, until } from "./support/misuse.ts";
+import "./support/open_library.ts";
+import { Rng, seedOfRun } from "./support/rng.ts";
+import { join, pattern } from "./support/uploads.ts";
+import { wire } from "./support/wires.ts";
+
+function poolOf(blockSize: number): BlockPool {
+  return new BlockPool({ blockSize, maxBlocks: 2 });
+}
+
+function unharmed(pool: BlockPool): void {
+  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
+  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
+}
+
+/** The frames as they go over the wire. */
+function encode(
+  frames: readonly Uint8Array[],
+  { lengthBytes, littleEndian }: FrameOptions,
+): Uint8Array<ArrayBuffer> {
+  return join(frames.flatMap((frame) => {
+    const head = new DataView(new ArrayBuffer(4));
+    head.setUint32(0, frame.length, littleEndian);
+    const bytes = new Uint8Array(head.buffer);
+    const length = littleEndian
+      ? bytes.subarray(0, lengthBytes)
+      : bytes.subarray(4 - lengthBytes);
+    return [length, frame];
+  }));
+}
+
+/** A reader that gives as many bytes as `next` says. */
+function readerOf(bytes: Uint8Array, next: () => number = () => Infinity) {
+  let at = 0;
+  return {
+    // deno-lint-ignore require-await
+    async read(into: Uint8Array): Promise<number | null> {
+      assert(into.length > 0);
+      if (at === bytes.length) return null;
+      const part = bytes.subarray(at, at + Math.min(next(), into.length));
+      into.set(part);
+      at += part.length;
+      return part.length;
+    },
+  };
+}
+
+async function all(
+  walk: AsyncIterable<Uint8Array>,
+): Promise<Uint8Array[]> {
+  const frames = [];
+  for await (const frame of walk) frames.push(frame.slice());
+  return frames;
+}
+
+Deno.test("readFrames() gives every frame, whatever a read brings and however small the window", async () => {
+  const seed = seedOfRun();
+  const rng = new Rng(seed);
+  for (const lengthBytes of [1, 2, 4] as const) {
+    for (const littleEndian of [false, true]) {
+      for (const blockSize of [4, 5, 16, 100, 1000]) {
+        using pool = poolOf(blockSize);
+        const options = { lengthBytes, littleEndian };
+        const most = Math.min(blockSize, 2 ** (8 * lengthBytes) - 1);
+        const frames = Array.from(
+          { length: 60 },
+          (_, i) =>
+            pattern(rng.pick([0, 1, most, most - 1, rng.below(most + 1)]), i),
+        );
+        for (const piece of [1, 3, blockSize, 0]) {
+          const bytes = encode(frames, options);
+          const next = () => piece === 0 ? 1 + rng.below(blockSize) : piece;
+          const walk = readFrames(readerOf(bytes, next), pool, options);
+          assertEquals(
+            await all(walk),
+            frames,
+            Deno.inspect({ seed, lengthBytes, littleEndian, blockSize, piece }),
+          );
+        }
+        unharmed(pool);
+      }
+    }
+  }
+});
+
+Deno.test("readFrames() gives frames of a real connection while they arrive", async () => {
+  using pool = poolOf(65536);
+  using net = await wire();
+  const options = { lengthBytes: 4 } as const;
+  const frames = [0, 1, 30_000, 65535, 65536, 5, 65532, 40_000].map((size) =>
+    pattern(size, size)
+  );
+  const send = async () => {
+    let bytes: Uint8Array = encode(frames, options);
+    while (bytes.length > 0) {
+      const piece = bytes.subarray(0, 10_000);
+      bytes = bytes.subarray(await net.peer.write(piece));
+      await delay(1);
+    }
+    await net.peer.closeWrite();
+  };
+  const [received] = await Promise.all([
+    all(readFrames(net.ours, pool, options)),
+    send(),
+  ]);
+  assertEquals(received, frames);
+  unharmed(pool);
+});
+
+Deno.test("readFrames() gives views of one block that die after the loop", async () => {
+  using pool = poolOf(16);
+  const options = { lengthBytes: 1 } as const;
+  const frames = [pattern(3), pattern(10), pattern(16)];
+  const kept: Uint8Array[] = [];
+  for await (
+    const frame of readFrames(readerOf(encode(frames, options)), pool, options)
+  ) {
+    if (kept.length > 0) assertStrictEquals(frame.buffer, kept[0].buffer);
+    kept.push(frame);
+  }
+  assertEquals(kept.map(({ length }) => length), [0, 0, 0]);
+});
+
+Deno.test("readFrames() fails when the connection ends within a frame", async () => {
+  const options = { lengthBytes: 2 } as const;
+  const bytes = encode([pattern(5), pattern(7)], options);
+  using pool = poolOf(16);
+  for (let cut = 0; cut <= bytes.length; cut++) {
+    const walk = readFrames(readerOf(bytes.subarray(0, cut)), pool, options);
+    if ([0, 7, 16].includes(cut)) {
+      assertEquals((await all(walk)).length, [0, 7, 16].indexOf(cut));
+    } else {
+      await assertRejects(() => all(walk), Deno.errors.UnexpectedEof);
+    }
+    unharmed(pool);
+  }
+});
+
+Deno.test("readFrames() refuses a frame above the limit before it gives any of it", async () => {
+  using pool = poolOf(1000);
+  for (const limit of [undefined, 0, 10]) {
+    const most = limit ?? 1000;
+    const options = { lengthBytes: 4, limit } as const;
+    const fits = encode([pattern(most)], options);
+    assertEquals(await all(readFrames(readerOf(fits), pool, options)), [
+      pattern(most),
+    ]);
+    const head = encode([pattern(most + 1)], options).subarray(0, 4);
+    const endless = join([fits, head]);
+    const walk = readFrames(readerOf(endless), pool, options);
+    assertEquals((await walk.next()).value, pattern(most));
+    await assertRejects(
+      () => walk.next(),
+      Deno.errors.InvalidData,
+      `a frame of ${most + 1} bytes is longer than the limit of ${most}`,
+    );
+    unharmed(pool);
+  }
+  const large = new Uint8Array(4).fill(255);
+  const options = { lengthBytes: 4 } as const;
+  await assertRejects(
+    () => all(readFrames(readerOf(large), pool, options)),
+    Deno.errors.InvalidData,
+    "4294967295",
+  );
+});
+
+Deno.test("readFrames() releases on break, return and throw, and does not close the connection", async () => {
+  using pool = poolOf(16);
+  const options = { lengthBytes: 1 } as const;
+  const reader = () => readerOf(encode([pattern(3), pattern(3)], options));
+  for await (const _ of readFrames(reader(), pool, options)) break;
+  unharmed(pool);
+  const reason = new Error("handler");
+  const error = await assertRejects(async () => {
+    for await (const _ of readFrames(reader(), pool, options)) throw reason;
+  });
+  assertStrictEquals(error, reason);
+  unharmed(pool);
+  const walk = readFrames(reader(), pool, options);
+  await walk.next();
+  await walk.return!();
+  unharmed(pool);
+});
+
+Deno.test("readFrames() ends with the signal's reason while it reads, waits or is between steps", async () => {
+  using pool = poolOf(16);
+  const reason = new Error("stop");
+  const options = { lengthBytes: 1 } as const;
+  {
+    using net = await wire();
+    const aborting = new AbortController();
+    const { signal } = aborting;
+    const step = readFrames(net.ours, pool, { ...options, signal }).next();
+    await delay(5);
+    aborting.abort(reason);
+    assertStrictEquals(await assertRejects(() => step), reason);
+    assertEquals(lawful(pool).lentBlocks, 1, "the read may still write");
+    net.ours.close();
+    await until(() => pool.stats().lentBlocks === 0);
+  }
+  {
+    using blocks = await pool.acquireMany(2);
+    const signal = AbortSignal.timeout(5);
+    const walk = readFrames(readerOf(pattern(1)), pool, { ...options, signal });
+    assertStrictEquals(await assertRejects(() => walk.next()), signal.reason);
+    const hurried = { ...options, timeoutMs: 1 };
+    await rejected(
+      "timeout",
+      readFrames(readerOf(pattern(1)), pool, hurried).next(),
+    );
+    assertEquals(blocks.length, 2);
+  }
+  {
+    const aborting = new AbortController();
+    const { signal } = aborting;
+    const bytes = encode([pattern(3), pattern(3)], options);
+    const walk = readFrames(readerOf(bytes), pool, { ...options, signal });
+    await walk.next();
+    aborting.abort(reason);
+    assertStrictEquals(await assertRejects(() => walk.next()), reason);
+  }
+  unharmed(pool);
+});
+
+Deno.test("readFrames() loses no block when connections are closed or reset under it", async () => {
+  using pool = poolOf(1024);
+  for (const end of ["ours", "peer"] as const) {
+    using net = await wire();
+    const step = readFrames(net.ours, pool, { lengthBytes: 4 }).next();
+    await net.peer.write(new Uint8Array([0, 0, 1, 0, 5]));
+    await delay(10);
+    net[end].close();
+    await assertRejects(() => step);
+    unharmed(pool);
+  }
+});
+
+Deno.test("readFrames() fails with closed or released when the pool closes", async () => {
+  const pool = poolOf(16);
+  const options = { lengthBytes: 1 } as const;
+  const bytes = encode(Array(10).fill(pattern(10)), options);
+  const walk = readFrames(readerOf(bytes), pool, options);
+  await walk.next();
+  await rejected("timeout", pool.close({ timeoutMs: 0 }));
+  await rejected("released", walk.next());
+  await rejected("closed", readFrames(readerOf(bytes), pool, options).next());
+});
+
+Deno.test("readFrames() checks its arguments at once", () => {
+  using pool = poolOf(3);
+  const reader = readerOf(pattern(1));
+  const call = readFrames as (...args: unknown[]) => unknown;
+  const one = { lengthBytes: 1 };
+  const wrong: [unknown[], typeof TypeError | typeof RangeError, string][] = [
+    [[{}, pool, one], TypeError, "reader must be"],
+    [[reader, 1, one], TypeError, "pool must be"],
+    [[reader, pool], TypeError, "lengthBytes must be 1, 2 or 4, got undefined"],
+    [[reader, pool, { lengthBytes: 3 }], RangeError, "got 3"],
+    [[reader, pool, { lengthBytes: "1" }], TypeError, 'got "1"'],
+    [
+      [reader, pool, { lengthBytes: 4 }],
+      RangeError,
+      "at least lengthBytes (4)",
+    ],
+    [[reader, pool, { ...one, littleEndian: 1 }], TypeError, "true or false"],
+    [[reader, pool, { ...one, limit: 4 }], RangeError, "from 0 to 3, got 4"],
+    [[reader, pool, { ...one, limit: 0n }], TypeError, "got 0n"],
+    [[reader, pool, { ...one, signal: 1 }], TypeError, "signal must be"],
+    [[reader, pool, { ...one, big: 1 }], TypeError, 'unknown option "big"'],
+  ];
+  for (const [args, Kind, message] of wrong) {
+    assertThrows(() => call(...args), Kind, message);
+  }
+});

@@ -1,0 +1,252 @@
+// Blocks that become unreachable without a release. In children, because only
+// there the garbage collector comes when it is called.
+
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLessOrEqual,
+  assertMatch,
+} from "@std/assert";
+import { type Library, survives } from "./support/child.ts";
+
+/** What a child prints at its end. */
+interface Findings {
+  events: { pool: string; tag?: string; stack?: string }[];
+  leaks: number;
+  abandoned: number;
+  acquired: number;
+  [more: string]: unknown;
+}
+
+/** Runs `body` where `collect()` finds all garbage; hands back what it returns. */
+async function find(
+  body: (library: Library, collect: () => Promise<void>) => unknown,
+): Promise<Findings> {
+  const lines = await survives(
+    async (library, source) => {
+      const { gc } = globalThis as unknown as { gc: () => void };
+      // Finalizers run in tasks of their own, after the collection.
+      const collect = async () => {
+        for (let i = 0; i < 3; i++) {
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          gc();
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      };
+      const run = (0, eval)(`(${source})`);
+      console.log(JSON.stringify(await run(library, collect)));
+    },
+    ["--v8-flags=--expose-gc"],
+    [`${body}`],
+  );
+  return JSON.parse(lines.at(-1)!);
+}
+
+Deno.test("a dropped block is reported with its tag and the place that acquired it", async () => {
+  const { events, leaks, abandoned, acquired, waited, law } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 2,
+        name: "leaky",
+        leakDetection: "all",
+      });
+      const events: unknown[] = [];
+      pool.addEventListener("leak", ({ detail }) => events.push(detail));
+      function handlerThatForgets() {
+        pool.acquireSync({ tag: "request 7" }).bytes[0] = 1;
+      }
+      handlerThatForgets();
+      using kept = pool.acquireSync();
+      // Somebody who waits for two blocks now waits in vain, and is told.
+      const waiter = pool.acquireMany(2).catch(({ code }) => code);
+      await collect();
+      const { leaks, abandonedBlocks, acquiredBlocks, ...stats } = pool.stats();
+      return {
+        events,
+        leaks,
+        abandoned: abandonedBlocks,
+        acquired: acquiredBlocks,
+        waited: await waiter,
+        law: stats.committedBlocks === stats.freeBlocks + 2 && !kept.released,
+      };
+    },
+  );
+  assertEquals([leaks, abandoned, acquired], [1, 1, 1]);
+  assertEquals([waited, law], ["exhausted", true]);
+  assertEquals(events.length, 1);
+  assertEquals([events[0].pool, events[0].tag], ["leaky", "request 7"]);
+  assertMatch(events[0].stack!, /handlerThatForgets/);
+  assert(!events[0].stack!.includes("/pool/"), events[0].stack);
+});
+
+Deno.test("the slot of a leak is never lent again, and its raw views are dead", async () => {
+  const { leaks, abandoned, again, length } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 4,
+        initialBlocks: 4,
+        leakDetection: "all",
+      });
+      // The view is kept, the block is not: a read may still be under way.
+      const drop = () => pool.acquireSync().bytes;
+      const view = drop();
+      await collect();
+      const blocks = [];
+      for (let block; (block = pool.tryAcquire()) !== undefined;) {
+        blocks.push(block);
+      }
+      const { leaks, abandonedBlocks } = pool.stats();
+      const again = blocks.length;
+      for (const block of blocks) block.release();
+      return { leaks, abandoned: abandonedBlocks, again, length: view.length };
+    },
+  );
+  assertEquals([leaks, abandoned, again, length], [1, 1, 3, 0]);
+});
+
+Deno.test("a place that leaks is reported once, every place that leaks is", async () => {
+  const { events, leaks } = await find(async ({ BlockPool }, collect) => {
+    const pool = new BlockPool({
+      blockSize: 64,
+      maxBlocks: 100,
+      leakDetection: "all",
+    });
+    const events: unknown[] = [];
+    pool.addEventListener("leak", ({ detail }) => events.push(detail));
+    const one = () => void pool.acquireSync();
+    const other = () => void pool.acquire();
+    for (let i = 0; i < 10; i++) {
+      one();
+      other();
+    }
+    await collect();
+    return { events, leaks: pool.stats().leaks };
+  });
+  assertEquals([leaks, events.length], [20, 2]);
+});
+
+Deno.test("leases that end as they should are never reported, however many", async () => {
+  const { leaks, events, abandoned, acquires } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 50,
+        leakDetection: "all",
+      });
+      const events: unknown[] = [];
+      pool.addEventListener("leak", ({ detail }) => events.push(detail));
+      for (let round = 0; round < 8; round++) {
+        for (let i = 0; i < 50; i++) {
+          const block = pool.acquireSync();
+          block.bytes[0] = 1;
+          block.release();
+        }
+        {
+          using _a = await pool.acquire();
+          using _b = await pool.acquireMany(5);
+          await pool.use((block) => block.bytes);
+        }
+        const lent = pool.acquireSync();
+        const settling = lent.lend(Promise.resolve());
+        lent.release();
+        await settling;
+        await collect();
+      }
+      pool.acquireSync().abandon();
+      await collect();
+      const { leaks, abandonedBlocks, acquires } = pool.stats();
+      return { leaks, events, abandoned: abandonedBlocks, acquires };
+    },
+  );
+  assertEquals([leaks, events, abandoned], [0, [], 1]);
+  assertEquals(acquires, 8 * 58 + 1);
+});
+
+Deno.test("a block whose handle is dropped while it is lent is no leak: the pool holds it", async () => {
+  const { leaks, lent, abandoned, afterwards } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 2,
+        leakDetection: "all",
+      });
+      const gate = Promise.withResolvers<void>();
+      // Nothing but the pool knows the handle while this runs.
+      (() => void pool.acquireSync().lend(gate.promise))();
+      await collect();
+      const { leaks, lentBlocks, abandonedBlocks } = pool.stats();
+      gate.resolve();
+      await collect();
+      return {
+        leaks,
+        lent: lentBlocks,
+        abandoned: abandonedBlocks,
+        afterwards: pool.stats().leaks,
+      };
+    },
+  );
+  assertEquals([leaks, lent, abandoned], [0, 1, 0]);
+  // When the operation is over, nobody is left to release it.
+  assertEquals(afterwards, 1);
+});
+
+Deno.test("sampled detection finds a leak before long, and watches few leases", async () => {
+  const { leaks, events, abandoned } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({ blockSize: 64, maxBlocks: 1280 });
+      const events: unknown[] = [];
+      pool.addEventListener("leak", ({ detail }) => events.push(detail));
+      for (let i = 0; i < 1280; i++) pool.tryAcquire();
+      await collect();
+      const { leaks, abandonedBlocks } = pool.stats();
+      return { leaks, events, abandoned: abandonedBlocks };
+    },
+  );
+  // One in 128.
+  assertGreater(leaks, 0);
+  assertLessOrEqual(leaks, 10);
+  assertEquals([events.length, abandoned], [1, leaks]);
+  assertMatch(events[0].stack!, /eval/);
+});
+
+Deno.test("off reports nothing and loses nothing that is held", async () => {
+  const { leaks, events, acquired } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 300,
+        leakDetection: "off",
+      });
+      const events: unknown[] = [];
+      pool.addEventListener("leak", ({ detail }) => events.push(detail));
+      for (let i = 0; i < 300; i++) pool.tryAcquire();
+      await collect();
+      const { leaks, acquiredBlocks } = pool.stats();
+      return { leaks, events, acquired: acquiredBlocks };
+    },
+  );
+  assertEquals([leaks, events, acquired], [0, [], 300]);
+});
+
+Deno.test("close() does not wait for blocks that were found to be leaks", async () => {
+  const { closed, abandoned, mapped } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({
+        blockSize: 64,
+        maxBlocks: 2,
+        leakDetection: "all",
+      });
+      (() => void pool.acquireSync())();
+      const closing = pool.close().then(() => "closed");
+      await collect();
+      const closed = await closing;
+      const { abandonedBlocks, mappedBytes } = pool.stats();
+      return { closed, abandoned: abandonedBlocks, mapped: mappedBytes > 0 };
+    },
+  );
+  // A raw view may be left somewhere, so the addresses stay.
+  assertEquals([closed, abandoned, mapped], ["closed", 1, true]);
+});

@@ -1,0 +1,277 @@
+// A block that native I/O works on belongs to the I/O until it settles.
+
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { deadline, delay } from "@std/async";
+import { BlockPool } from "@smriti/pool";
+import { lawful } from "./support/law.ts";
+import {
+  addressOf,
+  microtasks,
+  refused,
+  rejected,
+  takeAll,
+  until,
+} from "./support/misuse.ts";
+import "./support/open_library.ts";
+import { Fifo, say, wire } from "./support/wires.ts";
+
+const ONE = { blockSize: 64, maxBlocks: 1 };
+const TWO = { blockSize: 64, maxBlocks: 2 };
+const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+// Named pipes are a thing of POSIX.
+const ignore = Deno.build.os === "windows";
+
+Deno.test("lend() gives what the operation gives and is lent meanwhile", async () => {
+  using pool = new BlockPool(ONE);
+  using block = pool.acquireSync();
+  const gate = Promise.withResolvers<number>();
+  const operations = [
+    gate.promise,
+    () => gate.promise,
+    // Anything with a `then` counts.
+    { then: gate.promise.then.bind(gate.promise) } as PromiseLike<number>,
+  ];
+  const lends = operations.map((operation) => block.lend(operation));
+  // Blocks are counted, not operations.
+  assertEquals(lawful(pool).lentBlocks, 1);
+  gate.resolve(7);
+  assertEquals(await Promise.all(lends), [7, 7, 7]);
+  assertEquals(await block.lend(() => 8), 8);
+  assertEquals(lawful(pool).lentBlocks, 0);
+});
+
+Deno.test("lend() hands fn the block's bytes", async () => {
+  using pool = new BlockPool(ONE);
+  using block = pool.acquireSync();
+  await block.lend((bytes) => assertStrictEquals(bytes, block.bytes));
+});
+
+Deno.test("lend() rejects with the operation's error and the block goes on", async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const failure = new Error("disk");
+  const thrower = () => {
+    throw failure;
+  };
+  const failing = [Promise.reject(failure), thrower, () => {
+    return Promise.reject(failure);
+  }];
+  for (const operation of failing) {
+    const error = await assertRejects(() => block.lend<void>(operation));
+    assertStrictEquals(error, failure);
+    assertEquals(lawful(pool).lentBlocks, 0);
+  }
+  block.bytes[0] = 1;
+  block.release();
+  assertEquals(lawful(pool).freeBlocks, 1);
+});
+
+Deno.test("lend() on a released block rejects and does not start fn", async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  block.release();
+  const never = () => assert(false, "the operation must not start");
+  await rejected("released", block.lend(never));
+  assertEquals(lawful(pool).lentBlocks, 0);
+});
+
+Deno.test("release() of a block lent several times takes effect after the last settles", async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const gates = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  const lends = gates.map((gate) => block.lend(gate.promise));
+  const waiter = pool.acquire();
+  block.release();
+  assertEquals(block.released, true);
+  for (const i of [1, 0]) {
+    gates[i].resolve();
+    await lends[i];
+    assertEquals([lawful(pool).lentBlocks, pool.stats().waiting], [1, 1]);
+    refused("released", () => block.bytes);
+  }
+  gates[2].reject(new Error("late"));
+  await assertRejects(() => lends[2]);
+  assertEquals([lawful(pool).lentBlocks, pool.stats().waiting], [0, 0]);
+  (await waiter).release();
+});
+
+Deno.test("use() returns while a lend runs on, and the block comes back afterwards", async () => {
+  using pool = new BlockPool(ONE);
+  const gate = Promise.withResolvers<void>();
+  await pool.use((block) => void block.lend(gate.promise));
+  assertEquals(pool.tryAcquire(), undefined);
+  gate.resolve();
+  await microtasks();
+  assertEquals(lawful(pool).freeBlocks, 1);
+});
+
+Deno.test("abandon() of a lent block takes it out at once; settling changes nothing", async () => {
+  using pool = new BlockPool(TWO);
+  const block = pool.acquireSync();
+  const gate = Promise.withResolvers<string>();
+  const lent = block.lend(gate.promise);
+  block.abandon();
+  const before = lawful(pool);
+  assertEquals([before.abandonedBlocks, before.lentBlocks], [1, 0]);
+  gate.resolve("late");
+  assertEquals(await lent, "late");
+  assertEquals(lawful(pool), before);
+});
+
+Deno.test("a TCP read that ends after release() never shows its bytes to the next owner", async () => {
+  using pool = new BlockPool(ONE);
+  using net = await wire();
+  const block = pool.acquireSync();
+  const address = addressOf(block.bytes);
+  const kept = block.bytes;
+  const read = block.lend((bytes) => net.ours.read(bytes));
+  const next = pool.acquire();
+  block.release();
+  await delay(5);
+  assertEquals([lawful(pool).lentBlocks, pool.stats().waiting], [1, 1]);
+  await say(net.peer, "late bytes");
+  assertEquals(await read, 10);
+  using owner = await next;
+  assertEquals(addressOf(owner.bytes), address);
+  assertEquals(owner.bytes, new Uint8Array(64));
+  assertEquals(kept.length, 0);
+});
+
+Deno.test("a race that gives up on a TCP read leaves the block with the read", async () => {
+  using pool = new BlockPool(TWO);
+  using net = await wire();
+  let read: Promise<number | null>;
+  {
+    using block = pool.acquireSync();
+    read = block.lend((bytes) => net.ours.read(bytes));
+    // The commonest mistake: losing a race does not stop a read.
+    await Promise.race([read, delay(2)]);
+  }
+  using other = pool.acquireSync();
+  assertEquals(pool.tryAcquire(), undefined);
+  await say(net.peer, "too late");
+  assertEquals(await read, 8);
+  assertEquals(other.bytes, new Uint8Array(64));
+  using again = pool.acquireSync();
+  assertEquals(again.bytes, new Uint8Array(64));
+});
+
+Deno.test("a TCP read cut by conn.close() frees the block with socket, abandons it without", async () => {
+  for (const socket of [true, false]) {
+    using pool = new BlockPool(ONE);
+    using net = await wire();
+    const block = pool.acquireSync();
+    const lent = block.lend((bytes) => net.ours.read(bytes), { socket });
+    await delay(2);
+    net.ours.close();
+    await assertRejects(() => lent, Deno.errors.Interrupted);
+    assertEquals(block.released, !socket);
+    block.release();
+    const { freeBlocks, abandonedBlocks } = lawful(pool);
+    assertEquals([freeBlocks, abandonedBlocks], socket ? [1, 0] : [0, 1]);
+  }
+});
+
+Deno.test({
+  name:
+    "a pipe read cut by close() writes later, into a block that nobody gets",
+  ignore,
+  async fn() {
+    using pool = new BlockPool({ ...TWO, initialBlocks: 2 });
+    await using fifo = await Fifo.open();
+    const block = pool.acquireSync();
+    const { bytes } = block;
+    const address = addressOf(bytes);
+    const read = block.lend(() => fifo.reader.read(bytes));
+    await delay(5);
+    fifo.reader.close();
+    await assertRejects(() => read, Deno.errors.Interrupted);
+    assertEquals(block.released, true);
+    assertEquals(lawful(pool).abandonedBlocks, 1);
+    // In a `finally`, this must not hide the error above.
+    block.release();
+    await fifo.say("LATE");
+    // The reader's thread is still at work: this is why it is abandoned.
+    await until(() => text(bytes.subarray(0, 4)) === "LATE");
+    const others = takeAll(pool);
+    assertEquals(others.length, 1);
+    assert(addressOf(others[0].bytes) !== address);
+    assertEquals(others[0].bytes, new Uint8Array(64));
+    others[0].release();
+  },
+});
+
+Deno.test({
+  name: "a pipe read cut after release() is abandoned, and its waiter is told",
+  ignore,
+  async fn() {
+    using pool = new BlockPool(ONE);
+    await using fifo = await Fifo.open();
+    const block = pool.acquireSync();
+    const read = block.lend((bytes) => fifo.reader.read(bytes));
+    const waiter = pool.acquire();
+    block.release();
+    await delay(5);
+    fifo.reader.close();
+    await assertRejects(() => read, Deno.errors.Interrupted);
+    await rejected("exhausted", waiter);
+    assertEquals(lawful(pool).abandonedBlocks, 1);
+    assertEquals(pool.stats().releases, 0);
+    await fifo.say("LATE");
+  },
+});
+
+Deno.test({
+  name: "a cut read among several lends abandons the block at once",
+  ignore,
+  async fn() {
+    using pool = new BlockPool({ ...TWO, initialBlocks: 2 });
+    await using fifo = await Fifo.open();
+    const block = pool.acquireSync();
+    const gate = Promise.withResolvers<void>();
+    const read = block.lend((bytes) => fifo.reader.read(bytes));
+    const other = block.lend(gate.promise);
+    await delay(5);
+    fifo.reader.close();
+    await assertRejects(() => read, Deno.errors.Interrupted);
+    assertEquals(lawful(pool).abandonedBlocks, 1);
+    gate.resolve();
+    await other;
+    assertEquals(lawful(pool).abandonedBlocks, 1);
+    await fifo.say("LATE");
+  },
+});
+
+Deno.test({
+  name: "a pipe read that is answered fills the block and gives it back",
+  ignore,
+  async fn() {
+    using pool = new BlockPool(ONE);
+    await using fifo = await Fifo.open();
+    using block = pool.acquireSync();
+    const read = block.lend((bytes) => fifo.reader.read(bytes));
+    await fifo.say("hello");
+    assertEquals(await read, 5);
+    assertEquals(text(block.bytes.subarray(0, 5)), "hello");
+  },
+});
+
+Deno.test("close() waits for a lent block that was released, then unmaps", async () => {
+  const pool = new BlockPool(ONE);
+  using net = await wire();
+  const block = pool.acquireSync();
+  const read = block.lend((bytes) => net.ours.read(bytes));
+  block.release();
+  const closed = pool.close({ timeoutMs: 60_000 });
+  await delay(2);
+  assert(pool.stats().mappedBytes > 0);
+  await say(net.peer, "late");
+  assertEquals(await read, 4);
+  await deadline(closed, 5_000);
+  assertEquals(lawful(pool).mappedBytes, 0);
+});

@@ -1,0 +1,253 @@
+// What toPrometheus() prints, read by a parser that forgives nothing: a scrape is taken or refused
+// as a whole, so one wrong character hides every pool.
+
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import { BlockPool, type PoolStats, SizeClassPool } from "@smriti/pool";
+import { toPrometheus } from "@smriti/pool/otel";
+import "./support/open_library.ts";
+
+interface Sample {
+  readonly labels: Record<string, string>;
+  readonly value: number;
+}
+
+interface Family {
+  readonly help: string;
+  readonly type: string;
+  readonly samples: Sample[];
+}
+
+const NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*/;
+const LABEL = /^[a-zA-Z_][a-zA-Z0-9_]*/;
+const VALUE = /^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/;
+
+/** Reads version 0.0.4 of the text format as its description has it, and stricter. */
+function parse(text: string): Map<string, Family> {
+  const families = new Map<string, Family>();
+  if (text === "") return families;
+  assert(text.endsWith("\n"), "the last line must end");
+  const seen = new Set<string>();
+  let current = "", help: string | undefined;
+  for (const line of text.slice(0, -1).split("\n")) {
+    const comment = /^# (HELP|TYPE) ([^ ]+) (.*)$/.exec(line);
+    if (comment?.[1] === "HELP") {
+      const [, , name, words] = comment;
+      assertMatch(name, new RegExp(NAME.source + "$"));
+      assert(!families.has(name), `${name}: one family only`);
+      assert(!/\\(?![\\n])/.test(words), `${name}: a wrong escape`);
+      assert(words.trim() !== "");
+      [current, help] = [name, words];
+    } else if (comment?.[1] === "TYPE") {
+      const [, , name, type] = comment;
+      assertEquals(name, current, "TYPE follows its HELP");
+      assert(help !== undefined && !families.has(name));
+      assert(["counter", "gauge"].includes(type), type);
+      assertEquals(name.endsWith("_total"), type === "counter", name);
+      families.set(name, { help, type, samples: [] });
+    } else {
+      const { name, labels, value } = sample(line);
+      assertEquals(name, current, "samples stay with their family");
+      const series = JSON.stringify([name, Object.entries(labels).sort()]);
+      assert(!seen.has(series), `${line}: twice`);
+      seen.add(series);
+      families.get(name)!.samples.push({ labels, value });
+    }
+  }
+  for (const [name, { samples }] of families) {
+    assert(samples.length > 0, `${name} is empty`);
+  }
+  return families;
+}
+
+/** One line `name{label="text",…} value`. */
+function sample(line: string): { name: string } & Sample {
+  let rest = line;
+  const take = (pattern: RegExp | string): string => {
+    const found = typeof pattern === "string"
+      ? (rest.startsWith(pattern) ? pattern : undefined)
+      : pattern.exec(rest)?.[0];
+    if (found === undefined) {
+      throw new Error(`${pattern} expected at ${rest} of ${line}`);
+    }
+    rest = rest.slice(found.length);
+    return found;
+  };
+  const name = take(NAME);
+  const labels: Record<string, string> = {};
+  take("{");
+  do {
+    const label = take(LABEL);
+    assert(!(label in labels) && !label.startsWith("__"), label);
+    take('="');
+    let text = "";
+    while (!rest.startsWith('"')) {
+      if (rest.startsWith("\\")) {
+        const escape = take(/^\\[\\"n]/)[1];
+        text += escape === "n" ? "\n" : escape;
+      } else text += take(/^[^\n]/u);
+    }
+    take('"');
+    labels[label] = text;
+  } while (rest.startsWith(",") && take(","));
+  take("} ");
+  assertMatch(rest, VALUE, line);
+  return { name, labels, value: Number(rest) };
+}
+
+/** The one value of a pool that has these labels besides its name. */
+function valueOf(
+  families: Map<string, Family>,
+  name: string,
+  pool: string,
+  others: Record<string, string> = {},
+): number | undefined {
+  const labels = { smriti_pool_name: pool, ...others };
+  return families.get(name)?.samples.find((sample) =>
+    JSON.stringify(sample.labels) === JSON.stringify(labels)
+  )?.value;
+}
+
+/** Every number of `stats()` and where it must be found. */
+const PLACES: Record<string, string> = {
+  blockSize: "smriti_pool_block_size_bytes",
+  maxBlocks: "smriti_pool_max_blocks",
+  reservedBlocks: "smriti_pool_reserved_blocks",
+  lentBlocks: "smriti_pool_lent_blocks",
+  waiting: "smriti_pool_waiting",
+  peakAcquired: "smriti_pool_peak_blocks",
+  acquires: "smriti_pool_acquires_total",
+  releases: "smriti_pool_releases_total",
+  waits: "smriti_pool_waits_total",
+  timeouts: "smriti_pool_timeouts_total",
+  exhaustions: "smriti_pool_exhaustions_total",
+  grows: "smriti_pool_grows_total",
+  shrinks: "smriti_pool_shrinks_total",
+  growFailures: "smriti_pool_grow_failures_total",
+  leaks: "smriti_pool_leaks_total",
+  doubleReleases: "smriti_pool_double_releases_total",
+  listenerErrors: "smriti_pool_listener_errors_total",
+  committedBytes: "smriti_pool_memory_committed_bytes",
+  mappedBytes: "smriti_pool_memory_mapped_bytes",
+  askedBytes: "smriti_pool_asked_bytes_total",
+  wastedBytes: "smriti_pool_wasted_bytes_total",
+  upgrades: "smriti_pool_upgrades_total",
+};
+
+const STATES: Record<string, string> = {
+  freeBlocks: "free",
+  acquiredBlocks: "acquired",
+  quarantinedBlocks: "quarantined",
+  abandonedBlocks: "abandoned",
+};
+
+/** Throws unless the text shows exactly these numbers. */
+function assertShows(text: string, ...pools: PoolStats[]): void {
+  const families = parse(text);
+  let shown = 0;
+  for (const stats of pools) {
+    for (const [field, value] of Object.entries(stats)) {
+      if (field === "name" || field === "committedBlocks") continue;
+      const state = STATES[field];
+      const found = state === undefined
+        ? valueOf(families, PLACES[field], stats.name)
+        : valueOf(families, "smriti_pool_blocks", stats.name, {
+          smriti_block_state: state,
+        });
+      assertEquals(found, value, `${field} of ${stats.name}`);
+      shown++;
+    }
+  }
+  const samples = [...families.values()].flatMap(({ samples }) => samples);
+  assertEquals(samples.length, shown, "nothing else is shown");
+}
+
+Deno.test("toPrometheus() shows every number of a pool's stats()", () => {
+  using pool = new BlockPool({ blockSize: 100, maxBlocks: 20 });
+  assertShows(toPrometheus(pool.stats()), pool.stats());
+  const blocks = Array.from({ length: 12 }, () => pool.acquireSync());
+  blocks[0].abandon();
+  blocks[1].release();
+  blocks[2].release();
+  assertThrows(() => blocks[2].release());
+  assertShows(toPrometheus(pool.stats()), pool.stats());
+  for (const block of blocks) block[Symbol.dispose]();
+});
+
+Deno.test("toPrometheus() of several pools has one family for each metric", () => {
+  using a = new BlockPool({ blockSize: 100, maxBlocks: 20, name: "a" });
+  using b = new BlockPool({ blockSize: 5000, maxBlocks: 7, name: "b" });
+  using sized = new SizeClassPool([
+    { blockSize: 64, maxBlocks: 4 },
+    { blockSize: 4096, maxBlocks: 4 },
+  ]);
+  using _block = sized.tryAcquire(10)!;
+  const stats = [a.stats(), b.stats(), ...sized.stats()];
+  // An array as SizeClassPool gives it, or its entries: both will do.
+  const text = toPrometheus(a.stats(), b.stats(), sized.stats());
+  assertEquals(text, toPrometheus(...stats));
+  assertShows(text, ...stats);
+  assertEquals(
+    parse(text).get("smriti_pool_asked_bytes_total")?.samples.map((
+      { labels, value },
+    ) => [labels.smriti_pool_name, value]),
+    [["smriti 64", 10], ["smriti 4096", 0]],
+  );
+});
+
+Deno.test("toPrometheus() escapes whatever a pool is called", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const stats = pool.stats();
+  const names = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.string({ unit: fc.constantFrom("\\", '"', "\n", "n", ",", "}", " ") }),
+  );
+  fc.assert(fc.property(names, names, (one, other) => {
+    fc.pre(one !== other);
+    const pools = [{ ...stats, name: one }, { ...stats, name: other }];
+    assertShows(toPrometheus(...pools), ...pools);
+  }));
+});
+
+Deno.test("toPrometheus() refuses two pools of one name", () => {
+  using a = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  using b = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const error = assertThrows(
+    () => toPrometheus(a.stats(), b.stats()),
+    TypeError,
+    'different names, got "smriti" twice',
+  );
+  assertStringIncludes(error.message, "stats");
+});
+
+Deno.test("toPrometheus() of nothing is nothing", () => {
+  assertEquals(toPrometheus(), "");
+  assertEquals(toPrometheus([]), "");
+});
+
+Deno.test("the strict parser is strict", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1, name: 'a"b' });
+  const text = toPrometheus(pool.stats());
+  const spoilers: ((text: string) => string)[] = [
+    (text) => text.slice(0, -1),
+    (text) => text + text,
+    (text) => text.replaceAll('\\"', '"'),
+    (text) => text.replace("# TYPE", "# KIND"),
+    (text) => text.replace("} ", "}  "),
+    (text) => text.replace(/ 64\n/, " 64 bytes\n"),
+    (text) => text.replace(/# HELP .*\n/, ""),
+    (text) => text.replaceAll("_total", ""),
+    (text) => text.replace(/\n(smriti_pool_max.*\n)/, "\n$1$1"),
+    (text) => text.replace(/\n(smriti_pool_max.*\n)([^]*)/, "\n$2$1"),
+  ];
+  parse(text);
+  for (const spoil of spoilers) {
+    assertThrows(() => parse(spoil(text)), Error, "", String(spoil));
+  }
+});

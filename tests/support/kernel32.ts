@@ -1,0 +1,116 @@
+// Plays kernel32.dll with the memory of whatever system this is, so that the Windows backend runs
+// everywhere and can be refused what Windows hardly ever refuses.
+
+import type { Backend, Range } from "../../ffi/backend.ts";
+import type { Kernel32 } from "../../ffi/windows.ts";
+
+const GRANULARITY = 65_536;
+const INVALID_PARAMETER = 87;
+
+/** What a test may set of a {@linkcode playKernel32}. */
+export interface Play {
+  /** Every call, as `VirtualFree DECOMMIT 4096`. */
+  readonly calls: string[];
+  /** Calls that start so are refused with `error`. */
+  readonly refuse: Set<string>;
+  /** What `GetLastError` answers after a refusal. */
+  error: number;
+  /** The functions. */
+  readonly kernel32: Kernel32;
+}
+
+/** Makes one. With `discards`, discarded memory is filled with what nobody wrote. */
+export function playKernel32(memory: Backend, discards: boolean): Play {
+  const calls: string[] = [];
+  const refuse = new Set<string>();
+  const ranges = new Map<bigint, Range>();
+  let last = 0;
+
+  function isRefused(call: string, size: number | bigint): boolean {
+    const line = `${call} ${size}`;
+    calls.push(line);
+    const is = [...refuse].some((start) => line.startsWith(start));
+    if (is) last = play.error;
+    return is;
+  }
+
+  /** Does something to the bytes from an address, inside the range that has it. */
+  function at(
+    address: number | bigint,
+    size: number | bigint,
+    act: (range: Range, offset: number, size: number) => number,
+  ): number {
+    const start = BigInt(address);
+    for (const range of ranges.values()) {
+      const offset = Number(start - range.mappedBase);
+      if (offset < 0 || offset + Number(size) > range.size) continue;
+      return act(range, offset, Number(size));
+    }
+    return INVALID_PARAMETER;
+  }
+
+  const kernel32: Kernel32 = {
+    VirtualAlloc(address, size, type, access) {
+      const word = type === 0x2000 ? "RESERVE" : "COMMIT";
+      if (isRefused(`VirtualAlloc ${word} ${access}`, size)) return 0n;
+      if (type === 0x2000) {
+        const range = memory.map(Number(size), memory.abilities.pageSize);
+        if (typeof range === "number") return 0n;
+        ranges.set(range.base, range);
+        return range.base;
+      }
+      last = at(
+        address,
+        size,
+        (range, offset, size) => memory.commit(range, offset, size, false),
+      );
+      return last === 0 ? BigInt(address) : 0n;
+    },
+    VirtualFree(address, size, type) {
+      const word = type === 0x4000 ? "DECOMMIT" : "RELEASE";
+      if (isRefused(`VirtualFree ${word}`, size)) return 0;
+      if (type === 0x4000) {
+        last = at(address, size, memory.decommit.bind(memory));
+      } else {
+        const range = ranges.get(BigInt(address));
+        last = range === undefined ? INVALID_PARAMETER : memory.unmap(range);
+        ranges.delete(BigInt(address));
+      }
+      return last === 0 ? 1 : 0;
+    },
+    VirtualProtect(address, size, access, before) {
+      if (isRefused(`VirtualProtect ${access}`, size)) return 0;
+      if (before?.byteLength !== 4) throw new TypeError("no room for before");
+      last = at(
+        address,
+        size,
+        (range, offset, size) =>
+          memory.protect(range, offset, size, access === 4),
+      );
+      return last === 0 ? 1 : 0;
+    },
+    DiscardVirtualMemory: discards
+      ? (address, size) => {
+        if (isRefused("DiscardVirtualMemory", size)) return play.error;
+        return at(address, size, (range, offset, size) => {
+          const bytes = memory.view(range, offset, size);
+          new Uint8Array(bytes).fill(0xdd);
+          bytes.transfer(0);
+          return 0;
+        });
+      }
+      : null,
+    GetSystemInfo(info) {
+      const { buffer, byteOffset, byteLength } = info as Uint8Array;
+      const fields = new DataView(buffer, byteOffset, byteLength);
+      fields.setUint32(4, memory.abilities.pageSize, true);
+      fields.setUint32(40, GRANULARITY, true);
+      // The end of the structure has to have room, too.
+      fields.setUint32(44, 0, true);
+    },
+    GetLastError: () => last,
+  };
+
+  const play: Play = { calls, refuse, error: 1455, kernel32 };
+  return play;
+}

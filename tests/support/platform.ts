@@ -1,0 +1,39 @@
+// What this machine can do for a test beyond running it. A test that needs more is ignored where
+// that is missing, by one of these names and never by the name of a system.
+
+import { openNative } from "../../ffi/open.ts";
+
+/** Whether a test can start another Deno. An emulator of another processor may not. */
+export const canRunDeno: boolean = succeeds(Deno.execPath(), "--version");
+
+/**
+ * Whether another processor is emulated, as `tools/arm64/run.sh` says: address space then costs
+ * memory, advice about memory is answered with 0 and forgotten, and time runs 50 times slower.
+ */
+export const isEmulated: boolean = Deno.env.has("SMRITI_EMULATED");
+
+/** Whether native memory is to be had: whether there is a backend for this system. */
+export const hasNative: boolean = !("reason" in openNative());
+
+/** Whether /proc tells about this process, and not about one that stands in for it (Wine does). */
+export const hasProc: boolean = startsWith("/proc/self/stat", `${Deno.pid} `);
+
+/** Whether a shell can set limits for a child, by `ulimit`, and make pipes with names. */
+export const hasPosixShell: boolean = succeeds("sh", "-c", "command -v mkfifo");
+
+function succeeds(command: string, ...args: string[]): boolean {
+  try {
+    return new Deno.Command(command, { args, stdout: "null", stderr: "null" })
+      .outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
+function startsWith(path: string, text: string): boolean {
+  try {
+    return Deno.readTextFileSync(path).startsWith(text);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,43 @@
+// How much of a range of addresses is in memory, as Linux tells under /proc. Ask `hasProc` first.
+
+/** One mapping of this process. */
+interface Mapping {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly residentBytes: number;
+}
+
+function* mappings(): Generator<Mapping> {
+  const smaps = Deno.readTextFileSync("/proc/self/smaps");
+  const pattern = /^([0-9a-f]+)-([0-9a-f]+) [^]*?^Rss: +(\d+) kB/gm;
+  for (const [, start, end, kilobytes] of smaps.matchAll(pattern)) {
+    yield {
+      start: BigInt(`0x${start}`),
+      end: BigInt(`0x${end}`),
+      residentBytes: Number(kilobytes) * 1024,
+    };
+  }
+}
+
+/** Resident bytes of the mappings that lie inside the range. */
+export function residentIn(base: bigint, size: number): number {
+  let sum = 0;
+  for (const { start, end, residentBytes } of mappings()) {
+    if (start >= base && end <= base + BigInt(size)) sum += residentBytes;
+  }
+  return sum;
+}
+
+/** Whether any mapping touches the range. */
+export function isMapped(base: bigint, size: number): boolean {
+  for (const { start, end } of mappings()) {
+    if (start < base + BigInt(size) && end > base) return true;
+  }
+  return false;
+}
+
+/** Resident bytes of the whole process. */
+export function residentBytes(): number {
+  const rollup = Deno.readTextFileSync("/proc/self/smaps_rollup");
+  return Number(rollup.match(/^Rss: +(\d+) kB/m)![1]) * 1024;
+}
