@@ -98,32 +98,18 @@ export class BlockPool implements Pool {
       },
     }, quarantineFor(filled, region, slots));
     const supply = new Supply(region, slots, leases, filled.prefault);
-    const onChange = () => this.#dispatcher.mark();
-    this.#sizer = new Sizer(
-      filled,
-      slabSlots,
-      supply,
-      slots,
-      counters,
-      events,
-      onChange,
-    );
-    this.#dispatcher = new Dispatcher(
-      filled,
-      slots,
-      leases,
-      this.#sizer,
-      counters,
-      events,
-    );
-    this.#closing = new Closing(
-      filled.name,
+    const parts = {
+      options: filled,
       region,
       slots,
       leases,
       supply,
-      () => this.#ended(),
-    );
+      counters,
+      events,
+    };
+    this.#sizer = new Sizer(parts, () => this.#dispatcher.mark());
+    this.#dispatcher = new Dispatcher(parts, this.#sizer);
+    this.#closing = new Closing(parts, () => this.#ended());
     try {
       this.#sizer.start();
     } catch (error) {
@@ -252,18 +238,12 @@ export class BlockPool implements Pool {
     );
   }
 
-  /**
-   * Every slot up to the highest ever committed, with what is known of its lease. For dashboards
-   * and reports: about 0.1 µs per slot.
-   */
+  /** Every slot up to the highest ever committed, for dashboards; about 0.1 µs each. */
   slots(): SlotInfo[] {
     return [...census(this.#leases.records, this.#slots, Date.now())];
   }
 
-  /**
-   * The slots as a table for people: state, tag, age and place of acquire, as far as leak detection
-   * or `overdueMs` noted them.
-   */
+  /** The slots as a table: state, tag, age and place of acquire, as far as these were noted. */
   dump(): string {
     return `${Deno.inspect(this)}\n${table(this.slots())}`;
   }

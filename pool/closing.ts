@@ -8,6 +8,7 @@
 import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
+import type { Parts } from "./parts.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
@@ -27,19 +28,12 @@ export class Closing {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Nothing happens before `begin`; `onEnd` is called when all is over. */
-  constructor(
-    name: string,
-    region: Region,
-    slots: Slots,
-    leases: Leases,
-    supply: Supply,
-    onEnd: () => void,
-  ) {
-    this.#name = name;
-    this.#region = region;
-    this.#slots = slots;
-    this.#leases = leases;
-    this.#supply = supply;
+  constructor(parts: Parts, onEnd: () => void) {
+    this.#name = parts.options.name;
+    this.#region = parts.region;
+    this.#slots = parts.slots;
+    this.#leases = parts.leases;
+    this.#supply = parts.supply;
     this.#onEnd = onEnd;
   }
 

@@ -17,6 +17,7 @@ import {
   type FilledOptions,
   type TryAcquireOptions,
 } from "./options.ts";
+import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
@@ -41,20 +42,14 @@ export class Dispatcher {
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Call `mark` once the pool has its first blocks. */
-  constructor(
-    options: FilledOptions,
-    slots: Slots,
-    leases: Leases,
-    sizer: Sizer,
-    counters: Counters,
-    events: Events,
-  ) {
+  constructor(parts: Parts, sizer: Sizer) {
+    const { options, counters } = parts;
     this.#options = options;
-    this.#slots = slots;
-    this.#leases = leases;
+    this.#slots = parts.slots;
+    this.#leases = parts.leases;
     this.#sizer = sizer;
     this.#counters = counters;
-    this.#events = events;
+    this.#events = parts.events;
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) counters.timeouts++;
       this.#pump();

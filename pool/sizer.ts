@@ -6,6 +6,7 @@
  */
 import type { Events } from "./events.ts";
 import type { FilledOptions } from "./options.ts";
+import type { Parts } from "./parts.ts";
 import { ScalingController } from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
@@ -31,22 +32,15 @@ export class Sizer {
   #pieceTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Commits nothing yet: `start` does. */
-  constructor(
-    options: FilledOptions,
-    slabSlots: number,
-    supply: Supply,
-    slots: Slots,
-    counters: Counters,
-    events: Events,
-    onChange: () => void,
-  ) {
-    this.#options = options;
-    this.#supply = supply;
-    this.#slots = slots;
-    this.#counters = counters;
-    this.#events = events;
+  constructor(parts: Parts, onChange: () => void) {
+    this.#options = parts.options;
+    this.#supply = parts.supply;
+    this.#slots = parts.slots;
+    this.#counters = parts.counters;
+    this.#events = parts.events;
     this.#onChange = onChange;
-    this.#scaling = new ScalingController(options, slabSlots);
+    const { slabSlots } = parts.region;
+    this.#scaling = new ScalingController(parts.options, slabSlots);
   }
 
   /** Call `fell` when fewer blocks than this are free. */

@@ -198,7 +198,8 @@ native(
 );
 
 native("decommit() takes the bytes of its slabs only", () => {
-  using region = made({ blockSize: 1000, maxBlocks: 20 });
+  const { pageSize } = abilities();
+  using region = made({ blockSize: 1000, maxBlocks: 3 * pageSize / 1024 });
   const { slabSlots } = region;
   region.commit({ first: 0, count: 3 });
   const before = region.view(slabSlots - 1).fill(7);

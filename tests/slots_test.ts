@@ -115,7 +115,7 @@ Deno.test("quarantine(), restore() and the abandons keep the counts together", (
   pops(slots, 5);
   slots.quarantine();
   slots.quarantine();
-  slots.abandon();
+  slots.abandon(0);
   assertEquals(counts(slots), [6, 1, 2, 2, 1]);
   slots.restore(1);
   slots.abandonQuarantined();
@@ -146,7 +146,7 @@ Deno.test("abandonFree() of a slab's only slot closes the slab", () => {
 Deno.test("retire() leaves only the abandoned slots", () => {
   const slots = made(4, 2, 2);
   pops(slots, 3);
-  slots.abandon();
+  slots.abandon(0);
   slots.retire();
   assertEquals(counts(slots), [1, 0, 0, 0, 1]);
 });
@@ -236,9 +236,6 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
         const run = slots.nextRun(1 + rng.below(4));
         assertEquals(run === undefined, naive.committed === max, where);
         if (run === undefined) continue;
-        // Puts the slot at hand into its list. Without, it would be served before the slabs
-        // committed here even if they lie lower: pending_slots_order_test.ts.
-        slots.freeRun(0, 1);
         naive.commit(run);
         slots.commit(run);
       } else {

@@ -171,7 +171,7 @@ windows("errors have names", async () => {
 async function useAndTrim(blockSize: number, safety: Safety): Promise<void> {
   const pool = new BlockPool({
     blockSize,
-    maxBlocks: 64,
+    maxBlocks: 24,
     initialBlocks: 1,
     safety,
   });

@@ -79,8 +79,8 @@ export class Home {
   readonly gates: PromiseWithResolvers<unknown>[] = [];
   /** Calls left until it is closed. */
   life: number;
-  /** Whether something was done that close() must answer with an error. */
-  spoilt = false;
+  /** Whether a block was dropped unreleased. */
+  forgetful = false;
 
   constructor(rng: Rng) {
     const options = this.options = randomOptions(rng);

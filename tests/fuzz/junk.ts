@@ -92,7 +92,7 @@ function revoked(): object {
 }
 
 /** A signal whose methods fail: it passes `instanceof`. */
-const brokenSignal = () =>
+export const brokenSignal = (): AbortSignal =>
   Object.assign(new AbortController().signal, { addEventListener: boom });
 
 const MAKERS: readonly ((rng: Rng) => unknown)[] = [

@@ -81,7 +81,7 @@ const MOVES: readonly [number, LeaseMove][] = [
     tally.call("release abandoned", () => lease.block.release());
   }],
   [0.05, (_, lease) => {
-    lease.home.spoilt = true;
+    lease.home.forgetful = true;
     // Only the garbage collector has it now.
     lease.home.forget(lease);
     lease.home.stale.pop();

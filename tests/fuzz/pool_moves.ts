@@ -4,7 +4,7 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { Block, BlockPool, SizeClassPool, SmritiError } from "@smriti/pool";
 import { Chaos } from "./chaos.ts";
 import type { Home } from "./home.ts";
-import { junk, options, Planted, poolOptions } from "./junk.ts";
+import { brokenSignal, junk, options, Planted, poolOptions } from "./junk.ts";
 import { Rng } from "../support/rng.ts";
 import { WRONG_THIS } from "./tally.ts";
 import { settleUp, type World } from "./lease_moves.ts";
@@ -66,7 +66,7 @@ function acquireSoon(world: World, home: Home): void {
     tag: rng.chance(0.5) ? "waited" : undefined,
     reserved: rng.chance(0.2),
     timeoutMs: rng.chance(0.3) ? rng.below(3) : undefined,
-    signal: controller?.signal,
+    signal: rng.chance(0.01) ? brokenSignal() : controller?.signal,
   };
   const keep = (block: Block) => void home.keep(block);
   if (pool instanceof SizeClassPool) {
@@ -268,5 +268,4 @@ function lateWrite({ tally }: World, home: Home): void {
     Deno.UnsafePointerView.getArrayBuffer(pointer, 8),
   );
   bytes[3] ^= 0xff;
-  home.spoilt = true;
 }
