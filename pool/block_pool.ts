@@ -29,9 +29,9 @@ import {
 import type { BlockArray, Pool } from "./pool.ts";
 import { Region } from "./region.ts";
 import { Sizer } from "./sizer.ts";
-import { Slots } from "./slots.ts";
+import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
-import { Supply } from "./supply.ts";
+import { slotsFor, Supply } from "./supply.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
@@ -79,10 +79,9 @@ export class BlockPool implements Pool {
   constructor(options: PoolOptions) {
     const filled = this.#options = fillOptions(options);
     const region = this.#region = new Region(filled);
-    const { slabSlots } = region;
     const counters = this.#counters;
     const events = this.#events;
-    const slots = this.#slots = new Slots(filled.maxBlocks, slabSlots);
+    const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const leases = this.#leases = new Leases(filled, region, slots, counters, {
       ended: () => {
         this.#dispatcher.ended();

@@ -4,10 +4,10 @@
  * Keeps region and slots in step, whatever the OS answers. Decides nothing about when or how much,
  * and tells nobody.
  */
-import type { SmritiError } from "./errors.ts";
+import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import type { Region } from "./region.ts";
-import type { SlabRun, Slots } from "./slots.ts";
+import { type SlabRun, Slots } from "./slots.ts";
 
 /** What a grow came to. */
 export interface Grown {
@@ -25,6 +25,24 @@ export interface GivenBack {
   readonly bytes: number;
   /** Whether the OS refused to take memory. */
   readonly refused: boolean;
+}
+
+/**
+ * The free lists for a region. If there is no room for them, nothing stays mapped.
+ *
+ * @throws {SmritiError} `out-of-memory`
+ */
+export function slotsFor(region: Region, maxBlocks: number): Slots {
+  try {
+    return new Slots(maxBlocks, region.slabSlots);
+  } catch (cause) {
+    region.unmap();
+    throw new SmritiError(
+      "out-of-memory",
+      `there is no room for the free lists of ${maxBlocks} blocks`,
+      { cause },
+    );
+  }
 }
 
 /** The committed memory of one pool. */
