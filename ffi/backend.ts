@@ -37,12 +37,22 @@ export interface Abilities {
   readonly hasAddresses: boolean;
 }
 
+/** Asks the OS about threads: the only proof that a Worker can no longer write. */
+export interface Threads {
+  /** This thread's number. */
+  current(): number;
+  /** Whether that thread of this process still exists. */
+  isAlive(thread: number): boolean;
+}
+
 /** What the OS can do. Offsets and sizes are bytes, page aligned, inside the range. */
 export interface Backend {
   /** `"native"` is memory of the OS, `"heap"` is ordinary ArrayBuffers. */
   readonly kind: "native" | "heap";
   /** What this system can and cannot do. */
   readonly abilities: Abilities;
+  /** The OS's word on threads, where it gives one. */
+  readonly threads?: Threads | undefined;
   /** Maps `size` bytes at a multiple of `alignment` with no memory behind them. */
   map(size: number, alignment: number): Range | Code;
   /** Makes bytes usable. Committing twice keeps the contents. */

@@ -117,7 +117,11 @@ export class Block {
   ): Promise<T> {
     const socket = checkLend(operation, options);
     const slot = this.#slot;
-    if (slot.state !== HELD) slot.owner.refuse(slot, "use");
+    if (slot.state !== HELD) {
+      // The promise is refused, not handled: its own failure must not end the process.
+      if (typeof operation !== "function") operation.then(undefined, () => {});
+      slot.owner.refuse(slot, "use");
+    }
     // Before the mark: a buffer that left earlier is not this operation's.
     const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);

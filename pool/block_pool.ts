@@ -6,7 +6,7 @@
  */
 import type { Block } from "./block.ts";
 import { census, type SlotInfo, table, watchOverdue } from "./census.ts";
-import { callable, integer, show } from "./checks.ts";
+import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import {
@@ -154,10 +154,9 @@ export class BlockPool implements Pool {
     if (options === undefined) {
       const block = this.#takeFast();
       if (block !== undefined) return Promise.resolve(block);
+      options = NO_OPTIONS;
     }
-    return Promise.try(() =>
-      this.#dispatcher.obtain(undefined, options ?? NO_OPTIONS)
-    ) as Promise<Block>;
+    return this.#dispatcher.obtain(options);
   }
 
   /**
@@ -170,8 +169,9 @@ export class BlockPool implements Pool {
     if (options === undefined) {
       const block = this.#takeFast();
       if (block !== undefined) return block;
+      options = NO_OPTIONS;
     }
-    return this.#dispatcher.take(options ?? NO_OPTIONS);
+    return this.#dispatcher.take(options);
   }
 
   /**
@@ -194,10 +194,11 @@ export class BlockPool implements Pool {
    * @param count How many, an integer from 1
    * @returns A promise of an array that releases what is left of it when disposed
    */
-  acquireMany(count: number, options?: AcquireOptions): Promise<BlockArray> {
-    return Promise.try(() =>
-      this.#dispatcher.obtain(integer("count", count, 1), options ?? NO_OPTIONS)
-    ) as Promise<BlockArray>;
+  acquireMany(
+    count: number,
+    options: AcquireOptions = NO_OPTIONS,
+  ): Promise<BlockArray> {
+    return this.#dispatcher.obtainMany(count, options);
   }
 
   /** Acquires a block, runs `fn` with it, and releases it whatever happens. */

@@ -74,6 +74,17 @@ interface Watched<T> {
   readonly onAbort: () => void;
 }
 
+/** Taken from the prototype: what a signal overrides must not lose a waiter its place or its block. */
+const { addEventListener, removeEventListener } = EventTarget.prototype;
+
+function reasonOf(signal: AbortSignal): unknown {
+  try {
+    return signal.reason;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** A bounded queue of waiters for items of type `T`. */
 export class Channel<T> {
   /** Waiters in the queue. */
@@ -113,10 +124,11 @@ export class Channel<T> {
   wait(wish: Wish): Promise<T> {
     return new Promise((resolve, reject) => {
       const waiter = new Waiter<T>(wish, resolve, reject);
+      const { signal, timeoutMs } = wish;
+      // First what can throw: a signal may be a subclass with ideas of its own.
+      if (signal !== undefined) this.#watch(signal, waiter);
       this.#queueOf(waiter).append(waiter);
       this.waiting++;
-      const { signal, timeoutMs } = wish;
-      if (signal !== undefined) this.#watch(signal, waiter);
       if (timeoutMs !== undefined) {
         waiter.timer = setTimeout(() => this.#timeOut(waiter), timeoutMs);
       }
@@ -172,15 +184,16 @@ export class Channel<T> {
     if (watched === undefined) {
       const waiters = new Set<Waiter<T>>();
       const onAbort = () => {
+        const reason = reasonOf(signal);
         for (const each of waiters) {
           this.#leave(each);
-          each.reject(signal.reason);
+          each.reject(reason);
         }
         this.#onLeave(false);
       };
       watched = { waiters, onAbort };
+      addEventListener.call(signal, "abort", onAbort);
       this.#watched.set(signal, watched);
-      signal.addEventListener("abort", onAbort);
     }
     watched.waiters.add(waiter);
   }
@@ -190,7 +203,7 @@ export class Channel<T> {
     watched.waiters.delete(waiter);
     if (watched.waiters.size === 0) {
       this.#watched.delete(signal);
-      signal.removeEventListener("abort", watched.onAbort);
+      removeEventListener.call(signal, "abort", watched.onAbort);
     }
   }
 }

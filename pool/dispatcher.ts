@@ -5,7 +5,7 @@
  * Knows nothing of memory. Each step leaves the state consistent before anybody else is called.
  */
 import type { Block } from "./block.ts";
-import { show } from "./checks.ts";
+import { integer, show } from "./checks.ts";
 import { Channel, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
@@ -76,8 +76,20 @@ export class Dispatcher {
     return block;
   }
 
-  /** Blocks for `acquire` (no count) or `acquireMany`, now or later. */
-  obtain(
+  /** A block, now or later. */
+  obtain(options: AcquireOptions): Promise<Block> {
+    return settle(() => this.#obtain(undefined, options)) as Promise<Block>;
+  }
+
+  /** Several blocks, now or later. */
+  obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
+    return settle(() => {
+      integer("count", count, 1);
+      return this.#obtain(count, options);
+    }) as Promise<BlockArray>;
+  }
+
+  #obtain(
     count: number | undefined,
     options: AcquireOptions,
   ): Grant | Promise<Grant> {
@@ -237,6 +249,16 @@ export class Dispatcher {
       "closed",
       `pool ${show(this.#options.name)} is closed`,
     );
+  }
+}
+
+/** The outcome as a promise; unlike `Promise.try`, without another one around a promise. */
+function settle(act: () => Grant | Promise<Grant>): Promise<Grant> {
+  try {
+    const grant = act();
+    return grant instanceof Promise ? grant : Promise.resolve(grant);
+  } catch (error) {
+    return Promise.reject(error);
   }
 }
 

@@ -87,8 +87,8 @@ export class LeakWatch {
     this.#leaked = true;
     const stack = stackOf(site);
     const key = stack ?? `tag ${tag}`;
-    const isNew = !this.#sites.has(key);
-    if (isNew && this.#sites.size < MAX_SITES) this.#sites.add(key);
+    const isNew = this.#sites.size < MAX_SITES && !this.#sites.has(key);
+    if (isNew) this.#sites.add(key);
     return { slot, tag, stack, isNew };
   }
 }

@@ -268,7 +268,7 @@ const CLOSE_NAMES: ReadonlySet<string> = new Set<keyof CloseOptions>([
 ]);
 
 /** How long closing waits for blocks that are out, in ms. */
-export function closeTimeout(options: CloseOptions | undefined): number {
-  const { timeoutMs } = record("options", options ?? {}, CLOSE_NAMES);
+export function closeTimeout(options: CloseOptions = {}): number {
+  const { timeoutMs } = record("options", options, CLOSE_NAMES);
   return timeoutMs === undefined ? 10_000 : duration("timeoutMs", timeoutMs);
 }

@@ -196,8 +196,9 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
         `blockSize must differ between classes, got ${show(size)} twice`,
       );
     }
-    const name = options?.name ?? `smriti ${size}`;
-    const pool = new BlockPool({ ...options, name });
+    // A size that is no number is refused in a moment, by name.
+    const fallback = typeof size === "number" ? `smriti ${size}` : undefined;
+    const pool = new BlockPool({ name: fallback, ...options });
     this.#classes.push({ pool, asked: 0, leases: 0, upgrades: 0 });
   }
 
