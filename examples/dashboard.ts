@@ -1,7 +1,7 @@
 /**
  * A live picture of a pool in your browser, with buttons that put a load on it.
  *
- * deno run -A examples/dashboard.ts [--port N] [--block-size BYTES] [--max-blocks N]
+ * deno run -A examples/dashboard.ts [--port N] [--block-size BYTES] [--max-blocks N] [--strict]
  *
  * dashboard/mod.ts is a request handler that you can mount in a server of your own.
  */
@@ -15,16 +15,17 @@ const { values } = parseArgs({
     "port": { type: "string", default: "0" },
     "block-size": { type: "string", default: "65536" },
     "max-blocks": { type: "string", default: "512" },
+    "strict": { type: "boolean", default: false },
   },
 });
 
 const pool = new BlockPool({
-  name: "dashboard",
+  name: "demo",
   blockSize: Number(values["block-size"]),
   maxBlocks: Number(values["max-blocks"]),
   // By default a pool looks once a minute. Here nobody wants to wait for that.
   shrinkIntervalMs: 1_000,
-  backend: "auto",
+  safety: values.strict ? "strict" : "revoke", // strict has a quarantine to be seen
 });
 const picture = dashboard(pool);
 

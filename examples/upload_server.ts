@@ -21,13 +21,14 @@ const STOP_SIGNALS: Deno.Signal[] = Deno.build.os === "windows"
   : ["SIGINT", "SIGTERM"];
 
 function serve(flags: Flags): void {
-  const server = new UploadServer({ ...flags, kind: "pooled" });
+  const server = new UploadServer({ ...flags, kind: "pooled", live: true });
   const url = `http://127.0.0.1:${server.port}/`;
   console.log(
     `Listening on ${url} with at most ${flags.maxBlocks} blocks of ${flags.maxSize} bytes. Try:
 
   curl --data-binary @FILE ${url}    answers the SHA-256 of FILE, like sha256sum FILE
   curl ${url}                        what the server and its pool are doing
+  a browser at ${url}                the same, live (this machine only)
 
 Ctrl-C ends it.`,
   );

@@ -46,6 +46,7 @@ export class Body {
   readonly #abort: Abort;
   readonly #byob: ReadableStreamBYOBReader | undefined;
   readonly #plain: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #unlock: boolean;
   readonly #readSize: number;
   /** For BYOB reads; away while one runs. */
   #buffer: Uint8Array<ArrayBuffer> | undefined;
@@ -58,6 +59,7 @@ export class Body {
 
   /** Locks the source's stream. Reads go no further than needed to fill `room` bytes at once. */
   constructor(source: BodySource, room: number, signal?: AbortSignal) {
+    this.#unlock = source instanceof ReadableStream;
     const stream = source instanceof ReadableStream ? source : source.body;
     this.#readSize = Math.max(LEAST_READ, Math.min(MOST_READ, room));
     if (stream === null) {
@@ -92,6 +94,11 @@ export class Body {
       if (value === undefined) continue;
       if (!(value instanceof Uint8Array)) {
         refuse(TypeError, "a chunk of source", value, "a Uint8Array");
+      }
+      if (this.#byob !== undefined) {
+        // The buffer has come back.
+        this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
+        this.#dirty = Math.max(this.#dirty, value.byteLength);
       }
       this.#rest = value; // also when done: the last bytes may come with the end
       this.#received += value.byteLength;
@@ -128,7 +135,9 @@ export class Body {
       // Cancelling may fail because the sender is gone: nobody is left to tell. It may also take
       // for ever, so it is not waited for.
       if (!this.#done) reader.cancel().catch(() => {});
-      reader.releaseLock();
+      // This makes an error with a stack, which costs as much as reading 20 KiB; nobody can read
+      // the body of a request once more anyway.
+      if (this.#unlock) reader.releaseLock();
     }
     const buffer = this.#buffer;
     if (buffer?.byteLength === MOST_READ && spare.length < MOST_SPARE) {
@@ -139,18 +148,13 @@ export class Body {
     this.#rest = NOTHING;
   }
 
-  async #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
-    if (this.#byob === undefined) return await this.#plain!.read();
+  #read(): Promise<ReadableStreamReadResult<Uint8Array>> {
+    if (this.#byob === undefined) return this.#plain!.read();
     const buffer = this.#buffer ?? this.#newBuffer();
     // The read takes the buffer away and brings it back, if it succeeds. One that fails or is
     // given up may still be writing: its buffer is left to the garbage collector.
     this.#buffer = undefined;
-    const result = await this.#byob.read(buffer);
-    if (result.value !== undefined) {
-      this.#buffer = new Uint8Array(result.value.buffer);
-      this.#dirty = Math.max(this.#dirty, result.value.byteLength);
-    }
-    return result;
+    return this.#byob.read(buffer);
   }
 
   #newBuffer(): Uint8Array<ArrayBuffer> {

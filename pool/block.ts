@@ -102,7 +102,8 @@ export class Block {
    * during a read) it may still be writing, so the block is abandoned, unless `socket` is set.
    * A BYOB read takes the block's buffer along; if the operation gives the read's result, or the
    * view in it, the buffer is taken back at once. Anything else goes through
-   * {@linkcode Block.reattach}.
+   * {@linkcode Block.reattach}. With `socket`, a failed or cancelled BYOB read costs no block if
+   * `operation` is a function that began the read in the very call.
    *
    * @param operation A promise that is using the block's memory, or a function that is given
    * `bytes` and returns one
@@ -126,15 +127,20 @@ export class Block {
     const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);
     let settled: Settled = "fulfilled";
+    let took = false;
     let result: T | undefined;
     try {
-      result =
-        await (typeof operation === "function" ? operation(bytes!) : operation);
-      if (socket && isCancelled(result)) settled = "finished";
+      const pending = typeof operation === "function"
+        ? operation(bytes!)
+        : operation;
+      // Only a buffer that went within this very call is known to be the operation's.
+      took = bytes?.length === 0;
+      result = await pending;
+      if (socket && took && isCancelled(result)) settled = "finished";
       return result;
     } catch (error) {
       settled = socket
-        ? "finished"
+        ? took ? "finished" : "rejected"
         : error instanceof Deno.errors.Interrupted
         ? "running"
         : "rejected";

@@ -73,8 +73,16 @@ export class Closing {
     this.#slots.retire();
     clearTimeout(this.#timer);
     if (corrupted === undefined) this.#done.resolve();
-    else this.#done.reject(corrupted);
+    else this.#fail(corrupted);
     this.#onEnd();
+  }
+
+  /** Tells whoever closes, or the log if nobody waits for the end: no error may end the process. */
+  #fail(error: SmritiError): void {
+    this.#done.reject(error);
+    if (this.#asked) return;
+    this.#done.promise.catch(() => {});
+    console.error(error);
   }
 
   /** The time is over: says whose blocks are still out, and revokes them. */

@@ -253,7 +253,7 @@ export class Dispatcher {
 }
 
 /** The outcome as a promise; unlike `Promise.try`, without another one around a promise. */
-function settle(act: () => Grant | Promise<Grant>): Promise<Grant> {
+export function settle(act: () => Grant | Promise<Grant>): Promise<Grant> {
   try {
     const grant = act();
     return grant instanceof Promise ? grant : Promise.resolve(grant);

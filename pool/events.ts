@@ -94,10 +94,12 @@ export class Events {
       this.#listeners.set(type, listeners = new Map());
     }
     if (listeners.has(listener)) return;
-    listeners.set(listener, options);
-    signal?.addEventListener("abort", () => this.remove(type, listener), {
-      once: true,
-    });
+    const registration = { ...options };
+    listeners.set(listener, registration);
+    signal?.addEventListener("abort", () => {
+      // It may have been removed meanwhile and added anew without this signal.
+      if (listeners.get(listener) === registration) listeners.delete(listener);
+    }, { once: true });
   }
 
   /** Removes a listener, if it is there. */

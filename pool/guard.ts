@@ -15,10 +15,15 @@ import type { Slots } from "./slots.ts";
 
 /** The most slots in quarantine: with two mappings each, 3 % of Linux's default limit. */
 const MOST = 1024;
+/** The most slots made inaccessible by all pools of an isolate: 25 % of Linux's default limit. */
+const MOST_FORBIDDEN = 8192;
 /** One in this many of a pool's blocks may be in quarantine. */
 const SHARE = 8;
 /** What a released slot is filled with: odd, large, no valid text. */
 const POISON = 0xdb;
+
+/** Slots that are inaccessible now, over all pools. */
+let forbidden = 0;
 
 /** The quarantine of one pool. */
 export class Quarantine {
@@ -26,8 +31,8 @@ export class Quarantine {
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #limit: number;
-  /** Oldest first. */
-  readonly #queue = new Set<Slot>();
+  /** Oldest first; whether each was made inaccessible. */
+  readonly #queue = new Map<Slot, boolean>();
   #news: SmritiError | undefined;
 
   /** Empty. */
@@ -42,10 +47,12 @@ export class Quarantine {
   admit(slot: Slot): void {
     slot.view.fill(POISON);
     // SAFETY: the lease's views were revoked and the new one is used only after `allow` below.
-    this.#region.forbid(slot.index);
+    const isClosed = forbidden < MOST_FORBIDDEN &&
+      this.#region.forbid(slot.index);
+    if (isClosed) forbidden++;
     slot.state = QUARANTINED;
     this.#slots.quarantine();
-    this.#queue.add(slot);
+    this.#queue.set(slot, isClosed);
   }
 
   /** Lets the oldest slot go if there are more than may be in. */
@@ -55,13 +62,17 @@ export class Quarantine {
 
   /** Lets the oldest slot go: free and zeroed, or out of the pool if it was written to. */
   letGo(): void {
-    const [slot] = this.#queue;
-    if (slot === undefined) return;
+    const [first] = this.#queue;
+    if (first === undefined) return;
+    const [slot, isClosed] = first;
     this.#queue.delete(slot);
-    // SAFETY: nobody else has the slot; a refusal leaves it inaccessible, so it must stay here.
-    if (!this.#region.allow(slot.index)) {
-      this.#queue.add(slot);
-      return;
+    if (isClosed) {
+      // SAFETY: nobody else has the slot; a refusal leaves it inaccessible, so it must stay here.
+      if (!this.#region.allow(slot.index)) {
+        this.#queue.set(slot, true);
+        return;
+      }
+      forbidden--;
     }
     const offset = firstStain(slot.view);
     if (offset >= 0) return this.#condemn(slot, offset);
@@ -85,6 +96,9 @@ export class Quarantine {
   /** Looks at every slot in quarantine; the pool has ended. */
   empty(): void {
     for (let left = this.#queue.size; left > 0; left--) this.letGo();
+    // What the OS would not open again goes with the mapping.
+    for (const isClosed of this.#queue.values()) if (isClosed) forbidden--;
+    this.#queue.clear();
   }
 
   /** The first write found that nobody was told of yet. */

@@ -179,6 +179,17 @@ export class Leases implements Owner {
     }
   }
 
+  /**
+   * Throws unless the block can be detached now.
+   *
+   * @throws {TypeError} for anything but a block
+   * @throws {SmritiError} `foreign-block`, `released`, `lent`
+   */
+  checkDetach(block: Block): void {
+    this.checkOwn(block);
+    this.#refuseDetach(Block.slotOf(block)!);
+  }
+
   detach(slot: Slot): BlockTicket {
     if (slot.state !== HELD) this.refuse(slot, "use");
     const { detach } = this.#hooks;
@@ -188,6 +199,16 @@ export class Leases implements Owner {
         "tickets are for blocks of a SharedBlockPool",
       );
     }
+    this.#refuseDetach(slot);
+    if (slot.watch !== undefined) this.#leaks.forget(slot);
+    slot.special = slot.touched = false;
+    slot.state = ENDED;
+    if (slot.view !== NO_VIEW) slot.view = this.#region.renew(slot.view);
+    return detach(slot.index);
+  }
+
+  #refuseDetach(slot: Slot): void {
+    if (slot.state !== HELD) this.refuse(slot, "use");
     if (slot.lends !== 0 || slot.escaped !== 0 || isDetached(slot)) {
       throw new SmritiError(
         "lent",
@@ -196,11 +217,6 @@ export class Leases implements Owner {
         } cannot go: an operation or somebody else has its buffer`,
       );
     }
-    if (slot.watch !== undefined) this.#leaks.forget(slot);
-    slot.special = slot.touched = false;
-    slot.state = ENDED;
-    if (slot.view !== NO_VIEW) slot.view = this.#region.renew(slot.view);
-    return detach(slot.index);
   }
 
   lendStarts(slot: Slot, block: Block): void {
@@ -295,6 +311,8 @@ export class Leases implements Owner {
   giveUpAll(): void {
     for (const slot of this.records.filter(isOut)) {
       if (slot.lends > 0) {
+        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
+        this.#region.revoke(slot.view);
         this.#lose(slot);
         continue;
       }
@@ -317,7 +335,10 @@ export class Leases implements Owner {
   /** Begins a lease of a slot whose contents somebody else has written. */
   adoptAt(index: number, tag: string | undefined): Block {
     const block = this.beginAt(index, tag);
-    void block.bytes;
+    const slot = this.records[index];
+    // SAFETY: the slot is held, so its slab is committed. Not by `view()`: that may zero the block.
+    if (slot.view === NO_VIEW) slot.view = this.#region.view(index);
+    slot.touched = true;
     return block;
   }
 

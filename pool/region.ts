@@ -179,18 +179,20 @@ export class Region {
     this.revoke(view);
   }
 
-  /** Makes a slot inaccessible if it has whole pages and the OS can. */
-  forbid(slot: number): void {
-    if (!this.#canForbid) return;
-    // A refusal leaves the slot accessible: the pattern in it still shows a late write.
-    this.#backend.protect(this.range, slot * this.stride, this.stride, false);
+  /**
+   * Makes a slot inaccessible if it has whole pages; whether it is. After a refusal it is not, and
+   * the pattern in it still shows a late write.
+   */
+  forbid(slot: number): boolean {
+    const { stride } = this;
+    return this.#canForbid &&
+      this.#backend.protect(this.range, slot * stride, stride, false) === 0;
   }
 
-  /** Makes a slot accessible again; false if the OS refused. */
+  /** Makes an inaccessible slot accessible again; false if the OS refused. */
   allow(slot: number): boolean {
     const { stride } = this;
-    return !this.#canForbid ||
-      this.#backend.protect(this.range, slot * stride, stride, true) === 0;
+    return this.#backend.protect(this.range, slot * stride, stride, true) === 0;
   }
 
   /** Drops the pages of the first slots; the addresses stay mapped and accessible. */

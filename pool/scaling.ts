@@ -67,6 +67,12 @@ export class ScalingController {
     return now < this.#retryAt;
   }
 
+  /** How many grows lead from nothing to the limit. */
+  get steps(): number {
+    const { growStep, maxBlocks } = this.#options;
+    return Math.ceil(maxBlocks / shareOf(growStep, maxBlocks));
+  }
+
   /** How many blocks one grow adds at most. */
   growBy(): number {
     const { growStep, maxBlocks } = this.#options;

@@ -85,8 +85,9 @@ export class Sizer {
 
   /** Whether that many blocks are free, after growing as often as it takes. */
   growTo(free: number): boolean {
-    while (this.#slots.free < free) {
-      if (!this.#grow()) return false;
+    // Bounded, because a listener may give back what was just committed.
+    for (let turns = this.#scaling.steps; this.#slots.free < free; turns--) {
+      if (turns === 0 || !this.#grow()) return false;
     }
     return true;
   }

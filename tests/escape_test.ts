@@ -92,6 +92,23 @@ for (const safety of LEVELS) {
     assertEquals(abandoned(pool), 1);
   });
 
+  Deno.test(`release() while lent with a buffer out abandons when the lend settles (${safety})`, async () => {
+    using pool = new BlockPool({ blockSize: 64, maxBlocks: 2, safety });
+    for (const isHealed of [true, false]) {
+      const block = pool.acquireSync();
+      take(block);
+      if (isHealed) block.bytes[0] = 1;
+      const gate = Promise.withResolvers<void>();
+      const lent = block.lend(gate.promise);
+      block.release();
+      assertEquals(lawful(pool).acquiredBlocks, 1);
+      gate.resolve();
+      await lent;
+      assertEquals(lawful(pool).acquiredBlocks, 0);
+    }
+    assertEquals(abandoned(pool), 2);
+  });
+
   Deno.test(`a buffer that left and is gone for good leaves the block abandoned (${safety})`, () => {
     using pool = new BlockPool({ ...ONE, safety });
     const block = pool.acquireSync();

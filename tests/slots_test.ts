@@ -1,8 +1,9 @@
 // Which slot is next, and how many there are of each kind, against lists kept the slow way.
 
 import { assert, assertEquals } from "@std/assert";
-import { type SlabRun, Slots } from "../pool/slots.ts";
+import { Slots } from "../pool/slots.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
+import { SlabStacks } from "./support/slab_stacks.ts";
 
 /** Slots with the first `slabs` slabs committed. */
 function made(maxBlocks: number, slabSlots: number, slabs: number): Slots {
@@ -151,59 +152,6 @@ Deno.test("retire() leaves only the abandoned slots", () => {
   assertEquals(counts(slots), [1, 0, 0, 0, 1]);
 });
 
-/** The same rules with arrays: a stack of free slots for each slab that has memory. */
-class Naive {
-  readonly stacks: (number[] | undefined)[];
-  readonly max: number;
-  readonly slabSlots: number;
-
-  constructor(max: number, slabSlots: number) {
-    this.max = max;
-    this.slabSlots = slabSlots;
-    this.stacks = Array(Math.ceil(max / slabSlots)).fill(undefined);
-  }
-
-  slab(index: number): number[] {
-    const start = index * this.slabSlots;
-    const end = Math.min(this.max, start + this.slabSlots);
-    return Array.from({ length: end - start }, (_, i) => end - 1 - i);
-  }
-
-  commit({ first, count }: SlabRun): void {
-    for (let i = first; i < first + count; i++) {
-      assertEquals(this.stacks[i], undefined, "a slab is committed once");
-      this.stacks[i] = this.slab(i);
-    }
-  }
-
-  decommit({ first, count }: SlabRun): void {
-    for (let i = first; i < first + count; i++) {
-      assertEquals(this.stacks[i]?.length, this.slab(i).length, "all free");
-      this.stacks[i] = undefined;
-    }
-  }
-
-  pop(): number {
-    return this.stacks.find((stack) => stack !== undefined && stack.length > 0)!
-      .pop()!;
-  }
-
-  push(slot: number): void {
-    this.stacks[Math.floor(slot / this.slabSlots)]!.push(slot);
-  }
-
-  get free(): number {
-    return this.stacks.reduce((sum, stack) => sum + (stack?.length ?? 0), 0);
-  }
-
-  get committed(): number {
-    return this.stacks.reduce(
-      (sum, stack, i) => sum + (stack === undefined ? 0 : this.slab(i).length),
-      0,
-    );
-  }
-}
-
 Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
   const seed = seedOfRun();
   const rng = new Rng(seed);
@@ -211,7 +159,7 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
     const [max, slabSlots] of [[1, 1], [7, 3], [64, 1], [130, 16], [9, 64]]
   ) {
     const slots = new Slots(max, slabSlots);
-    const naive = new Naive(max, slabSlots);
+    const naive = new SlabStacks(max, slabSlots);
     const held: number[] = [];
     let taken = 0;
     const release = () => {
@@ -233,9 +181,12 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
       } else if (what < 17) {
         if (held.length > 0) release();
       } else if (what < 19) {
-        const run = slots.nextRun(1 + rng.below(4));
+        const most = 1 + rng.below(4);
+        const run = slots.nextRun(most);
         assertEquals(run === undefined, naive.committed === max, where);
         if (run === undefined) continue;
+        assertEquals(run.first, naive.nextSlab(), where);
+        assert(run.count <= most, where);
         naive.commit(run);
         slots.commit(run);
       } else {

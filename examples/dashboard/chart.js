@@ -4,6 +4,8 @@
 import { fit, theme } from "./slot_map.js";
 
 const SPAN_MS = 60_000;
+/** Less than this would make a mountain of one. */
+const SMALLEST_TOP = 10;
 const TOP = 14;
 const BOTTOM = 16;
 
@@ -24,7 +26,7 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** Adds values of one moment. */
+  /** Adds values of one moment; `null` where there is none. */
   add(atMs, values) {
     const last = this.#points.at(-1);
     // After the server was started anew its clock begins again.
@@ -48,7 +50,7 @@ export class Chart {
         Math.max(...this.#series.map(({ key }) => point[key]))
       ),
     );
-    const top = nice(most);
+    const top = nice(Math.max(most, SMALLEST_TOP));
     const y = (value) =>
       height - BOTTOM - value / top * (height - TOP - BOTTOM);
     const now = this.#points.at(-1).atMs;
@@ -58,7 +60,7 @@ export class Chart {
       this.#line(context, series, x, y, colours);
     }
     const shown = this.#series.map(({ key }) =>
-      `${key} ${Math.round(this.#points.at(-1)[key] * 10) / 10}`
+      `${key} ${round(this.#points.at(-1)[key])}`
     );
     this.#canvas.setAttribute(
       "aria-label",
@@ -102,6 +104,10 @@ export class Chart {
     // Steps, not slopes: between two frames a count does not pass through what lies between.
     let before;
     for (const point of points) {
+      if (point[key] === null) {
+        before = undefined;
+        continue;
+      }
       const at = y(point[key]);
       if (before === undefined) context.moveTo(x(point.atMs), at);
       else {
@@ -126,9 +132,12 @@ export class Chart {
   }
 }
 
+function round(value) {
+  return value === null ? "none" : Math.round(value * 10) / 10;
+}
+
 /** The next number above that a person finds round, in whose half there is no odd digit either. */
 function nice(value) {
-  if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 4, 6, 8, 10].map((n) => n * power).find((n) => n >= value) ??
     value;

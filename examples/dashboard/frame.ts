@@ -26,6 +26,8 @@ export interface Frame {
   readonly slots: string;
   /** Bytes of the whole process that are in memory. */
   readonly rssBytes: number;
+  /** Bytes that V8's heap has taken: garbage of the process, no memory of the pool. */
+  readonly heapBytes: number;
   /** Bytes outside its heap that V8 counts. */
   readonly externalBytes: number;
   readonly waits: WaitSummary;
@@ -34,13 +36,14 @@ export interface Frame {
 
 /** The pool now. */
 export function takeFrame(pool: BlockPool, waits: Waits, load: Load): Frame {
-  const { rss, external } = Deno.memoryUsage();
+  const { rss, heapTotal, external } = Deno.memoryUsage();
   return {
     atMs: performance.now(),
     stats: pool.stats(),
     backend: pool.backend,
     slots: runs(pool),
     rssBytes: rss,
+    heapBytes: heapTotal,
     externalBytes: external,
     waits: waits.summary(),
     load: { bursting: load.bursting, held: load.held },

@@ -6,12 +6,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Block, type BlockPool, SmritiError } from "@smriti/pool";
 
-const BURST_MS = 2_500;
-/** A few more tasks than there can be blocks: some have to wait, and that is to be seen. */
-const TASKS_PER_BLOCK = 1.1;
+const BURST_MS = 3_000;
+/** A tenth more tasks than there can be blocks: some have to wait, and that is to be seen. */
+const MORE_TASKS_SHARE = 0.1;
 const MOST_TASKS = 4_000;
-/** Tasks do not all begin at once, so that the pool is seen growing. */
-const RAMP_MS = 800;
+/** Tasks begin and end one after the other, so that the pool is seen growing and emptying. */
+const RAMP_MS = 1_000;
 const HOLD_SHARE = 0.25;
 /** What an operating system makes resident at a time. */
 const PAGE_BYTES = 4_096;
@@ -41,7 +41,8 @@ export class Load implements Disposable {
   burst(): string {
     this.#burstEnd = performance.now() + BURST_MS;
     const { maxBlocks } = this.#pool;
-    const tasks = Math.ceil(Math.min(maxBlocks * TASKS_PER_BLOCK, MOST_TASKS));
+    const more = Math.ceil(maxBlocks * MORE_TASKS_SHARE);
+    const tasks = Math.min(maxBlocks + more, MOST_TASKS);
     if (this.bursting) return "The burst goes on.";
     for (let i = 0; i < tasks; i++) this.#start(i / tasks * RAMP_MS);
     return `A burst of ${tasks} tasks began.`;
@@ -86,7 +87,8 @@ export class Load implements Disposable {
     this.#tasks++;
     try {
       await delay(afterMs);
-      while (performance.now() < this.#burstEnd) await this.#work();
+      const left = () => this.#burstEnd - performance.now();
+      while (left() > RAMP_MS - afterMs) await this.#work();
     } catch (error) {
       // A pool that is closed or full ends the task, as it would end a request.
       if (!(error instanceof SmritiError)) throw error;

@@ -15,6 +15,7 @@ const blocks = new Chart(at("blocks-chart"), "blocks", [
 ]);
 const memory = new Chart(at("memory-chart"), "MiB", [
   { key: "RSS", colour: "ink" },
+  { key: "heap", colour: "soft", width: 1 },
   { key: "external", colour: "a", dash: [2, 3] },
 ]);
 const waiting = new Chart(at("waiting-chart"), "acquires", [
@@ -28,7 +29,7 @@ const charts = [blocks, memory, waiting, waits];
 const numbers = document.querySelectorAll("[data-stat]");
 
 function show(frame) {
-  const { atMs, stats, rssBytes, externalBytes } = frame;
+  const { atMs, stats, rssBytes, heapBytes, externalBytes } = frame;
   at("name").textContent = stats.name;
   document.title = `${stats.name}: live pool`;
   at("facts").textContent = `${count(stats.maxBlocks)} blocks of ${
@@ -43,11 +44,11 @@ function show(frame) {
   put(at("committed-size"), size(stats.committedBytes));
   put(at("acquired-size"), size(stats.acquiredBlocks * stats.blockSize));
   put(at("rss"), mib(rssBytes));
+  put(at("heap"), mib(heapBytes));
   put(at("external"), mib(externalBytes));
   const { count: waited, p50Ms, p99Ms } = frame.waits;
-  put(at("waited"), count(waited));
-  put(at("p99"), waited === 0 ? "–" : p99Ms.toFixed(1));
-  put(at("p50"), waited === 0 ? "–" : p50Ms.toFixed(1));
+  put(at("p99"), waited === 0 ? "none" : `${p99Ms.toFixed(1)} ms`);
+  put(at("p50"), waited === 0 ? "none" : `${p50Ms.toFixed(1)} ms`);
   at("hold").setAttribute("aria-pressed", String(frame.load.held > 0));
   put(
     at("hold").querySelector("b"),
@@ -64,9 +65,17 @@ function show(frame) {
     committed: stats.committedBlocks,
     acquired: stats.acquiredBlocks,
   });
-  memory.add(atMs, { RSS: rssBytes / MIB, external: externalBytes / MIB });
+  memory.add(atMs, {
+    RSS: rssBytes / MIB,
+    heap: heapBytes / MIB,
+    external: externalBytes / MIB,
+  });
   waiting.add(atMs, { waiting: stats.waiting });
-  waits.add(atMs, { p99: p99Ms, median: p50Ms });
+  // Where nobody waited there is no line: it would say that waits took no time.
+  waits.add(
+    atMs,
+    waited === 0 ? { p99: null, median: null } : { p99: p99Ms, median: p50Ms },
+  );
 }
 
 /** Text that has not changed is left alone: whoever reads or selects it is not disturbed. */

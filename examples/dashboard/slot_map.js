@@ -3,7 +3,7 @@
 
 /** Letter in a frame: the state's name, and how important it is where cells stand for several. */
 const STATES = {
-  u: { name: "not committed", rank: 0 },
+  u: { name: "uncommitted", rank: 0 },
   f: { name: "free", rank: 1 },
   a: { name: "acquired", rank: 2 },
   l: { name: "lent", rank: 3 },
@@ -17,7 +17,7 @@ const SHAPE_PITCH = 9;
 const SMALLEST_PITCH = 5;
 const MOST_HEIGHT = 330;
 
-/** The colours of the theme in force, as style.css has them. */
+/** The colours of the theme in force, as theme.css has them. */
 export function theme() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -51,8 +51,18 @@ export function drawCell(context, state, x, y, size, colours) {
   context.fillStyle = context.strokeStyle = colours[state];
   context.lineWidth = size < 12 ? 1 : 1.5;
   const half = context.lineWidth / 2;
-  const outline = () =>
-    context.strokeRect(x + half, y + half, size - 2 * half, size - 2 * half);
+  const radius = size < 8 ? 0 : 2;
+  const square = () => {
+    context.beginPath();
+    context.roundRect(x, y, size, size, radius);
+    context.fill();
+  };
+  const outline = () => {
+    const inner = size - 2 * half;
+    context.beginPath();
+    context.roundRect(x + half, y + half, inner, inner, radius);
+    context.stroke();
+  };
   const lines = (...points) => {
     context.beginPath();
     for (const [x1, y1, x2, y2] of points) {
@@ -63,20 +73,20 @@ export function drawCell(context, state, x, y, size, colours) {
   };
   switch (state) {
     case "u": { // a dot
-      const dot = Math.max(1.5, size / 6);
+      const dot = Math.max(1.5, size / 5);
       context.fillRect(x + (size - dot) / 2, y + (size - dot) / 2, dot, dot);
       break;
     }
     case "f": // an empty square
       context.fillStyle = colours.fill;
-      context.fillRect(x, y, size, size);
+      square();
       outline();
       break;
     case "a": // a full square
-      context.fillRect(x, y, size, size);
+      square();
       break;
     case "l": { // a full square with a hole: somebody else is at work inside
-      context.fillRect(x, y, size, size);
+      square();
       const hole = Math.round(size * 0.36);
       const at = (size - hole) / 2;
       context.fillStyle = colours.panel;
@@ -144,8 +154,7 @@ export class SlotMap {
     this.#canvas.style.height = `${height}px`;
     const context = fit(this.#canvas, width, height);
     const colours = theme();
-    const size = pitch -
-      (pitch < SHAPE_PITCH ? 1 : Math.max(2, Math.round(pitch / 7)));
+    const size = pitch - gapAt(pitch);
     for (let cell = 0; cell < cells; cell++) {
       const x = cell % columns * pitch;
       const y = Math.floor(cell / columns) * pitch;
@@ -224,13 +233,23 @@ export class SlotMap {
   }
 }
 
+/** Space between cells `pitch` pixels apart. */
+function gapAt(pitch) {
+  return pitch < SHAPE_PITCH ? 1 : Math.max(2, Math.round(pitch / 7));
+}
+
 /** The largest cells with which all slots fit; when even the smallest do not, several share one. */
 function arrange(slots, width) {
-  const columnsAt = (pitch) => Math.max(1, Math.floor(width / pitch));
-  const rows = (pitch, cells) => Math.ceil(cells / columnsAt(pitch));
+  const columnsAt = (pitch) =>
+    Math.max(1, Math.floor((width + gapAt(pitch)) / pitch));
+  const heightAt = (pitch) => Math.ceil(slots / columnsAt(pitch)) * pitch;
   let pitch = LARGEST_PITCH;
-  while (pitch > SMALLEST_PITCH && rows(pitch, slots) * pitch > MOST_HEIGHT) {
-    pitch--;
+  while (pitch > SMALLEST_PITCH && heightAt(pitch) > MOST_HEIGHT) pitch--;
+  // A little smaller may fill the width better, and then the picture's edges meet the text's.
+  const unfilled = (pitch) => width + gapAt(pitch) - columnsAt(pitch) * pitch;
+  const from = Math.max(SMALLEST_PITCH, Math.ceil(pitch * 0.8));
+  for (let other = pitch - 1; other >= from; other--) {
+    if (unfilled(other) < unfilled(pitch)) pitch = other;
   }
   const columns = columnsAt(pitch);
   const capacity = columns * Math.floor(MOST_HEIGHT / pitch);

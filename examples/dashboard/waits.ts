@@ -7,12 +7,12 @@ import type { AcquireOptions, Block, BlockPool } from "@smriti/pool";
 
 /** Waits older than this say nothing about now. */
 const WINDOW_MS = 10_000;
-/** Enough for a p99 that means something, few enough to sort several times a second. */
+/** The newest of them: enough for a p99 that means something, few enough to sort at each frame. */
 const MOST_SAMPLES = 5_000;
 
 /** What is shown of the waits of the last ten seconds. */
 export interface WaitSummary {
-  /** How many acquires had to wait, those whose time ran out among them. */
+  /** How many are told of; those whose time ran out are among them. */
   readonly count: number;
   /** Half of them waited no longer than this; 0 if there were none. */
   readonly p50Ms: number;

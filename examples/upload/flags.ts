@@ -34,7 +34,7 @@ export const HELP =
 
   deno task demo [flags]
 
-  --serve             only the pooled server, for your own curl; Ctrl-C ends it
+  --serve             only the pooled server, for your own curl and browser; Ctrl-C ends it
   --port N            port of the pooled server on 127.0.0.1   (default: any free one)
   --min-size SIZE     smallest body sent                       (default 16K)
   --max-size SIZE     largest body, and the block size         (default 1M)

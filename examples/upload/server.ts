@@ -6,6 +6,7 @@
 
 import { cpuUsage } from "node:process";
 import { BlockPool, type PoolStats } from "@smriti/pool";
+import { type Dashboard, dashboard } from "../dashboard/mod.ts";
 import { bytesHandler, type Handler, pooledHandler, READ_MS } from "./app.ts";
 import { commands, report } from "./child.ts";
 
@@ -14,6 +15,8 @@ export interface ServerOptions {
   readonly port: number;
   readonly maxSize: number;
   readonly maxBlocks: number;
+  /** Whether browsers are shown the pool, live. A server that is measured shows nothing. */
+  readonly live?: boolean;
 }
 
 export type ServerCommand = "snapshot" | "close";
@@ -36,6 +39,7 @@ export class UploadServer {
   readonly port: number;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #pool: BlockPool | null;
+  readonly #dashboard: Dashboard | null;
   #requests = 0;
   #peakRss = 0;
   #busiest: PoolStats | null = null;
@@ -54,7 +58,12 @@ export class UploadServer {
     const handler = this.#pool
       ? pooledHandler(this.#pool)
       : bytesHandler(options.maxSize);
-    this.#server = listen(options.port, this.#route(handler));
+    this.#dashboard = options.live && this.#pool ? dashboard(this.#pool) : null;
+    const route = this.#route(handler);
+    this.#server = listen(
+      options.port,
+      this.#dashboard ? withPage(this.#dashboard, route) : route,
+    );
     this.port = this.#server.addr.port;
   }
 
@@ -75,6 +84,7 @@ export class UploadServer {
 
   /** The uploads in progress first, then the pool, which needs its blocks back. */
   async close(): Promise<void> {
+    this.#dashboard?.[Symbol.dispose]();
     // A sender that stopped in the middle of a body can hold up the shutdown for as long as it
     // stays connected, but not its block: by then every upload has had its answer.
     const deadline = AbortSignal.timeout(READ_MS + 1_000);
@@ -108,6 +118,16 @@ export class UploadServer {
       );
     };
   }
+}
+
+/** The page for browsers in front; whoever does not ask for a page, like curl, gets the state. */
+function withPage(dashboard: Dashboard, route: Handler): Handler {
+  return async (request) => {
+    const asksPage = request.headers.get("accept")?.includes("text/html");
+    const isRoot = new URL(request.url).pathname === "/";
+    const page = isRoot && !asksPage ? undefined : dashboard.handle(request);
+    return await (page ?? route(request));
+  };
 }
 
 function listen(

@@ -27,8 +27,8 @@ export class Lease {
   readonly gates: PromiseWithResolvers<unknown>[] = [];
   /** A buffer that has left. */
   out: Uint8Array<ArrayBuffer> | undefined;
-  /** Whether it was lent with `socket`. */
-  vouched = false;
+  /** Whether an operation may have ended it. */
+  interrupted = false;
   /** Whether its buffer has ever been away: the content may be somebody else's doing. */
   wild = false;
 

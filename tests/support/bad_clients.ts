@@ -7,6 +7,8 @@ import net from "node:net";
 import { delay } from "@std/async";
 import { Client, pattern } from "./uploads.ts";
 
+const encoder = new TextEncoder();
+
 /** What a client needs to know of the server. */
 export interface Victim {
   /** Where it takes uploads. */
@@ -26,12 +28,12 @@ export type BadClient = (
   path: string,
 ) => Promise<void>;
 
-const PART = 3000;
+const PART = "x".repeat(3000);
 
-/** The head of an upload and some of its body. */
-function start(id: string, path: string, length: string, size: number): string {
-  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nX-Id: ${id}\r\n${length}\r\n\r\n` +
-    "x".repeat(size);
+/** The head of an upload and what it sends of its body at first. */
+function start(id: string, path: string, length: string, part = PART): string {
+  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nX-Id: ${id}\r\n` +
+    `${length}\r\n\r\n${part}`;
 }
 
 async function begin(
@@ -39,11 +41,10 @@ async function begin(
   id: string,
   path: string,
   length: string,
-  size = PART,
+  part?: string,
 ): Promise<Client> {
   const client = await Client.connect(http);
-  const text = start(id, path, length, size);
-  await client.write(new TextEncoder().encode(text));
+  await client.write(encoder.encode(start(id, path, length, part)));
   await met(id);
   return client;
 }
@@ -69,7 +70,7 @@ async function statusOf(client: Client, status: number): Promise<void> {
 export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
   /** Hangs up in the middle of its upload. */
   async cut(victim, id, path) {
-    using _client = await begin(victim, id, path, "Content-Length: 100000");
+    using _client = await begin(victim, id, path, "Content-Length: 20000");
   },
 
   /** The same with a reset instead of a farewell. */
@@ -77,7 +78,7 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
     const socket = net.connect(http.port, http.hostname);
     socket.on("error", () => {});
     await new Promise((resolve) => socket.on("connect", resolve));
-    socket.write(start(id, path, "Content-Length: 100000", PART));
+    socket.write(start(id, path, "Content-Length: 20000"));
     await met(id);
     const closed = new Promise((resolve) => socket.on("close", resolve));
     socket.resetAndDestroy();
@@ -86,7 +87,7 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
 
   /** Announces more than it sends, and waits for an answer. */
   async short(victim, id, path) {
-    using client = await begin(victim, id, path, "Content-Length: 100000");
+    using client = await begin(victim, id, path, "Content-Length: 20000");
     await client.conn.closeWrite();
     await drain(client);
   },
@@ -96,28 +97,22 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
     using client = await begin(victim, id, path, "Content-Length: 3001");
     await client.write(new Uint8Array(2000).fill(120));
     await statusOf(client, 200);
-    await drain(client);
   },
 
   /** Announces a body and sends none of it. */
   async nothing(victim, id, path) {
-    using _client = await begin(victim, id, path, "Content-Length: 9000", 0);
+    using _client = await begin(victim, id, path, "Content-Length: 9000", "");
   },
 
   /** Sends more than is accepted, without saying so before. */
   async oversize(victim, id, path) {
-    const first = `${PART.toString(16)}\r\n${"x".repeat(PART)}\r\n`;
-    using client = await begin(
-      victim,
-      id,
-      path,
-      `Transfer-Encoding: chunked\r\n\r\n${first}`.trimEnd(),
-      0,
-    );
+    const part = `${PART.length.toString(16)}\r\n${PART}\r\n`;
+    const length = "Transfer-Encoding: chunked";
+    using client = await begin(victim, id, path, length, part);
     const rest = pattern(victim.limit);
     const head = `${rest.length.toString(16)}\r\n`;
     try {
-      await client.write(new TextEncoder().encode(head));
+      await client.write(encoder.encode(head));
       await client.write(rest);
     } catch (error) {
       if (!(error instanceof Error)) throw error; // it may have hung up
@@ -127,7 +122,7 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
 
   /** Sends a byte now and then until the server has had enough. */
   async slow(victim, id, path) {
-    using client = await begin(victim, id, path, "Content-Length: 9000", 1);
+    using client = await begin(victim, id, path, "Content-Length: 9000", "x");
     const answered = statusOf(client, 408);
     let waiting = true;
     answered.finally(() => waiting = false).catch(() => {});
@@ -146,10 +141,10 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
       ":method": "POST",
       ":path": path,
       "x-id": id,
-      "content-length": "100000",
+      "content-length": "20000",
     });
     stream.on("error", () => {});
-    stream.write(new Uint8Array(PART).fill(120));
+    stream.write(encoder.encode(PART));
     await met(id);
     const closed = new Promise((resolve) => stream.on("close", resolve));
     stream.close(http2.constants.NGHTTP2_CANCEL);
@@ -159,8 +154,9 @@ export const BAD_CLIENTS: Readonly<Record<string, BadClient>> = {
 
   /** Asks for much, reads nothing and hangs up while the server writes. */
   async "slow reader"({ source, met }, id) {
-    using conn = await Deno.connect(source);
-    await conn.write(new TextEncoder().encode(id.padEnd(16)));
+    const { hostname, port } = source;
+    using conn = await Deno.connect({ hostname, port });
+    await conn.write(encoder.encode(id.padEnd(16)));
     await met(id);
   },
 };

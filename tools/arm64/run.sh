@@ -67,18 +67,22 @@ files=("${tests[@]/#/tests/}")
 files=("${files[@]/%/_test.ts}")
 deno cache --quiet --frozen tests/support/open_library.ts "${files[@]}"
 
+sizes=("$@")
+[[ $# -gt 0 ]] || sizes=(4096 16384 65536)
+reports=()
 summary=()
 status=0
-for size in "${@:-4096}" ${1:+} $([[ $# -gt 0 ]] || echo 16384 65536); do
+for size in "${sizes[@]}"; do
   printf '\n=== arm64 with pages of %s bytes\n' "$size"
   report=$home/$size.log
+  reports+=("$report")
   emulate "$size" test "${flags[@]}" --cached-only "${files[@]}" |
     tee "$report" || status=1
-  summary+=("$size: $(grep -o '[0-9]* passed.*ignored' "$report" ||
-    grep -o '[0-9]* passed.*failed' "$report" || echo "ended early")")
+  summary+=("$size: $(grep -o '[0-9]* passed.*' "$report" || echo died)")
 done
 
-printf '\n=== These cannot run under emulation:\n'
-grep -h '\.\.\. ignored' "$home"/*.log | sed 's/ \.\.\. ignored.*//' | sort -u
-printf '%s\n' "" "${summary[@]}"
+printf '\n=== Not run, because emulation cannot do that:\n'
+grep -h ' \.\.\. ignored' "${reports[@]}" | sed 's/ \.\.\. ignored.*//' | sort -u
+printf '\n=== By page size:\n'
+printf '%s\n' "${summary[@]}"
 exit $status

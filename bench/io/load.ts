@@ -1,0 +1,209 @@
+/**
+ * What the parent does to the servers: uploads, requests through a proxy, frames, slow uploads. It
+ * checks every answer. Its own cost counts nowhere.
+ */
+const hostname = "127.0.0.1";
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += await conn.write(bytes.subarray(at));
+  }
+}
+
+async function readAll(conn: Deno.Conn, into: Uint8Array): Promise<void> {
+  for (let at = 0; at < into.length;) {
+    const size = await conn.read(into.subarray(at));
+    if (size === null) throw new Error("the server has hung up");
+    at += size;
+  }
+}
+
+async function connect(port: number): Promise<Deno.TcpConn> {
+  const conn = await Deno.connect({ hostname, port });
+  conn.setNoDelay();
+  return conn;
+}
+
+/** Runs `fn` on so many connections at once until `count` turns are over. */
+async function crowd(
+  connections: number,
+  count: number,
+  fn: (more: () => boolean) => Promise<void>,
+): Promise<void> {
+  let left = count;
+  await Promise.all(
+    Array.from({ length: connections }, () => fn(() => left-- > 0)),
+  );
+}
+
+function upload(size: number): Uint8Array {
+  const head =
+    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`;
+  const message = new Uint8Array(head.length + size).fill(7);
+  message.set(encoder.encode(head));
+  return message;
+}
+
+/** Reads an answer with a short body; gives the body. */
+async function reply(conn: Deno.Conn, buffer: Uint8Array): Promise<string> {
+  let text = "";
+  for (;;) {
+    const size = await conn.read(buffer);
+    if (size === null) throw new Error(`the server has hung up after ${text}`);
+    text += decoder.decode(buffer.subarray(0, size));
+    const match =
+      /^HTTP\/1.1 200 [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
+        .exec(text);
+    if (match !== null && match[2].length === Number(match[1])) return match[2];
+    if (!text.startsWith("HTTP/1.1 200 ".slice(0, text.length))) {
+      throw new Error(text);
+    }
+  }
+}
+
+/** `count` uploads of `size` bytes. */
+export async function uploads(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+): Promise<void> {
+  const message = upload(size);
+  await crowd(connections, count, async (more) => {
+    using conn = await connect(port);
+    const buffer = new Uint8Array(1024);
+    while (more()) {
+      await writeAll(conn, message);
+      const text = await reply(conn, buffer);
+      if (text !== String(size + 7)) throw new Error(`wrong answer ${text}`);
+    }
+  });
+}
+
+/** Answers each 4 bytes with as many as they say. For a proxy to have something behind it. */
+export function backend(): Deno.TcpListener {
+  const listener = Deno.listen({ hostname, port: 0 });
+  const serve = async (conn: Deno.TcpConn) => {
+    using _conn = conn;
+    const head = new Uint8Array(4);
+    let answer = new Uint8Array(0);
+    try {
+      for (;;) {
+        await readAll(conn, head);
+        const size = new DataView(head.buffer).getUint32(0);
+        if (answer.length !== size) answer = new Uint8Array(size).fill(7);
+        await writeAll(conn, answer);
+      }
+    } catch {
+      // The proxy has hung up.
+    }
+  };
+  (async () => {
+    for await (const conn of listener) serve(conn);
+  })();
+  return listener;
+}
+
+/** `count` requests for `size` bytes through a proxy; `fresh`: each on a connection of its own. */
+export async function requests(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+  fresh: boolean,
+): Promise<void> {
+  const head = new Uint8Array(4);
+  new DataView(head.buffer).setUint32(0, size);
+  await crowd(connections, count, async (more) => {
+    const buffer = new Uint8Array(size);
+    let conn: Deno.TcpConn | undefined;
+    while (more()) {
+      conn ??= await connect(port);
+      await writeAll(conn, head);
+      await readAll(conn, buffer);
+      if (buffer[0] !== 7 || buffer[size - 1] !== 7) {
+        throw new Error("wrong bytes");
+      }
+      if (fresh) {
+        conn.close();
+        conn = undefined;
+      }
+    }
+    conn?.close();
+  });
+}
+
+/** `count` frames of `size` bytes, 4 of each connection under way at once. */
+export async function frames(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+): Promise<void> {
+  const message = new Uint8Array(4 + size).fill(7);
+  new DataView(message.buffer).setUint32(0, size);
+  const each = Math.ceil(count / connections);
+  await crowd(connections, 0, async () => {
+    using conn = await connect(port);
+    const window = 4;
+    let sent = 0;
+    let answered = 0;
+    let wake: (() => void) | undefined;
+    const send = async () => {
+      while (sent < each) {
+        while (sent - answered >= window) {
+          await new Promise<void>((resolve) => wake = resolve);
+        }
+        sent++;
+        await writeAll(conn, message);
+      }
+    };
+    const receive = async () => {
+      const reply = new Uint8Array(4);
+      while (answered < each) {
+        await readAll(conn, reply);
+        if (reply[0] !== 7) throw new Error("wrong answer");
+        answered++;
+        wake?.();
+      }
+    };
+    await Promise.all([send(), receive()]);
+  });
+}
+
+/** `count` uploads at once, each trickling for `ms`; gives how many were answered and refused. */
+export async function slowUploads(
+  port: number,
+  size: number,
+  count: number,
+  ms: number,
+  opened: () => Promise<void>,
+): Promise<{ answered: number; refused: number }> {
+  const message = upload(size);
+  const conns: Deno.TcpConn[] = [];
+  for (let i = 0; i < count; i++) conns.push(await connect(port));
+  await opened();
+  let answered = 0;
+  let refused = 0;
+  const steps = 20;
+  const piece = Math.ceil(message.length / steps);
+  await Promise.all(conns.map(async (conn, i) => {
+    using _conn = conn;
+    await pause(ms * i / count); // arrives in its turn
+    for (let step = 0; step < steps; step++) {
+      await writeAll(conn, message.subarray(step * piece, (step + 1) * piece));
+      await pause(ms / steps);
+    }
+    const text = await reply(conn, new Uint8Array(1024));
+    if (text === "503") refused++;
+    else if (text === String(size + 7)) answered++;
+    else throw new Error(`wrong answer ${text}`);
+  }));
+  return { answered, refused };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

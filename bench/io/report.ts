@@ -1,0 +1,326 @@
+/**
+ * Measures the adaptors against what one would write without a pool, and compares the ratios with
+ * the targets. Linux only. Ends with 1 if a target is missed.
+ *
+ *     deno run -A bench/io/report.ts [--rounds 5] [--only WORD] [--quick]
+ *
+ * Every contestant is a server process of its own; in each round they take turns, so that the noise
+ * of the machine meets all of them; the median round counts. Cost is the processor time of the
+ * server process for one request, and the most memory it ever had resident.
+ */
+import { Child, type Cost } from "./child.ts";
+import * as load from "./load.ts";
+
+/** What a run of one contestant came to. */
+interface Result {
+  /** µs for one request: processor time, or wall time where nobody is served. */
+  micros: number;
+  peakBytes: number;
+  markCompacts: number;
+}
+
+/** A ratio that must not be exceeded, or a number if there is no `against`. */
+interface Target {
+  of: string;
+  against?: string;
+  value: keyof Result;
+  atMost: number;
+}
+
+interface Scenario {
+  name: string;
+  unit: string;
+  contestants: string[];
+  run: (contestant: string) => Promise<Result>;
+  targets: Target[];
+}
+
+const SERVERS = new URL("servers.ts", import.meta.url).href;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+const quick = Deno.args.includes("--quick");
+const rounds = Number(flag("rounds") ?? (quick ? 3 : 5));
+const only = flag("only") ?? "";
+const share = quick ? 0.25 : 1;
+
+function flag(name: string): string | undefined {
+  const at = Deno.args.indexOf(`--${name}`);
+  return at < 0 ? undefined : Deno.args[at + 1];
+}
+
+/** Warms a server up, then measures `count` turns of the load. */
+async function served(
+  args: string[],
+  count: number,
+  fn: (port: number, count: number) => Promise<void>,
+): Promise<Result> {
+  await using child = new Child<{ port: number }>([SERVERS, ...args]);
+  const { port } = await child.ready();
+  const turns = Math.ceil(count * share);
+  await fn(port, Math.ceil(turns / 5));
+  const before = await child.cost();
+  await fn(port, turns);
+  const after = await child.cost();
+  return {
+    micros: (after.cpuMicros - before.cpuMicros) / turns,
+    peakBytes: after.peakBytes,
+    markCompacts: await child.stop(),
+  };
+}
+
+function uploads(
+  name: string,
+  size: number,
+  count: number,
+  connections: number,
+  contestants: string[],
+  targets: Target[],
+): Scenario {
+  return {
+    name,
+    unit: "CPU µs a request",
+    contestants,
+    targets,
+    run: (contestant) =>
+      served(
+        ["uploads", contestant],
+        count,
+        (port, count) => load.uploads(port, size, count, connections),
+      ),
+  };
+}
+
+function proxied(name: string, fresh: boolean, targets: Target[]): Scenario {
+  return {
+    name,
+    unit: "CPU µs a request",
+    contestants: ["pipeTo", "copy"],
+    targets,
+    async run(contestant) {
+      using backend = load.backend();
+      const target = String(backend.addr.port);
+      return await served(
+        ["proxy", contestant, target],
+        fresh ? 3000 : 8000,
+        (port, count) => load.requests(port, 64 * KIB, count, 32, fresh),
+      );
+    },
+  };
+}
+
+const SCENARIOS: Scenario[] = [
+  uploads(
+    "uploads of 1 MiB, needed whole",
+    MIB,
+    800,
+    16,
+    ["req.bytes()", "readBody", "readBody, signal", "collect"],
+    [
+      { of: "readBody", against: "req.bytes()", value: "micros", atMost: 0.65 },
+      {
+        of: "readBody",
+        against: "req.bytes()",
+        value: "peakBytes",
+        atMost: 0.25,
+      },
+    ],
+  ),
+  uploads(
+    "uploads of 64 KiB, needed whole",
+    64 * KIB,
+    6000,
+    32,
+    ["req.bytes()", "readBody, 64 KiB", "collect"],
+    [
+      {
+        of: "readBody, 64 KiB",
+        against: "req.bytes()",
+        value: "micros",
+        atMost: 1,
+      },
+      {
+        of: "readBody, 64 KiB",
+        against: "req.bytes()",
+        value: "peakBytes",
+        atMost: 0.4,
+      },
+    ],
+  ),
+  uploads(
+    "uploads of 1 MiB, piece by piece",
+    MIB,
+    800,
+    16,
+    ["default reader", "chunks"],
+    [],
+  ),
+  proxied("TCP proxy, answers of 64 KiB", false, [
+    { of: "copy", against: "pipeTo", value: "micros", atMost: 0.55 },
+  ]),
+  proxied("TCP proxy, a connection for each answer", true, [
+    { of: "copy", against: "pipeTo", value: "peakBytes", atMost: 0.5 },
+    { of: "copy", value: "markCompacts", atMost: 0 },
+  ]),
+  {
+    name: "frames of 30 000 bytes",
+    unit: "CPU µs a frame",
+    contestants: ["conn.readable", "readFrames"],
+    targets: [{
+      of: "readFrames",
+      against: "conn.readable",
+      value: "micros",
+      atMost: 0.55,
+    }],
+    run: (contestant) =>
+      served(
+        ["frames", contestant],
+        16_000,
+        (port, count) => load.frames(port, 30_000, count, 16),
+      ),
+  },
+  {
+    name: "1500 files of 60 KB, in the page cache",
+    unit: "wall µs a file",
+    contestants: ["Deno.readFile", "readSync"],
+    targets: [{
+      of: "readSync",
+      against: "Deno.readFile",
+      value: "micros",
+      atMost: 0.5,
+    }],
+    async run(contestant) {
+      const folder = await Deno.makeTempDir();
+      const bytes = new Uint8Array(60_000).fill(7);
+      for (let i = 0; i < 1500; i++) {
+        Deno.writeFileSync(`${folder}/${i}`, bytes);
+      }
+      try {
+        const args = [SERVERS, "files", contestant, folder];
+        await using child = new Child<{ wallMicros: number }>(args);
+        const { wallMicros } = await child.ready();
+        const { peakBytes } = await child.cost();
+        const markCompacts = await child.stop();
+        return { micros: wallMicros, peakBytes, markCompacts };
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  },
+];
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
+}
+
+/** Interleaved rounds; the median of each number. */
+async function measure(scenario: Scenario): Promise<Map<string, Result>> {
+  const all = new Map<string, Result[]>(
+    scenario.contestants.map((name) => [name, []]),
+  );
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, results] of all) results.push(await scenario.run(name));
+  }
+  return new Map(
+    [...all].map(([name, results]) => [name, {
+      micros: median(results.map(({ micros }) => micros)),
+      peakBytes: median(results.map(({ peakBytes }) => peakBytes)),
+      markCompacts: median(results.map(({ markCompacts }) => markCompacts)),
+    }]),
+  );
+}
+
+function print(scenario: Scenario, results: Map<string, Result>): void {
+  console.log(`\n${scenario.name}`);
+  console.log(
+    `  ${"".padEnd(20)} ${scenario.unit.padStart(17)}   peak MB  mark-compacts`,
+  );
+  for (const [name, { micros, peakBytes, markCompacts }] of results) {
+    console.log(
+      `  ${name.padEnd(20)} ${micros.toFixed(1).padStart(17)} ` +
+        `${(peakBytes / 1e6).toFixed(0).padStart(9)} ` +
+        `${String(markCompacts).padStart(14)}`,
+    );
+  }
+}
+
+const LABELS = {
+  micros: "time",
+  peakBytes: "peak memory",
+  markCompacts: "mark-compacts",
+};
+
+/** Whether all targets are met; says so. */
+function judge({ targets }: Scenario, results: Map<string, Result>): boolean {
+  let met = true;
+  for (const { of, against, value, atMost } of targets) {
+    const number = results.get(of)![value] /
+      (against === undefined ? 1 : results.get(against)![value]);
+    const passed = number <= atMost;
+    met &&= passed;
+    const what = against === undefined ? "" : ` of ${against}'s`;
+    console.log(
+      `  ${passed ? "pass" : "MISS"}  ${of}: ${LABELS[value]} ${
+        number.toFixed(against === undefined ? 0 : 2)
+      }${what}, at most ${atMost}`,
+    );
+  }
+  return met;
+}
+
+/** 2000 slow uploads at once on 256 blocks: answered or refused, in bounded memory. */
+async function crowd(): Promise<boolean> {
+  const count = quick ? 1000 : 2000;
+  await using child = new Child<{ port: number }>([
+    SERVERS,
+    "slow",
+    "",
+    "1500",
+  ]);
+  const { port } = await child.ready();
+  let idle: Cost | undefined;
+  const { answered, refused } = await load.slowUploads(
+    port,
+    60_000,
+    count,
+    2000,
+    async () => void (idle = await child.cost()),
+  );
+  const { peakBytes, extra } = await child.cost();
+  const stats = extra as Record<string, number>;
+  await child.stop();
+  const grown = peakBytes - idle!.residentBytes;
+  const lawful = stats.acquiredBlocks === 0 && stats.abandonedBlocks === 0 &&
+    stats.committedBlocks === stats.freeBlocks &&
+    stats.peakAcquired <= stats.maxBlocks;
+  const poolBytes = stats.blockSize * stats.maxBlocks;
+  console.log(`
+${count} slow uploads of 60 000 bytes at once, ${stats.maxBlocks} blocks of 64 KiB
+  answered ${answered}, refused with 503 ${refused}, blocks in use at most ${stats.peakAcquired}
+  memory grew by ${(grown / 1e6).toFixed(0)} MB; the pool has ${
+    (poolBytes / 1e6).toFixed(0)
+  } MB`);
+  const checks: [string, boolean][] = [
+    ["every one was answered or refused", answered + refused === count],
+    ["the pool is whole again", lawful],
+    [
+      "memory grew by at most twice the pool and 20 KB a connection",
+      grown <= 2 * poolBytes + 20_000 * count,
+    ],
+  ];
+  for (const [what, passed] of checks) {
+    console.log(`  ${passed ? "pass" : "MISS"}  ${what}`);
+  }
+  return checks.every(([, passed]) => passed);
+}
+
+let met = true;
+console.log(`Median of ${rounds} rounds.`);
+for (const scenario of SCENARIOS) {
+  if (!scenario.name.includes(only)) continue;
+  const results = await measure(scenario);
+  print(scenario, results);
+  met = judge(scenario, results) && met;
+}
+if ("slow uploads".includes(only)) met = await crowd() && met;
+Deno.exit(met ? 0 : 1);

@@ -1,0 +1,275 @@
+/**
+ * The contestants: servers that do the same, each as one would write it with or without a pool.
+ * Run as a script, this file is one of them in a process of its own.
+ *
+ *     deno run -A bench/io/servers.ts CONTESTANT
+ */
+import { type Block, BlockPool, SmritiError } from "@smriti/pool";
+import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
+import { answer } from "./child.ts";
+
+const KIB = 1024;
+const hostname = "127.0.0.1";
+/** Of uploads; all contestants accept this much. */
+const MOST = 1024 * KIB;
+/** What a server should give every read; here nobody is slow. */
+const PATIENCE_MS = 30_000;
+
+/** How an upload becomes a number: all its bytes in memory, or seen one after another. */
+type Upload = (request: Request) => Promise<number>;
+
+/** Whole bodies: the last byte and the length, so that all must be there. */
+function look(bytes: Uint8Array): number {
+  return bytes.length + bytes[bytes.length - 1];
+}
+
+const bodies = () => new BlockPool({ blockSize: MOST, maxBlocks: 64 });
+const pages = () => new BlockPool({ blockSize: 64 * KIB, maxBlocks: 256 });
+
+const UPLOADS: Record<string, () => Upload> = {
+  "req.bytes()": () => async (request) => look(await request.bytes()),
+  "default reader": () => async (request) => {
+    let size = 0;
+    let last = 0;
+    for await (const view of request.body!) {
+      size += view.length;
+      last = view[view.length - 1];
+    }
+    return size + last;
+  },
+  "readBody": () => {
+    const pool = bodies();
+    return (request) => whole(pool, request);
+  },
+  "readBody, signal": () => {
+    const pool = bodies();
+    return (request) => whole(pool, request, AbortSignal.timeout(PATIENCE_MS));
+  },
+  "readBody, 64 KiB": () => {
+    const pool = pages();
+    return (request) => whole(pool, request);
+  },
+  "collect": () => {
+    const pool = pages();
+    return async (request) => {
+      using chain = await collect(request, pool, { limit: MOST });
+      return chain!.byteLength + chain!.slice(-1)[0];
+    };
+  },
+  "chunks": () => {
+    const pool = pages();
+    return async (request) => {
+      let size = 0;
+      let last = 0;
+      for await (const view of chunks(request, pool)) {
+        size += view.length;
+        last = view[view.length - 1];
+      }
+      return size + last;
+    };
+  },
+};
+
+async function whole(
+  pool: BlockPool,
+  request: Request,
+  signal?: AbortSignal,
+): Promise<number> {
+  const block = pool.tryAcquire() ?? await pool.acquire();
+  try {
+    return look((await readBody(request, block, { signal }))!);
+  } finally {
+    block.release();
+  }
+}
+
+function serveUploads(upload: Upload): number {
+  const server = Deno.serve(
+    { hostname, port: 0, onListen() {} },
+    async (request) => new Response(String(await upload(request))),
+  );
+  return server.addr.port;
+}
+
+/** Passes bytes both ways until both sides have ended. */
+type Proxy = (client: Deno.TcpConn, upstream: Deno.TcpConn) => Promise<void>;
+
+const PROXIES: Record<string, () => Proxy> = {
+  pipeTo: () => async (client, upstream) => {
+    await Promise.all([
+      client.readable.pipeTo(upstream.writable),
+      upstream.readable.pipeTo(client.writable),
+    ]);
+  },
+  "copy": () => {
+    const pool = pages();
+    return async (client, upstream) => {
+      using blocks = await pool.acquireMany(2);
+      await Promise.all([
+        copy(client, upstream, blocks[0]).then(() => upstream.closeWrite()),
+        copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
+      ]);
+    };
+  },
+};
+
+function serveProxy(proxy: Proxy, target: number): number {
+  const listener = Deno.listen({ hostname, port: 0 });
+  const pass = async (client: Deno.TcpConn) => {
+    try {
+      const upstream = await Deno.connect({ hostname, port: target });
+      client.setNoDelay();
+      upstream.setNoDelay();
+      await proxy(client, upstream);
+      shut(upstream);
+    } catch {
+      // The load has ended and closed its connections.
+    }
+    shut(client);
+  };
+  (async () => {
+    for await (const client of listener) pass(client);
+  })();
+  return listener.addr.port;
+}
+
+/** `pipeTo` closes what it has read to the end. */
+function shut(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // Closed.
+  }
+}
+
+/** Answers each frame with 4 bytes. */
+type Frames = (conn: Deno.TcpConn) => Promise<void>;
+
+const FRAMES: Record<string, () => Frames> = {
+  "conn.readable": () => async (conn) => {
+    const reply = new Uint8Array(4);
+    let rest = new Uint8Array(0);
+    for await (const chunk of conn.readable) {
+      const all = new Uint8Array(rest.length + chunk.length);
+      all.set(rest);
+      all.set(chunk, rest.length);
+      let at = 0;
+      while (all.length - at >= 4) {
+        const size = new DataView(all.buffer, at).getUint32(0);
+        if (all.length - at - 4 < size) break;
+        const frame = all.subarray(at + 4, at + 4 + size);
+        reply[0] = frame[size - 1];
+        await conn.write(reply);
+        at += 4 + size;
+      }
+      rest = all.subarray(at);
+    }
+  },
+  "readFrames": () => {
+    const pool = pages();
+    return async (conn) => {
+      const reply = new Uint8Array(4);
+      for await (const frame of readFrames(conn, pool, { lengthBytes: 4 })) {
+        reply[0] = frame[frame.length - 1];
+        await conn.write(reply);
+      }
+    };
+  },
+};
+
+function serveFrames(frames: Frames): number {
+  const listener = Deno.listen({ hostname, port: 0 });
+  (async () => {
+    for await (const conn of listener) {
+      conn.setNoDelay();
+      frames(conn).catch(() => {}).finally(() => shut(conn));
+    }
+  })();
+  return listener.addr.port;
+}
+
+/** Reads every file once; gives what it saw. */
+type Files = (paths: string[]) => Promise<number>;
+
+const FILES: Record<string, () => Files> = {
+  "Deno.readFile": () => async (paths) => {
+    let seen = 0;
+    const rest = paths.values();
+    await Promise.all(Array.from({ length: 8 }, async () => {
+      for (const path of rest) {
+        const bytes = await Deno.readFile(path);
+        seen += look(bytes);
+      }
+    }));
+    return seen;
+  },
+  "readSync": () => {
+    const pool = pages();
+    // deno-lint-ignore require-await
+    return async (paths) => {
+      const block = pool.acquireSync();
+      let seen = 0;
+      for (const path of paths) {
+        using file = Deno.openSync(path);
+        seen += look(block.bytes.subarray(0, file.readSync(block.bytes)!));
+      }
+      block.release();
+      return seen;
+    };
+  },
+};
+
+/** Reads the folder over and over for a while; wall time of one file, in µs. */
+async function measureFiles(files: Files, folder: string): Promise<number> {
+  const paths = [...Deno.readDirSync(folder)].map(({ name }) =>
+    `${folder}/${name}`
+  );
+  const expected = await files(paths); // warm
+  const times: number[] = [];
+  for (let round = 0; round < 9; round++) {
+    const start = performance.now();
+    const seen = await files(paths);
+    times.push(performance.now() - start);
+    if (seen !== expected) throw new Error("read something else");
+  }
+  return 1000 * times.toSorted((a, b) => a - b)[4] / paths.length;
+}
+
+/** Uploads that wait for a block at most so long. */
+function serveSlow(pool: BlockPool, timeoutMs: number): number {
+  return serveUploads(async (request) => {
+    let block: Block;
+    try {
+      block = await pool.acquire({ timeoutMs });
+    } catch (error) {
+      if (!(error instanceof SmritiError)) throw error;
+      await request.body?.cancel();
+      return 503;
+    }
+    try {
+      const signal = AbortSignal.timeout(PATIENCE_MS);
+      return look((await readBody(request, block, { signal }))!);
+    } finally {
+      block.release();
+    }
+  });
+}
+
+if (import.meta.main) {
+  const [kind, name, argument] = Deno.args;
+  if (kind === "uploads") {
+    await answer({ port: serveUploads(UPLOADS[name]()) });
+  } else if (kind === "proxy") {
+    await answer({ port: serveProxy(PROXIES[name](), Number(argument)) });
+  } else if (kind === "frames") {
+    await answer({ port: serveFrames(FRAMES[name]()) });
+  } else if (kind === "files") {
+    await answer({ wallMicros: await measureFiles(FILES[name](), argument) });
+  } else {
+    const pool = pages();
+    await answer(
+      { port: serveSlow(pool, Number(argument)) },
+      () => pool.stats(),
+    );
+  }
+}

@@ -1,0 +1,180 @@
+// Every example runs, with the permissions it says it needs, does what it says,
+// and ends in order.
+
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import "./support/open_library.ts";
+import { canRunDeno } from "./support/platform.ts";
+import { Client, join, pattern } from "./support/uploads.ts";
+
+const EXAMPLES = new URL("../examples/", import.meta.url);
+const decoder = new TextDecoder();
+const hostname = "127.0.0.1";
+
+/** Those run here; the upload server and the dashboard have tests of their own. */
+const NAMES = ["batch_reader", "echo_frames", "tcp_proxy", "upload_hash"];
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: !canRunDeno, fn });
+}
+
+function command(name: string, permissions: string, args: string[]) {
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--quiet",
+      "--no-prompt",
+      ...permissions.split(" "),
+      new URL(`${name}.ts`, EXAMPLES).href,
+      ...args,
+    ],
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** A running example that listens. */
+class Running implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #errors: Promise<string>;
+  port = 0;
+
+  constructor(name: string, ...args: string[]) {
+    this.#child = command(name, "--allow-net --allow-ffi", args).spawn();
+    this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
+      .getReader();
+    this.#errors = new Response(this.#child.stderr).text();
+  }
+
+  async listening(): Promise<this> {
+    const { value = "" } = await this.#lines.read();
+    const match = /^listening on \S+:(\d+)/.exec(value);
+    if (match === null) throw new Error(`${value}\n${await this.#errors}`);
+    this.port = Number(match[1]);
+    return this;
+  }
+
+  /** Stops it as Ctrl-C would; gives what it wrote to stderr. */
+  async stop(): Promise<string> {
+    const isWindows = Deno.build.os === "windows"; // has no signals to send
+    this.#child.kill(isWindows ? "SIGKILL" : "SIGINT");
+    let rest = "";
+    for (;;) {
+      const { done, value } = await this.#lines.read();
+      if (done) break;
+      rest += value;
+    }
+    const { code } = await this.#child.status;
+    const errors = await this.#errors;
+    if (!isWindows) {
+      assertEquals([code, rest], [0, "every block came back\n"], errors);
+    }
+    return errors;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#errors;
+    await this.#lines.cancel();
+  }
+}
+
+async function exchange(
+  port: number,
+  bytes: Uint8Array,
+): Promise<Uint8Array> {
+  using conn = await Deno.connect({ hostname, port });
+  const received: Uint8Array[] = [];
+  const send = async () => {
+    while (bytes.length > 0) bytes = bytes.subarray(await conn.write(bytes));
+    await conn.closeWrite();
+  };
+  const receive = async () => {
+    const buffer = new Uint8Array(65536);
+    for (let size; (size = await conn.read(buffer)) !== null;) {
+      received.push(buffer.slice(0, size));
+    }
+  };
+  await Promise.all([send(), receive()]);
+  return join(received);
+}
+
+test("upload_hash answers the hash of each upload, and refuses what it must", async () => {
+  await using server = await new Running("upload_hash").listening();
+  using client = await Client.connect(server);
+  for (const size of [0, 1, 100_000, 1024 * 1024]) {
+    const body = pattern(size);
+    const hash = await crypto.subtle.digest("SHA-256", body);
+    assertEquals(await client.upload(body), {
+      status: 200,
+      text: `${new Uint8Array(hash).toHex()}\n`,
+    });
+  }
+  const { status } = await client.upload(pattern(1024 * 1024 + 1));
+  assertEquals(status, 413);
+  using cut = await Client.connect(server);
+  await cut.send(pattern(10), { announced: 100 });
+  await cut.conn.closeWrite();
+  assertEquals(await server.stop(), "");
+});
+
+test("tcp_proxy passes bytes both ways and ends connections as they end", async () => {
+  await using target = await new Running("echo_frames").listening();
+  await using proxy = await new Running("tcp_proxy", String(target.port))
+    .listening();
+  const message = join([new Uint8Array([0, 0, 100, 0]), pattern(25_600)]);
+  const messages = join(Array(20).fill(message));
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, () => exchange(proxy.port, messages)),
+  );
+  for (const answer of answers) assertEquals(answer, messages);
+
+  using idle = await Deno.connect({ hostname, port: proxy.port });
+  await idle.write(new Uint8Array([0, 0, 0, 0])); // an empty message
+  assertEquals(await idle.read(new Uint8Array(9)), 4); // so both are connected
+  assertMatch(await proxy.stop(), /^(connection: the proxy stops\n)*$/);
+});
+
+test("echo_frames answers each message and ends the connection after a bad one", async () => {
+  await using server = await new Running("echo_frames").listening();
+  const message = (size: number) =>
+    join([new Uint8Array([0, 0, size >> 8, size & 255]), pattern(size)]);
+  const messages = join([0, 1, 30_000, 5, 32_768].map(message));
+  assertEquals(await exchange(server.port, messages), messages);
+  const bad = join([message(3), message(32_769).subarray(0, 4)]);
+  assertEquals(await exchange(server.port, bad), message(3));
+  assertMatch(
+    await server.stop(),
+    /^connection: InvalidData: [^\n]*32769[^\n]*\n$/,
+  );
+});
+
+test("batch_reader counts the lines of all files of a folder", async () => {
+  const folder = await Deno.makeTempDir();
+  const text = "line\n".repeat(100_000); // longer than a block
+  await Deno.writeTextFile(`${folder}/a`, text);
+  await Deno.writeTextFile(`${folder}/b`, "one\ntwo\nthree");
+  await Deno.writeTextFile(`${folder}/c`, "");
+  await Deno.mkdir(`${folder}/d`);
+  const { stdout, stderr } = await command(
+    "batch_reader",
+    "--allow-read --allow-ffi",
+    [folder],
+  ).output();
+  await Deno.remove(folder, { recursive: true });
+  assertEquals(decoder.decode(stderr), "");
+  assertEquals(decoder.decode(stdout), "3 files, 100002 lines\n");
+});
+
+Deno.test("the examples are short", async () => {
+  for (const name of NAMES) {
+    const text = await Deno.readTextFile(new URL(`${name}.ts`, EXAMPLES));
+    assertLess(text.split("\n").length, 80, name);
+    assert(text.startsWith("/**\n"), name);
+  }
+});

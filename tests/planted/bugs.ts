@@ -1,0 +1,267 @@
+// Guards of the library, each switched off by one change of its source, and the tests that must
+// then fail. A change must match exactly once: whoever moves the code has to look here.
+
+/** One guard switched off. */
+export interface Bug {
+  /** What is switched off. */
+  readonly what: string;
+  /** Source file, from the root. */
+  readonly file: string;
+  /** Text that is there exactly once. */
+  readonly find: string;
+  /** What stands there instead. */
+  readonly put: string;
+  /** Test files that must fail, without `tests/` and `_test.ts`. */
+  readonly caughtBy: readonly string[];
+}
+
+export const BUGS: readonly Bug[] = [
+  {
+    what: "double release: the second one is let through",
+    file: "pool/block.ts",
+    find: `if (slot.state !== HELD) return slot.owner.refuse(slot, "release");`,
+    put: "",
+    caughtBy: ["misuse"],
+  },
+  {
+    what: "stale handle: it is not parted from the slot",
+    file: "pool/block.ts",
+    find:
+      `this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+    slot.owner.release(slot, used);`,
+    put: "slot.owner.release(slot, used);",
+    caughtBy: ["misuse"],
+  },
+  {
+    what: "foreign blocks: release() takes any pool's",
+    file: "pool/leases.ts",
+    find: "if (slot.owner !== this) {",
+    put: "if (false) {",
+    caughtBy: ["misuse"],
+  },
+  {
+    what: "zeroing: released blocks keep their bytes",
+    file: "pool/leases.ts",
+    find: "if (this.#zero) slot.view.fill(0, 0, usedBytes);",
+    put: "",
+    caughtBy: ["isolation"],
+  },
+  {
+    what: "revocation: views live on after release",
+    file: "pool/leases.ts",
+    find: "if (this.#revoke) slot.view = this.#region.renew(slot.view);",
+    put: "",
+    caughtBy: ["revoke"],
+  },
+  {
+    what: "revocation: shrinking leaves the views of free slots",
+    file: "pool/leases.ts",
+    find:
+      `// SAFETY: the slot is free; a view kept under "trust" becomes empty here.
+        this.#region.revoke(slot.view);`,
+    put: "",
+    caughtBy: ["crash"],
+  },
+  {
+    what: "quarantine: strict blocks are free at once",
+    file: "pool/leases.ts",
+    find: "if (this.#quarantine !== undefined) return this.#isolate(slot);",
+    put: "",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "quarantine: pages stay accessible",
+    file: "pool/guard.ts",
+    find: "this.#region.forbid(slot.index);",
+    put: "",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "quarantine: it has no bound",
+    file: "pool/guard.ts",
+    find: "const MOST = 1024;",
+    put: "const MOST = 1e6;",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "quarantine: nobody looks in when blocks run out",
+    file: "pool/leases.ts",
+    find: "this.#quarantine?.freeUp(free);",
+    put: "",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "poison: a late write is not looked for",
+    file: "pool/guard.ts",
+    find: "if (offset >= 0) return this.#condemn(slot, offset);",
+    put: "void offset;",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "poison: it is left in the block",
+    file: "pool/guard.ts",
+    find: "slot.view.fill(0);",
+    put: "",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "lending: release() does not wait for the operation",
+    file: "pool/leases.ts",
+    find: "if (slot.lends !== 0) {\n        slot.state = ENDING;",
+    put: "if (false) {\n        slot.state = ENDING;",
+    caughtBy: ["lend"],
+  },
+  {
+    what: "lending: a dropped handle of a lent block is a leak",
+    file: "pool/leases.ts",
+    find: "slot.lentTo = block;",
+    put: "",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "escape mark: a healed block forgets who has its buffer",
+    file: "pool/leases.ts",
+    find: "slot.escaped++;",
+    put: "",
+    caughtBy: ["escape"],
+  },
+  {
+    what: "escape mark: release() does not look at it",
+    file: "pool/leases.ts",
+    find: "if (slot.escaped !== 0) return this.#lose(slot);",
+    put: "",
+    caughtBy: ["escape"],
+  },
+  {
+    what: "escape: a buffer still out is not missed",
+    file: "pool/leases.ts",
+    find: "if (slot.view.length === 0) return this.#lose(slot);",
+    put:
+      "if (slot.view.length === 0) slot.view = this.#region.view(slot.index);",
+    caughtBy: ["escape"],
+  },
+  {
+    what: "reattach(): any memory is taken",
+    file: "pool/escape.ts",
+    find: "if (!region.isWhole(slot.index, buffer)) return false;",
+    put: "",
+    caughtBy: ["escape"],
+  },
+  {
+    what: "abandon: an interrupted read is taken for finished",
+    file: "pool/leases.ts",
+    find: `if (how === "running") return this.#lose(slot);`,
+    put: "",
+    caughtBy: ["lend"],
+  },
+  {
+    what: "abandon: the slot of a leak is lent again",
+    file: "pool/leases.ts",
+    find: "this.#lose(leak.slot);",
+    put: "this.#end(leak.slot, this.blockSize);",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "leaks: raw views of a lost block stay alive",
+    file: "pool/leases.ts",
+    find: "this.#region.revoke(leak.slot.view);",
+    put: "",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "waiting: last come, first served",
+    file: "pool/channel.ts",
+    find: `waiter.before = this.tail;
+    if (this.tail === undefined) this.head = waiter;
+    else this.tail.after = waiter;
+    this.tail = waiter;`,
+    put: `waiter.after = this.head;
+    if (this.head === undefined) this.tail = waiter;
+    else this.head.before = waiter;
+    this.head = waiter;`,
+    caughtBy: ["waiters"],
+  },
+  {
+    what: "waiting: whoever asks overtakes",
+    file: "pool/channel.ts",
+    find: "return (reserved ? this.#urgent.head : this.head) !== undefined;",
+    put: "return reserved && false;",
+    caughtBy: ["waiters"],
+  },
+  {
+    what: "reserved share: anybody may take it",
+    file: "pool/dispatcher.ts",
+    find: "return reserved ? 0 : this.#options.reservedBlocks;",
+    put: "return reserved ? 0 : 0;",
+    caughtBy: ["reserved"],
+  },
+  {
+    what: "growth: only when nothing is free",
+    file: "pool/scaling.ts",
+    find: "this.#growAt = committed < maxBlocks ? committed - full : -1;",
+    put: "this.#growAt = committed < maxBlocks && full < 0 ? 0 : -1;",
+    caughtBy: ["growth", "scaling"],
+  },
+  {
+    what: "growth: a refusal is not counted",
+    file: "pool/sizer.ts",
+    find: `if (error !== undefined) {
+      this.#counters.growFailures++;`,
+    put: "if (error !== undefined) {",
+    caughtBy: ["limits"],
+  },
+  {
+    what: "growth: nobody asks again for those who wait",
+    file: "pool/dispatcher.ts",
+    find: "if (this.#retryTimer !== undefined || !this.#sizer.canGrow) return;",
+    put: "if (true) return;",
+    caughtBy: ["limits"],
+  },
+  {
+    what: "construction: a pool that fails leaves its range mapped",
+    file: "pool/block_pool.ts",
+    find: "region.unmap();",
+    put: "",
+    caughtBy: ["limits"],
+  },
+  {
+    what: "shrinking: pages become inaccessible",
+    file: "ffi/posix.ts",
+    find: "return failed ? this.#errno() : 0;\n    }\n    // SAFETY: MAP_FIXED",
+    put: `this.#c.mprotect(address, BigInt(size), PROT_NONE);
+      return failed ? this.#errno() : 0;
+    }
+    // SAFETY: MAP_FIXED`,
+    caughtBy: ["queued_response"],
+  },
+  {
+    what: "shrinking: memory is not given back",
+    file: "ffi/posix.ts",
+    find:
+      "const failed = this.#c.madvise(address, BigInt(size), adviceDrop) !== 0;",
+    put: "const failed = size < 0;",
+    caughtBy: ["memory"],
+  },
+  {
+    what: "close: it unmaps under blocks that are out",
+    file: "pool/closing.ts",
+    find:
+      "if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;",
+    put: "if (!this.#begun || this.#ended) return;",
+    caughtBy: ["close"],
+  },
+  {
+    what: "close: it unmaps a region with abandoned blocks",
+    file: "pool/closing.ts",
+    find: "if (this.#slots.abandoned === 0) this.#region.unmap();",
+    put: "if (this.#slots.abandoned >= 0) this.#region.unmap();",
+    caughtBy: ["close", "close_race"],
+  },
+  {
+    what: "close: views of free slots live on",
+    file: "pool/closing.ts",
+    find: "this.#leases.dropViews(0, this.#slots.top);",
+    put: "",
+    caughtBy: ["crash"],
+  },
+];

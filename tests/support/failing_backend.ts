@@ -1,0 +1,183 @@
+// The backend of this machine, with an accountant at the door: it counts the calls, lets those fail
+// that a test wants to fail, and notes every call that breaks the contract of `ffi/backend.ts`.
+
+import type { Backend, Code, Range } from "../../ffi/backend.ts";
+import { openNative, replaceNative } from "../../ffi/open.ts";
+
+/** The calls that an OS may refuse. */
+export type Call =
+  | "map"
+  | "commit"
+  | "decommit"
+  | "protect"
+  | "prefault"
+  | "unmap";
+
+/** One call that was made. */
+export interface Made {
+  readonly call: Call;
+  readonly size: number;
+  readonly failed: boolean;
+}
+
+/** What a refused call answers: ENOMEM on POSIX systems. */
+export const REFUSED: Code = 12;
+
+/** What is known of one mapped range. */
+interface Account {
+  readonly committed: Set<number>;
+  readonly forbidden: Set<number>;
+}
+
+/** Stands before the native backend until it is disposed. */
+export class FailingBackend implements Backend, Disposable {
+  /** Every call so far. */
+  readonly made: Made[] = [];
+  /** What no caller may do, done. */
+  readonly violations: string[] = [];
+  /** Whether the call that comes now is to fail; `number` counts from 1. */
+  fails: (call: Call, number: number) => boolean = () => false;
+
+  readonly kind = "native";
+  readonly abilities: Backend["abilities"];
+  readonly #real: Backend;
+  readonly #accounts = new Map<Range, Account>();
+  readonly #restore: () => void;
+
+  constructor() {
+    const native = openNative();
+    if ("reason" in native) throw new Error(native.detail);
+    this.#real = native;
+    this.abilities = native.abilities;
+    this.#restore = replaceNative(this);
+  }
+
+  /** Ranges mapped and not unmapped. */
+  get mapped(): number {
+    return this.#accounts.size;
+  }
+
+  /** Sizes of the calls of this kind, the failed ones negative. */
+  sizes(call: Call): number[] {
+    return this.made.filter((made) => made.call === call)
+      .map(({ size, failed }) => failed ? -size : size);
+  }
+
+  map(size: number, alignment: number): Range | Code {
+    if (this.#isRefused("map", size)) return REFUSED;
+    const range = this.#real.map(size, alignment);
+    if (typeof range !== "number") {
+      const account = {
+        committed: new Set<number>(),
+        forbidden: new Set<number>(),
+      };
+      this.#accounts.set(range, account);
+    }
+    return range;
+  }
+
+  commit(range: Range, offset: number, size: number, huge: boolean): Code {
+    const pages = this.#pages("commit", range, offset, size);
+    if (this.#isRefused("commit", size)) return REFUSED;
+    const code = this.#real.commit(range, offset, size, huge);
+    if (code === 0) pages((page, { committed }) => committed.add(page));
+    return code;
+  }
+
+  decommit(range: Range, offset: number, size: number): Code {
+    const pages = this.#pages("decommit", range, offset, size);
+    if (this.#isRefused("decommit", size)) return REFUSED;
+    const code = this.#real.decommit(range, offset, size);
+    if (code === 0) pages((page, { committed }) => committed.delete(page));
+    return code;
+  }
+
+  protect(
+    range: Range,
+    offset: number,
+    size: number,
+    accessible: boolean,
+  ): Code {
+    const pages = this.#pages("protect", range, offset, size);
+    if (this.#isRefused("protect", size)) return REFUSED;
+    const code = this.#real.protect(range, offset, size, accessible);
+    pages((page, { committed, forbidden }) => {
+      if (!committed.has(page)) this.violations.push("protect: no memory");
+      if (accessible) forbidden.delete(page);
+      else forbidden.add(page);
+    });
+    return code;
+  }
+
+  prefault(range: Range, offset: number, size: number): Promise<Code> {
+    const pages = this.#pages("prefault", range, offset, size);
+    pages((page, { committed }) => {
+      if (committed.has(page)) return;
+      this.violations.push("prefault: memory that was given back");
+    });
+    if (this.#isRefused("prefault", size)) return Promise.resolve(REFUSED);
+    return this.#real.prefault(range, offset, size);
+  }
+
+  unmap(range: Range): Code {
+    if (!this.#accounts.has(range)) this.violations.push("unmap: not mapped");
+    if (this.#isRefused("unmap", range.size)) return REFUSED;
+    this.#accounts.delete(range);
+    return this.#real.unmap(range);
+  }
+
+  view(range: Range, offset: number, size: number): ArrayBuffer {
+    const { pageSize } = this.abilities;
+    const start = Math.floor(offset / pageSize) * pageSize;
+    const end = Math.ceil((offset + size) / pageSize) * pageSize;
+    const pages = this.#pages("view", range, start, end - start);
+    pages((page, { committed, forbidden }) => {
+      if (!committed.has(page)) this.violations.push("view: no memory");
+      if (forbidden.has(page)) this.violations.push("view: inaccessible");
+    });
+    return this.#real.view(range, offset, size);
+  }
+
+  pointer(range: Range, offset: number): Deno.PointerObject | null {
+    return this.#real.pointer(range, offset);
+  }
+
+  isAt(range: Range, offset: number, buffer: ArrayBuffer): boolean {
+    return this.#real.isAt(range, offset, buffer);
+  }
+
+  errorName(code: Code): string {
+    return this.#real.errorName(code);
+  }
+
+  /** Puts the real backend back, and unmaps what a refused `unmap` left. */
+  [Symbol.dispose](): void {
+    this.#restore();
+    for (const range of this.#accounts.keys()) this.#real.unmap(range);
+  }
+
+  #isRefused(call: Call, size: number): boolean {
+    const failed = this.fails(call, this.made.length + 1);
+    this.made.push({ call, size, failed });
+    return failed;
+  }
+
+  /** Checks a part of a range; gives a way to go through its pages. */
+  #pages(call: string, range: Range, offset: number, size: number) {
+    const { pageSize } = this.abilities;
+    const account = this.#accounts.get(range);
+    if (account === undefined) this.violations.push(`${call}: not mapped`);
+    if (offset % pageSize !== 0 || size % pageSize !== 0) {
+      this.violations.push(`${call}: ${size} at ${offset} is no page`);
+    }
+    if (offset < 0 || size <= 0 || offset + size > range.size) {
+      this.violations.push(`${call}: ${size} at ${offset} of ${range.size}`);
+    }
+    return (visit: (page: number, account: Account) => void) => {
+      if (account === undefined) return;
+      for (let at = offset; at < offset + size; at += pageSize) {
+        visit(at / pageSize, account);
+      }
+    };
+  }
+}
