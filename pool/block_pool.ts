@@ -112,6 +112,8 @@ export class BlockPool implements Pool {
     try {
       this.#sizer.start();
     } catch (error) {
+      // Before the first page of what did get memory is asked for.
+      void supply.settle();
       region.unmap();
       throw error;
     }

@@ -87,6 +87,8 @@ export class Closing {
 
   /** The time is over: says whose blocks are still out, and revokes them. */
   #giveUp(timeoutMs: number): void {
+    // Only a prefault is under way: its end is the pool's.
+    if (this.#slots.acquired === 0) return;
     const tags = this.#leases.outstanding();
     const names = new Set(
       tags.map((tag) => tag === undefined ? "no tag" : show(tag)),

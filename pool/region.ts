@@ -13,7 +13,7 @@ import type { SlabRun } from "./slots.ts";
 
 /** Slots are laid out at multiples of a cache line. */
 const LINE = 64;
-/** Bytes faulted in by one call: longer ones would hold up every other mmap of the process. */
+/** Bytes faulted in by one call, also of a slab that is larger. */
 const PREFAULT_PIECE = 8 * 1024 * 1024;
 
 /** The memory of one pool. */
@@ -97,19 +97,24 @@ export class Region {
     );
   }
 
-  /** Faults the pages of slabs in on another thread, piece by piece, until `isOver` says so. */
+  /**
+   * Faults the pages of slabs in on another thread, until `isOver` says so. False after a refusal:
+   * the pages are then faulted in by their first use.
+   */
   async prefault(
     { first, count }: SlabRun,
     isOver: () => boolean,
-  ): Promise<void> {
-    if (!this.#backend.abilities.prefaults) return;
+  ): Promise<boolean> {
+    if (!this.#backend.abilities.prefaults) return false;
     const end = (first + count) * this.slabBytes;
     let at = first * this.slabBytes;
     for (; at < end && !isOver(); at += PREFAULT_PIECE) {
       const size = Math.min(PREFAULT_PIECE, end - at);
-      // A refusal leaves the pages to be faulted in by their first use.
-      if (await this.#backend.prefault(this.range, at, size) !== 0) return;
+      if (await this.#backend.prefault(this.range, at, size) !== 0) {
+        return false;
+      }
     }
+    return true;
   }
 
   /**

@@ -9,6 +9,9 @@ import type { Leases } from "./leases.ts";
 import type { Region } from "./region.ts";
 import { type SlabRun, Slots } from "./slots.ts";
 
+/** Bytes faulted in by one call: longer ones would hold up every other mmap of the process. */
+const FAULT_PIECE = 8 * 1024 * 1024;
+
 /** What a grow came to. */
 export interface Grown {
   /** Blocks added. */
@@ -150,11 +153,36 @@ export class Supply {
     const previous = this.#prefaults;
     const next = async () => {
       await previous;
-      await this.#region.prefault(run, () => this.#stopped);
+      await this.#faultPieces(run);
     };
     const mine = next().finally(() => {
       if (this.#prefaults === mine) this.#prefaults = undefined;
     });
     this.#prefaults = mine;
+  }
+
+  async #faultPieces(run: SlabRun): Promise<void> {
+    const slabs = Math.max(1, Math.floor(FAULT_PIECE / this.#region.slabBytes));
+    const end = run.first + run.count;
+    for (let first = run.first; first < end; first += slabs) {
+      const piece = { first, count: Math.min(slabs, end - first) };
+      if (this.#stopped) return;
+      // Given back meanwhile: what is left of the piece is faulted in by its first use.
+      if (this.#withoutMemory(piece).length > 0) continue;
+      if (!await this.#region.prefault(piece, () => this.#stopped)) return;
+      if (this.#stopped) return;
+      // Given back while it was being faulted in: those pages must not stay.
+      for (const slab of this.#withoutMemory(piece)) {
+        this.#region.decommit({ first: slab, count: 1 });
+      }
+    }
+  }
+
+  /** The slabs of a run that have no memory. */
+  #withoutMemory({ first, count }: SlabRun): number[] {
+    return Array.from({ length: count }, (_, at) => first + at)
+      .filter((slab) =>
+        !this.#slots.isCommitted(slab * this.#region.slabSlots)
+      );
   }
 }
