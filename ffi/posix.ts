@@ -4,7 +4,7 @@
  * Owns the opened library and every call into it. Never decides anything: sizes, offsets and
  * moments are the region's. Sizes and addresses cross as bigints: a number takes Deno's slow path.
  */
-import type { Abilities, Backend, Code, Range } from "./backend.ts";
+import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
 
 /** What one POSIX system does its own way. */
 export interface PosixTable {
@@ -50,6 +50,13 @@ function symbolsOf(table: PosixTable) {
       nonblocking: true,
     },
     getpagesize: { parameters: [], result: "i32" },
+    // Linux only, and missing from glibc before 2.30: then nothing is known of threads.
+    gettid: { parameters: [], result: "i32", optional: true },
+    tgkill: {
+      parameters: ["i32", "i32", "i32"],
+      result: "i32",
+      optional: true,
+    },
     errnoLocation: {
       name: table.errnoSymbol,
       parameters: [],
@@ -87,12 +94,14 @@ export function openPosix(table: PosixTable): Backend | string {
 class PosixBackend implements Backend {
   readonly kind = "native";
   readonly abilities: Abilities;
+  readonly threads: Threads | undefined;
   readonly #table: PosixTable;
   readonly #c: Library["symbols"];
 
   constructor(table: PosixTable, library: Library) {
     this.#table = table;
     this.#c = library.symbols;
+    this.threads = this.#threads();
     this.abilities = {
       // SAFETY: takes nothing and reads a constant of the process.
       pageSize: this.#c.getpagesize(),
@@ -101,6 +110,17 @@ class PosixBackend implements Backend {
       protects: true,
       prefaults: table.advicePopulate !== null,
       hasAddresses: true,
+    };
+  }
+
+  #threads(): Threads | undefined {
+    const { gettid, tgkill } = this.#c;
+    if (gettid === null || tgkill === null) return undefined;
+    return {
+      // SAFETY: takes nothing and returns a number.
+      current: () => gettid(),
+      // SAFETY: signal 0 sends nothing: it only asks whether the thread exists.
+      isAlive: (thread) => tgkill(Deno.pid, thread, 0) === 0,
     };
   }
 

@@ -5,7 +5,7 @@
 import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import { checkMethod, optionsOf } from "./check.ts";
-import { writeFully, type Writer } from "./streams.ts";
+import { kindOf, sizeWritten, type Writer } from "./streams.ts";
 
 /**
  * A body in a chain of blocks, as `collect` makes it. Release it, or let `using` do so; after that
@@ -93,13 +93,23 @@ export class BlockChain implements Disposable {
     checkMethod("writer", writer, "write");
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
+    const kind = kindOf(writer);
     const abort = new Abort(options?.signal);
+    let start = 0;
+    let end = 0;
+    const write = (bytes: Uint8Array) =>
+      writer.write(bytes.subarray(start, end));
     try {
       abort.check();
       let left = this.byteLength;
       for (const block of blocks) {
-        await writeFully(writer, block, Math.min(block.size, left), abort);
-        left -= block.size;
+        end = Math.min(block.size, left);
+        for (start = 0; start < end;) {
+          abort.check();
+          const written = await abort.race(block.lend(write, kind));
+          start += sizeWritten(written, end - start);
+        }
+        left -= end;
       }
       return this.byteLength;
     } finally {

@@ -5,7 +5,14 @@
 import type { Block } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import { checkBlock, checkMethod, optionsOf } from "./check.ts";
-import { type Reader, readOnce, writeFully, type Writer } from "./streams.ts";
+import {
+  emptyReads,
+  kindOf,
+  type Reader,
+  sizeRead,
+  sizeWritten,
+  type Writer,
+} from "./streams.ts";
 
 /** How to copy. */
 export interface CopyOptions {
@@ -63,15 +70,28 @@ export async function copy(
   checkMethod("writer", writer, "write");
   checkBlock(block);
   optionsOf(options, ["signal", "onProgress"]);
+  const [from, to] = [kindOf(reader), kindOf(writer)];
   const abort = new Abort(options?.signal);
+  let start = 0;
+  let end = 0;
+  const read = (bytes: Uint8Array) => reader.read(bytes);
+  const write = (bytes: Uint8Array) => writer.write(bytes.subarray(start, end));
   try {
     let copied = 0;
+    let empty = 0;
     for (;;) {
-      const size = await readOnce(reader, block, 0, abort);
+      abort.check();
+      const size = await abort.race(block.lend(read, from));
       if (size === null) return copied;
-      await writeFully(writer, block, size, abort);
-      copied += size;
-      options?.onProgress?.(copied);
+      end = sizeRead(size, block.size);
+      empty = emptyReads(end, empty);
+      for (start = 0; start < end;) {
+        abort.check();
+        const written = await abort.race(block.lend(write, to));
+        start += sizeWritten(written, end - start);
+      }
+      copied += end;
+      if (end > 0) options?.onProgress?.(copied);
     }
   } finally {
     abort.end();

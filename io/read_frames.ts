@@ -2,7 +2,7 @@
  * The messages of a length-prefixed protocol, found in one block that serves as a window over the
  * connection. The block is released on every way out of the loop; the connection is not closed.
  */
-import type { Block, Pool } from "../mod.ts";
+import type { Block, LendOptions, Pool } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import {
   checkMethod,
@@ -12,7 +12,7 @@ import {
   refuse,
   type WaitOptions,
 } from "./check.ts";
-import { type Reader, readOnce } from "./streams.ts";
+import { emptyReads, kindOf, type Reader, sizeRead } from "./streams.ts";
 
 /** What the frames look like. */
 export interface FrameOptions extends WaitOptions {
@@ -113,14 +113,15 @@ async function* walk(
   try {
     block = await pool.acquire({ signal, timeoutMs });
     const window = new Window(reader, block, abort);
-    while (await window.has(lengthBytes)) {
+    // No promise for what has arrived already.
+    while (window.available >= lengthBytes || await window.fill(lengthBytes)) {
       const size = lengthIn(window.take(lengthBytes), options.littleEndian);
       if (size > limit) {
         throw new Deno.errors.InvalidData(
           `a frame of ${size} bytes is longer than the limit of ${limit}`,
         );
       }
-      if (!await window.has(size)) {
+      if (window.available < size && !await window.fill(size)) {
         throw cut(size, window.available);
       }
       yield window.take(size);
@@ -135,14 +136,20 @@ async function* walk(
 
 /** A block through which a reader's bytes pass in order. */
 class Window {
+  readonly #block: Block;
+  readonly #abort: Abort;
+  readonly #kind: LendOptions;
+  readonly #read: (bytes: Uint8Array) => Promise<number | null>;
   #start = 0;
   #end = 0;
+  #empty = 0;
 
-  constructor(
-    readonly reader: Reader,
-    readonly block: Block,
-    readonly abort: Abort,
-  ) {}
+  constructor(reader: Reader, block: Block, abort: Abort) {
+    this.#block = block;
+    this.#abort = abort;
+    this.#kind = kindOf(reader);
+    this.#read = (bytes) => reader.read(bytes.subarray(this.#end));
+  }
 
   /** Bytes that have arrived and were not taken. */
   get available(): number {
@@ -150,35 +157,33 @@ class Window {
   }
 
   /** Reads until `size` bytes are there, at most a block; `false` if the reader ends before. */
-  async has(size: number): Promise<boolean> {
+  async fill(size: number): Promise<boolean> {
     while (this.available < size) {
+      this.#abort.check();
       this.#makeRoom(size);
-      const read = await readOnce(
-        this.reader,
-        this.block,
-        this.#end,
-        this.abort,
-      );
+      const lent = this.#block.lend(this.#read, this.#kind);
+      const read = await this.#abort.race(lent);
       if (read === null) return false;
-      this.#end += read;
+      this.#empty = emptyReads(read, this.#empty);
+      this.#end += sizeRead(read, this.#block.size - this.#end);
     }
     return true;
   }
 
-  /** The next `size` bytes, which are there; valid until the next call of `has`. */
+  /** The next `size` bytes, which are there; valid until the next call of `fill`. */
   take(size: number): Bytes {
     const start = this.#start;
     this.#start += size;
-    return this.block.bytes.subarray(start, this.#start);
+    return this.#block.bytes.subarray(start, this.#start);
   }
 
   /** Moves what is there to the front if the rest of it would not fit, or only in small reads. */
   #makeRoom(size: number): void {
     if (this.#start === 0) return;
-    const room = this.block.size - this.#end;
+    const room = this.#block.size - this.#end;
     const missing = size - this.available;
-    if (room >= missing && room >= this.block.size / 4) return;
-    this.block.bytes.copyWithin(0, this.#start, this.#end);
+    if (room >= missing && room >= this.#block.size / 4) return;
+    this.#block.bytes.copyWithin(0, this.#start, this.#end);
     this.#end -= this.#start;
     this.#start = 0;
   }

@@ -3,7 +3,6 @@
  * pool of one isolate and a shared pool differ.
  */
 import type { Leak } from "./leaks.ts";
-import type { BlockTicket } from "./slot.ts";
 
 /** What leases need of the slots of a pool. */
 export interface LeaseSlots {
@@ -31,6 +30,4 @@ export interface LeaseHooks {
   leaked(leak: Leak): void;
   /** One more operation holds the slot's memory, or one less. */
   lending?(slot: number, change: 1 | -1): void;
-  /** Makes a ticket of a held slot that nobody here uses any more. */
-  detach?(slot: number): BlockTicket;
 }

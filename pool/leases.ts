@@ -36,15 +36,15 @@ export class Leases implements Owner {
   /** The pool need not hear of an ended lease while at most this many blocks are free. */
   quietUpTo = -1;
 
-  readonly #name: string;
-  readonly #zero: boolean;
+  protected readonly poolName: string;
+  protected readonly zero: boolean;
   readonly #revoke: boolean;
   readonly #timed: boolean;
-  readonly #region: Region;
+  protected readonly region: Region;
   readonly #slots: LeaseSlots;
   readonly #counters: Counters;
-  readonly #hooks: LeaseHooks;
-  readonly #leaks: LeakWatch;
+  protected readonly hooks: LeaseHooks;
+  protected readonly leaks: LeakWatch;
   readonly #quarantine: Quarantine | undefined;
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
@@ -62,20 +62,20 @@ export class Leases implements Owner {
   ) {
     this.blockSize = options.blockSize;
     this.ended = new Slot(this, -1);
-    this.#name = options.name;
-    this.#zero = options.zero;
+    this.poolName = options.name;
+    this.zero = options.zero;
     this.#revoke = options.safety !== "trust";
     this.#timed = options.overdueMs !== undefined;
-    this.#region = region;
+    this.region = region;
     this.#slots = slots;
     this.#counters = counters;
-    this.#hooks = hooks;
+    this.hooks = hooks;
     this.#quarantine = quarantine;
-    this.#leaks = new LeakWatch(
+    this.leaks = new LeakWatch(
       options.leakDetection,
       (leak) => this.#leaked(leak),
     );
-    this.#observeAt = this.#timed ? 1 : this.#leaks.period;
+    this.#observeAt = this.#timed ? 1 : this.leaks.period;
   }
 
   /** Begins a lease. The caller has seen that a slot is free. */
@@ -99,14 +99,14 @@ export class Leases implements Owner {
     if (slot.state !== HELD) this.refuse(slot, "use");
     if (slot.view === NO_VIEW) {
       // SAFETY: the slot is held, so its slab is committed.
-      slot.view = this.#region.view(slot.index);
-      if (this.#zero && this.#region.mayBeStale(slot.index)) slot.view.fill(0);
+      slot.view = this.region.view(slot.index);
+      if (this.zero && this.region.mayBeStale(slot.index)) slot.view.fill(0);
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
         throw new SmritiError(
           "lent",
           `${
-            called(this.#name, slot)
+            called(this.poolName, slot)
           } is lent and its buffer is with the operation: await it first`,
         );
       }
@@ -115,7 +115,7 @@ export class Leases implements Owner {
       slot.owed = false;
       // SAFETY: the old buffer is detached; the mark just raised keeps the slot from being lent
       // again while somebody else may have the memory.
-      slot.view = this.#region.view(slot.index);
+      slot.view = this.region.view(slot.index);
     }
     slot.touched = true;
     return slot.view;
@@ -123,20 +123,20 @@ export class Leases implements Owner {
 
   pointer(slot: Slot): Deno.PointerObject {
     this.view(slot);
-    return this.#region.pointer(slot.index);
+    return this.region.pointer(slot.index);
   }
 
   release(slot: Slot, usedBytes: number): void {
     if (slot.special) {
       slot.trace = slot.watch?.site;
-      if (slot.watch !== undefined) this.#leaks.forget(slot);
+      if (slot.watch !== undefined) this.leaks.forget(slot);
       slot.special = false;
       if (slot.lends !== 0) {
         slot.state = ENDING;
         slot.usedBytes = usedBytes;
         return;
       }
-      if (slot.escaped !== 0) return this.#lose(slot);
+      if (slot.escaped !== 0) return this.lose(slot);
     }
     this.#end(slot, usedBytes);
     if (this.#quarantine !== undefined) this.report();
@@ -144,16 +144,16 @@ export class Leases implements Owner {
 
   abandon(slot: Slot): void {
     if (slot.state === ENDED) this.refuse(slot, "use");
-    if (slot.state !== LOST) this.#lose(slot);
+    if (slot.state !== LOST) this.lose(slot);
   }
 
   reattach(slot: Slot, view: ArrayBufferView): void {
     if (slot.state !== HELD) this.refuse(slot, "use");
-    if (!adopt(this.#region, slot, view)) {
+    if (!adopt(this.region, slot, view)) {
       throw new SmritiError(
         "foreign-block",
         `view must cover the whole memory of ${
-          called(this.#name, slot)
+          called(this.poolName, slot)
         }, got ` +
           `${view.buffer.byteLength} bytes of other memory`,
       );
@@ -174,53 +174,21 @@ export class Leases implements Owner {
     if (slot.owner !== this) {
       throw new SmritiError(
         "foreign-block",
-        `this block belongs to another pool than ${show(this.#name)}`,
+        `this block belongs to another pool than ${show(this.poolName)}`,
       );
     }
-  }
-
-  /**
-   * Throws unless the block can be detached now.
-   *
-   * @throws {TypeError} for anything but a block
-   * @throws {SmritiError} `foreign-block`, `released`, `lent`
-   */
-  checkDetach(block: Block): void {
-    this.checkOwn(block);
-    this.#refuseDetach(Block.slotOf(block)!);
   }
 
   detach(slot: Slot): BlockTicket {
     if (slot.state !== HELD) this.refuse(slot, "use");
-    const { detach } = this.#hooks;
-    if (detach === undefined) {
-      throw new SmritiError(
-        "unsupported",
-        "tickets are for blocks of a SharedBlockPool",
-      );
-    }
-    this.#refuseDetach(slot);
-    if (slot.watch !== undefined) this.#leaks.forget(slot);
-    slot.special = slot.touched = false;
-    slot.state = ENDED;
-    if (slot.view !== NO_VIEW) slot.view = this.#region.renew(slot.view);
-    return detach(slot.index);
-  }
-
-  #refuseDetach(slot: Slot): void {
-    if (slot.state !== HELD) this.refuse(slot, "use");
-    if (slot.lends !== 0 || slot.escaped !== 0 || isDetached(slot)) {
-      throw new SmritiError(
-        "lent",
-        `${
-          called(this.#name, slot)
-        } cannot go: an operation or somebody else has its buffer`,
-      );
-    }
+    throw new SmritiError(
+      "unsupported",
+      "tickets are for blocks of a SharedBlockPool",
+    );
   }
 
   lendStarts(slot: Slot, block: Block): void {
-    this.#hooks.lending?.(slot.index, 1);
+    this.hooks.lending?.(slot.index, 1);
     if (slot.lends++ === 0) {
       this.#counters.lentBlocks++;
       slot.lentTo = block;
@@ -230,17 +198,17 @@ export class Leases implements Owner {
 
   lendEnds(slot: Slot, how: Settled, result: unknown): void {
     const isLast = --slot.lends === 0;
-    this.#hooks.lending?.(slot.index, -1);
+    this.hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
     // What is lost was counted down when it was lost.
     if (slot.state === LOST) return;
     if (isLast) this.#counters.lentBlocks--;
-    if (how === "running") return this.#lose(slot);
+    if (how === "running") return this.lose(slot);
     if (isDetached(slot)) {
-      bringBack(this.#region, slot, how, result, isLast);
+      bringBack(this.region, slot, how, result, isLast);
     }
     if (!isLast || slot.state !== ENDING) return;
-    if (slot.escaped !== 0) this.#lose(slot);
+    if (slot.escaped !== 0) this.lose(slot);
     else this.#end(slot, slot.usedBytes);
   }
 
@@ -249,7 +217,7 @@ export class Leases implements Owner {
       if (slot.state === LOST) return;
       this.#counters.doubleReleases++;
     }
-    throw refusal(this.#name, slot, use);
+    throw refusal(this.poolName, slot, use);
   }
 
   /**
@@ -269,11 +237,11 @@ export class Leases implements Owner {
         dropped = false;
       } else {
         // SAFETY: the slot is free; a view kept under "trust" becomes empty here.
-        this.#region.revoke(slot.view);
+        this.region.revoke(slot.view);
         slot.view = NO_VIEW;
       }
     }
-    if (!dropped) this.#hooks.lost();
+    if (!dropped) this.hooks.lost();
     return dropped;
   }
 
@@ -292,7 +260,7 @@ export class Leases implements Owner {
     const news = this.#quarantine?.takeNews();
     if (news === undefined) return;
     // The slot that was written to is out of the pool: some may now wait in vain.
-    this.#hooks.lost();
+    this.hooks.lost();
     throw news;
   }
 
@@ -307,81 +275,46 @@ export class Leases implements Owner {
     return this.records.filter(isOut).map(({ tag }) => tag);
   }
 
-  /** Ends every lease, whoever holds it: free again, or lost if an operation still has it. */
-  giveUpAll(): void {
-    for (const slot of this.records.filter(isOut)) {
-      if (slot.lends > 0) {
-        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
-        this.#region.revoke(slot.view);
-        this.#lose(slot);
-        continue;
-      }
-      this.release(slot, this.blockSize);
-      // SAFETY: the slot is free and never lent from here again; the handle, which still points
-      // here, finds it lost.
-      this.#region.revoke(slot.view);
-      slot.view = NO_VIEW;
-      slot.state = LOST;
-    }
-  }
-
-  /** Zeroes a slot that was taken from somebody else, and gives it back. */
-  wash(index: number): void {
-    const block = this.beginAt(index, undefined);
-    if (this.#zero) void block.bytes;
-    block.release();
-  }
-
-  /** Begins a lease of a slot whose contents somebody else has written. */
-  adoptAt(index: number, tag: string | undefined): Block {
-    const block = this.beginAt(index, tag);
-    const slot = this.records[index];
-    // SAFETY: the slot is held, so its slab is committed. Not by `view()`: that may zero the block.
-    if (slot.view === NO_VIEW) slot.view = this.#region.view(index);
-    slot.touched = true;
-    return block;
-  }
-
   /** Ends every lease, whoever holds it; the slots leave the pool. */
   loseAll(): void {
     for (const slot of this.records.filter(isOut)) {
       // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
       // the region stays mapped.
-      this.#region.revoke(slot.view);
-      this.#lose(slot);
+      this.region.revoke(slot.view);
+      this.lose(slot);
     }
   }
 
   /** The lease is over, nothing runs on the memory any more and no healed buffer is out. */
   #end(slot: Slot, usedBytes: number): void {
     if (slot.touched) {
-      if (slot.view.length === 0) return this.#lose(slot);
+      if (slot.view.length === 0) return this.lose(slot);
       slot.touched = false;
-      if (this.#zero) slot.view.fill(0, 0, usedBytes);
-      if (this.#revoke) slot.view = this.#region.renew(slot.view);
+      if (this.zero) slot.view.fill(0, 0, usedBytes);
+      if (this.#revoke) slot.view = this.region.renew(slot.view);
       if (this.#quarantine !== undefined) return this.#isolate(slot);
     }
     slot.state = ENDED;
     const slots = this.#slots;
     slots.push(slot.index);
-    if (slots.free > this.quietUpTo) this.#hooks.ended();
+    if (slots.free > this.quietUpTo) this.hooks.ended();
   }
 
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
   #isolate(slot: Slot): void {
     this.#quarantine!.admit(slot);
     this.#quarantine!.overflow();
-    this.#hooks.ended();
+    this.hooks.ended();
   }
 
-  #lose(slot: Slot): void {
-    if (slot.watch !== undefined) this.#leaks.forget(slot);
+  protected lose(slot: Slot): void {
+    if (slot.watch !== undefined) this.leaks.forget(slot);
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;
     slot.view = NO_VIEW;
     this.#slots.abandon(slot.index);
-    this.#hooks.lost();
+    this.hooks.lost();
   }
 
   #leaked(leak: Leak): void {
@@ -389,9 +322,9 @@ export class Leases implements Owner {
     this.#counters.leaks++;
     // SAFETY: the handle is gone, but a raw view may not be: it becomes empty, and the slot is
     // never lent again because a read may still be under way.
-    this.#region.revoke(leak.slot.view);
-    this.#lose(leak.slot);
-    this.#hooks.leaked(leak);
+    this.region.revoke(leak.slot.view);
+    this.lose(leak.slot);
+    this.hooks.leaked(leak);
   }
 
   #record(index: number): Slot {
@@ -409,7 +342,7 @@ export class Leases implements Owner {
       slot.overdue = false;
     }
     const { taken } = this.#slots;
-    if (taken % this.#leaks.period === 0) this.#leaks.watch(block, slot);
-    this.#observeAt = taken + (this.#timed ? 1 : this.#leaks.period);
+    if (taken % this.leaks.period === 0) this.leaks.watch(block, slot);
+    this.#observeAt = taken + (this.#timed ? 1 : this.leaks.period);
   }
 }

@@ -5,84 +5,93 @@
  * Owns the layout and the meaning of an owner word; does nothing with them. A slot's owner word,
  * changed by compare-and-swap only, is the one truth about it; everything else is a hint or a count.
  */
+import { SmritiError } from "../pool/errors.ts";
 
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 1;
+export const VERSION = 2;
 
-/** Words of the header. */
+/** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
   MAGIC: 0,
   VERSION: 1,
-  /** `OPEN`, `CLOSING` or `GONE`. */
-  STATE: 2,
-  /** Raised when something became free while somebody waited. */
-  EPOCH: 3,
-  /** Isolates in which somebody waits. */
-  WAITERS: 4,
-  /** Isolates attached. */
-  ATTACHED: 5,
-  /** Who is changing the pool's size, or 0. */
-  RESIZER: 6,
-  /** Blocks with memory; changed by the resizer only. */
-  COMMITTED: 7,
-  /** One past the highest slab ever committed; changed by the resizer only. */
-  TOP: 8,
+  /** Check sum of the options and addresses. */
+  SEAL: 2,
+  /** `OPEN`, `CLOSING`, `ENDING` or `GONE`. */
+  STATE: 3,
   /** The highest worker id ever given out. */
-  TOP_WORKER: 9,
+  TOP_WORKER: 4,
+  /** Blocks with memory; changed by the resizer only. */
+  COMMITTED: 5,
+  /** One past the highest slab ever committed; changed by the resizer only. */
+  TOP: 6,
+  /** Number of the pool, for tickets. */
+  POOL: 7,
+  /** Blocks out of the pool for good. Never too low: with one of them the memory stays mapped. */
+  ABANDONED: 8,
+  /** The most blocks ever in use at once. */
+  PEAK: 9,
   /** Whether the pool was busy since the last look at shrinking. */
   BUSY: 10,
-  /** When shrinking was last looked at, in ms since `Date.now()` was 0, low 32 bits. */
-  LOOKED: 11,
-  /** Number of the pool, for tickets. */
-  POOL: 12,
-  /** Blocks out of the pool for good. */
-  ABANDONED: 13,
-  /** Counts for stats. */
-  GROWS: 14,
-  SHRINKS: 15,
-  GROW_FAILURES: 16,
-  PEAK: 17,
+  /** Who goes next because it has waited too long, or 0. */
+  TURN: 11,
+  /** When that ends, in ms since `Date.now()` was 0, low 32 bits. */
+  TURN_END: 12,
+
+  /** Who is changing the pool's size, or 0. */
+  RESIZER: 16,
+  /** When shrinking was last looked at, in ms, low 32 bits. */
+  LOOKED: 17,
+  GROWS: 18,
+  SHRINKS: 19,
+  GROW_FAILURES: 20,
+
   /** Blocks in transit, about. */
-  TICKETS: 18,
+  TICKETS: 32,
+
+  /** Raised when something became free while somebody waited. */
+  EPOCH: 48,
+  /** A bit a worker id: somebody waits there. The first of eight words. */
+  WAITERS: 49,
 } as const;
 
-/** Words before the table of workers. */
 const HEADER_WORDS = 64;
 /** Ids go from 1 to this. */
 export const MOST_WORKERS = 254;
-/** Words of one worker: a cache line of its own. */
-const WORKER_WORDS = 16;
+/** Words of one worker: two cache lines of its own. */
+const WORKER_WORDS = 32;
 
 /** Words of a worker. */
 export const WORKER = {
-  /** `UNUSED`, `ATTACHED` or `RECLAIMING`. */
+  /** `UNUSED`, `ATTACHED`, `RECLAIMING` or `DONE`, by whom, and how often the id was given out. */
   STATE: 0,
   /** The OS's number of its thread, or 0 if unknown. */
   THREAD: 1,
-  /** Slots it has taken, and given back, ever: only the worker itself writes these. */
-  TAKEN: 2,
-  GIVEN: 3,
-  RELEASES: 4,
-  WAITS: 5,
-  TIMEOUTS: 6,
-  EXHAUSTIONS: 7,
-  DOUBLE_RELEASES: 8,
-  LEAKS: 9,
-  LENT: 10,
-  WAITING: 11,
+  /** Slots it holds: only the worker itself writes this while it lives. */
+  HELD: 2,
+  /** Acquires that wait there. */
+  WAITING: 3,
+} as const;
+
+/** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */
+export const COUNT = {
+  ACQUIRES: 0,
+  WAITS: 1,
+  TIMEOUTS: 2,
+  EXHAUSTIONS: 3,
+  DOUBLE_RELEASES: 4,
+  LEAKS: 5,
 } as const;
 
 /** States of the pool. */
 export const OPEN = 1;
+/** Everybody is to leave. */
 export const CLOSING = 2;
-export const GONE = 3;
-
-/** States of a worker id. */
-export const UNUSED = 0;
-export const ATTACHED = 1;
-export const RECLAIMING = 2;
+/** Nobody is left, and the last one out gives the memory back. */
+export const ENDING = 3;
+/** The memory is unmapped, or what is left of it stays for ever. */
+export const GONE = 4;
 
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
@@ -90,6 +99,8 @@ export const FREE = 1 << 8;
 export const HELD = 2 << 8;
 export const TRANSIT = 3 << 8;
 export const ABANDONED = 4 << 8;
+/** Taken by the resizer, about to lose its memory. */
+export const CLAIMED = 5 << 8;
 
 const WORKER_MASK = 0xff;
 const KIND_MASK = 0x700;
@@ -117,6 +128,8 @@ export class Control {
   readonly buffer: SharedArrayBuffer;
   /** All words. */
   readonly words: Int32Array;
+  /** The same as doubles: each is written by one isolate, and read whole on 64-bit systems. */
+  readonly counts: Float64Array;
   /** A word a slot: who owns it. */
   readonly owner: Int32Array;
   /** A word a slot: operations that hold its memory. */
@@ -128,10 +141,15 @@ export class Control {
   /** A bit a slot: it may be free. Only a hint. */
   readonly hints: Int32Array;
 
-  /** Views of an existing block, or a new one, all zeroes. */
+  /**
+   * Views of an existing block, or a new one, all zeroes.
+   *
+   * @throws {SmritiError} `out-of-memory`
+   */
   constructor(maxBlocks: number, buffer?: SharedArrayBuffer) {
-    this.buffer = buffer ?? new SharedArrayBuffer(Control.bytes(maxBlocks));
+    this.buffer = buffer ?? allocate(maxBlocks);
     this.words = new Int32Array(this.buffer);
+    this.counts = new Float64Array(this.buffer);
     let at = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
     const part = (length: number) => {
       const words = this.words.subarray(at, at + length);
@@ -145,10 +163,11 @@ export class Control {
     this.hints = part((maxBlocks + 31) >>> 5);
   }
 
-  /** Bytes that a control block needs. */
+  /** Bytes that a control block needs, a multiple of 8. */
   static bytes(maxBlocks: number): number {
     const fixed = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
-    return 4 * (fixed + 4 * maxBlocks + ((maxBlocks + 31) >>> 5));
+    const words = fixed + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
+    return 8 * Math.ceil(words / 2);
   }
 
   /** Index in `words` of a worker's word. */
@@ -156,13 +175,36 @@ export class Control {
     return HEADER_WORDS + worker * WORKER_WORDS + word;
   }
 
-  /** Sum of a word over all workers. */
-  sum(word: number): number {
+  /** Index in `counts` of a worker's count. */
+  countAt(worker: number, count: number): number {
+    return this.at(worker, WORKER_WORDS / 2) / 2 + count;
+  }
+
+  /** Sum of a count over all workers. */
+  sum(count: number): number {
     let total = 0;
     const top = Atomics.load(this.words, HEADER.TOP_WORKER);
     for (let worker = 1; worker <= top; worker++) {
-      total += this.words[this.at(worker, word)];
+      total += this.counts[this.countAt(worker, count)];
     }
     return total;
+  }
+
+  /** The state of the pool. */
+  get state(): number {
+    return Atomics.load(this.words, HEADER.STATE);
+  }
+}
+
+function allocate(maxBlocks: number): SharedArrayBuffer {
+  const bytes = Control.bytes(maxBlocks);
+  try {
+    return new SharedArrayBuffer(bytes);
+  } catch (cause) {
+    throw new SmritiError(
+      "out-of-memory",
+      `there is no room for the ${bytes} bytes that ${maxBlocks} owner words need`,
+      { cause },
+    );
   }
 }

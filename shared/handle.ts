@@ -32,28 +32,44 @@ export function checkHandle(handle: SharedPoolHandle): void {
   const known = typeof handle === "object" && handle !== null &&
     handle.control instanceof SharedArrayBuffer &&
     typeof handle.range?.base === "bigint" &&
-    typeof handle.options?.maxBlocks === "number";
+    Number.isInteger(handle.options?.maxBlocks);
   if (!known) {
     throw new TypeError(
       `handle must be the handle of a SharedBlockPool, got ${show(handle)}`,
     );
   }
-  const words = new Int32Array(handle.control);
-  if (
-    words[HEADER.MAGIC] !== MAGIC ||
-    handle.control.byteLength !== Control.bytes(handle.options.maxBlocks)
-  ) {
+  const { control, options, range, pid } = handle;
+  const words = new Int32Array(control, 0, control.byteLength >>> 2);
+  if (words.length < 16 || words[HEADER.MAGIC] !== MAGIC) {
     throw new TypeError(
-      "handle is not of a SharedBlockPool: its control block differs",
+      "handle is not of a SharedBlockPool: its control block is something else",
     );
   }
-  if (words[HEADER.VERSION] !== VERSION || handle.pid !== Deno.pid) {
+  if (words[HEADER.VERSION] !== VERSION || pid !== Deno.pid) {
     throw new SmritiError(
       "unsupported",
-      `handle is of version ${
-        words[HEADER.VERSION]
-      } and process ${handle.pid}; ` +
+      `handle is of version ${words[HEADER.VERSION]} and process ${pid}; ` +
         `this is version ${VERSION} and process ${Deno.pid}`,
     );
   }
+  const isWhole = control.byteLength === Control.bytes(options.maxBlocks) &&
+    words[HEADER.SEAL] === sealOf(options, range);
+  if (!isWhole) {
+    throw new TypeError(
+      "handle is not as the pool made it: options, addresses and control block do not belong together",
+    );
+  }
+}
+
+/** Check sum of what a handle says beside the control block: with one wrong, memory would be. */
+export function sealOf(options: SharedFilledOptions, range: Range): number {
+  const text = JSON.stringify(
+    [options, range],
+    (_, value) => typeof value === "bigint" ? `${value}` : value,
+  );
+  let seal = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    seal = Math.imul(seal ^ text.charCodeAt(i), 0x01000193);
+  }
+  return seal;
 }

@@ -1,65 +1,75 @@
 /**
- * One isolate's membership in a shared pool: keeps house while it lasts, deals with those who died,
- * and ends it cleanly. The last one out unmaps.
+ * One isolate's membership in a shared pool: begins with an id, keeps house while it lasts, and ends
+ * when the isolate leaves or the pool does. The last one out unmaps.
  *
- * Nothing here keeps a process alive, and nothing is taken from a thread that may still run.
+ * Nothing here keeps a process alive but a `close()` that somebody awaits.
  */
-import { SmritiError } from "../pool/errors.ts";
 import { show } from "../pool/checks.ts";
-import type { Leases } from "../pool/leases.ts";
+import { SmritiError } from "../pool/errors.ts";
 import type { Region } from "../pool/region.ts";
 import { unref } from "../pool/sizer.ts";
+import type { Bell } from "./bell.ts";
 import {
   CLOSING,
   type Control,
+  ENDING,
   GONE,
   HEADER,
-  HELD,
-  kindOf,
   OPEN,
-  TRANSIT,
-  WORKER,
-  workerOf,
 } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import { Janitor, type JanitorParts } from "./janitor.ts";
 import type { Roster } from "./roster.ts";
-import type { SharedDispatcher } from "./shared_dispatcher.ts";
-import type { SharedSizer } from "./shared_sizer.ts";
-import type { SharedSlots } from "./shared_slots.ts";
 
 /** How often an isolate looks after the pool, in ms. */
 const HOUSEKEEPING_MS = 250;
+/** How often while somebody awaits the end. */
+const CLOSING_MS = 20;
 
 /** What a membership works with. */
-export interface Parts {
+export interface MembershipParts extends JanitorParts {
   readonly options: SharedFilledOptions;
-  readonly control: Control;
   readonly region: Region;
-  readonly slots: SharedSlots;
-  readonly leases: Leases;
-  readonly sizer: SharedSizer;
-  readonly dispatcher: SharedDispatcher;
-  readonly roster: Roster;
-  readonly worker: number;
+  readonly bell: Bell;
   readonly onEnd: () => void;
 }
 
 /** The membership of one isolate. */
 export class Membership {
-  readonly #parts: Parts;
+  readonly #parts: MembershipParts;
   readonly #words: Int32Array;
+  readonly #janitor: Janitor;
   readonly #timer: ReturnType<typeof setInterval>;
+  readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
-  #closing: Promise<void> | undefined;
+  /** The pool is closing and nothing of it is left here. */
+  #resting = false;
+  #ended = false;
+  #asked = false;
+  #keepAlive: ReturnType<typeof setInterval> | undefined;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** Begins with `attached` already counted. */
-  constructor(parts: Parts) {
+  /** Begins with an id that the roster gave. */
+  constructor(parts: MembershipParts) {
     this.#parts = parts;
     this.#words = parts.control.words;
-    const { shrinkIntervalMs } = parts.options;
-    const ms = Math.min(HOUSEKEEPING_MS, shrinkIntervalMs);
+    this.#janitor = new Janitor(parts);
+    const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
     this.#timer = unref(setInterval(() => this.#keepHouse(), ms));
-    this.#watchState();
+  }
+
+  /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
+  async watch(): Promise<void> {
+    while (!this.#ended) {
+      const state = this.#state;
+      const { async, value } = Atomics.waitAsync(
+        this.#words,
+        HEADER.STATE,
+        state,
+      );
+      if (async) await value;
+      this.#look();
+    }
   }
 
   /** Whether this isolate is out, or the pool is closing. */
@@ -67,178 +77,162 @@ export class Membership {
     return this.#left || this.#state !== OPEN;
   }
 
-  /** Closes the pool for everybody; resolves when its memory is unmapped. */
+  /** Closes the pool for everybody; resolves when its memory is unmapped. The first call decides. */
   close(timeoutMs: number): Promise<void> {
-    return this.#closing ??= this.#close(timeoutMs);
+    if (!this.#asked) {
+      this.#asked = true;
+      this.beginClose();
+      if (!this.#ended) {
+        this.#keepAlive = setInterval(() => this.#keepHouse(), CLOSING_MS);
+        this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+      }
+    }
+    return this.#done.promise;
   }
 
   /** Begins to close without waiting. */
   beginClose(): void {
-    const { words } = this.#parts.control;
+    if (this.#left) return;
+    const words = this.#words;
     if (Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING) === OPEN) {
       Atomics.notify(words, HEADER.STATE);
       Atomics.add(words, HEADER.EPOCH, 1);
       Atomics.notify(words, HEADER.EPOCH);
     }
-    this.#onState();
+    this.#look();
   }
 
   /** Drops the pool here: blocks held are given back, lent ones abandoned, every view ends. */
   leave(): void {
-    if (this.#left) return;
+    if (this.#left || this.#ended) return;
     this.#left = true;
-    const { control, region, leases, roster, worker, dispatcher } = this.#parts;
-    clearInterval(this.#timer);
-    dispatcher.close();
-    leases.giveUpAll();
-    leases.dropViews(0, this.#parts.options.maxBlocks);
-    roster.exit(worker);
-    const { words } = control;
-    if (Atomics.sub(words, HEADER.ATTACHED, 1) === 1) {
-      if (Atomics.load(words, HEADER.ABANDONED) === 0) region.unmap();
-      else {region.drop(
-          Math.min(
-            this.#parts.options.maxBlocks,
-            words[HEADER.TOP] * region.slabSlots,
-          ),
-        );}
-      Atomics.store(words, HEADER.STATE, GONE);
-      Atomics.notify(words, HEADER.STATE);
+    const {
+      roster,
+      worker,
+      leases,
+      dispatcher,
+      bell,
+      options,
+      control,
+      region,
+    } = this.#parts;
+    if (!this.#resting) {
+      // Those who died meanwhile would keep the memory mapped for ever.
+      this.#janitor.reclaimDead();
+      dispatcher.close();
+      leases.giveUpAll();
+      leases.dropViews(0, options.maxBlocks);
+      bell.forget(worker);
     }
-    this.#parts.onEnd();
+    roster.exit(worker);
+    endIfLast(control, region, roster);
+    this.#end();
   }
 
-  /** This isolate's lease has ended: it may be the last thing the closing pool waits for. */
+  /** A lease has ended here: it may be the last thing the closing pool waits for. */
   check(): void {
     // A plain read: the housekeeping sees what it misses.
-    if (this.#words[HEADER.STATE] !== CLOSING || this.#left) return;
-    if (this.#parts.leases.outstanding().length === 0) {
-      this.leave();
+    if (this.#words[HEADER.STATE] === OPEN || this.#resting || this.#left) {
+      return;
     }
+    if (this.#parts.slots.held === 0) this.#rest();
   }
 
-  /** Deals with what a stopped worker has left; returns how many blocks came back. */
-  reclaim(dead: number): number {
-    const { roster, worker, control, sizer, leases, slots, dispatcher } =
-      this.#parts;
-    if (dead === worker || !roster.beginReclaim(dead, worker)) return 0;
-    const { words, owner } = control;
-    let back = 0;
-    for (let slot = 0; slot < owner.length; slot++) {
-      const word = Atomics.load(owner, slot);
-      if (kindOf(word) !== HELD || workerOf(word) !== dead) continue;
-      if (!slots.seize(slot, word)) continue;
-      if (Atomics.load(control.lends, slot) !== 0) {
-        // The end of the thread does not end a read on the runtime's blocking pool.
-        slots.abandon(slot);
-        continue;
-      }
-      leases.wash(slot);
-      back++;
-    }
-    sizer.repair(dead);
-    const waits = control.at(dead, WORKER.WAITING);
-    if (Atomics.exchange(words, waits, 0) !== 0) {
-      Atomics.sub(words, HEADER.WAITERS, 1);
-    }
-    words[control.at(dead, WORKER.LENT)] = 0;
-    roster.exit(dead);
-    Atomics.sub(words, HEADER.ATTACHED, 1);
-    dispatcher.wake();
-    return back;
-  }
-
-  /** Reclaims from every worker whose thread is proven to have ended. */
-  reclaimDead(): number {
-    const { roster, worker } = this.#parts;
-    let back = 0;
-    for (const other of roster.others(worker)) {
-      if (roster.isDead(other)) back += this.reclaim(other);
-    }
-    return back;
+  /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
+  reclaim(worker: number | undefined): number {
+    if (this.#left || this.#ended) return 0;
+    return worker === undefined
+      ? this.#janitor.reclaimDead()
+      : this.#janitor.reclaim(worker);
   }
 
   get #state(): number {
-    return Atomics.load(this.#parts.control.words, HEADER.STATE);
+    return this.#parts.control.state;
   }
 
   #keepHouse(): void {
-    this.#onState();
-    if (this.#left) return;
-    this.reclaimDead();
-    this.#expireTickets();
-    if (!this.isOver) this.#parts.sizer.look();
+    this.#look();
+    if (this.#ended) return;
+    this.#janitor.reclaimDead();
+    if (this.#state !== OPEN) return this.#endIfLast();
+    this.#janitor.inspect();
+    this.#parts.sizer.look();
   }
 
-  /** Tickets that nobody adopted in time come back. */
-  #expireTickets(): void {
-    const { control, slots, leases } = this.#parts;
-    if (Atomics.load(control.words, HEADER.TICKETS) <= 0) return;
-    const now = Date.now() | 0;
-    for (let slot = 0; slot < control.owner.length; slot++) {
-      const word = Atomics.load(control.owner, slot);
-      if (kindOf(word) !== TRANSIT) continue;
-      if ((now - Atomics.load(control.deadline, slot) | 0) < 0) continue;
-      if (!slots.seize(slot, word)) continue;
-      Atomics.sub(control.words, HEADER.TICKETS, 1);
-      leases.wash(slot);
-    }
-  }
-
-  /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
-  async #watchState(): Promise<void> {
-    const { words } = this.#parts.control;
-    const { async, value } = Atomics.waitAsync(words, HEADER.STATE, OPEN);
-    if (async) await value;
-    this.#onState();
-  }
-
-  #onState(): void {
-    if (this.#left || this.#state === OPEN) return;
+  /** Goes along with what others have done to the pool. */
+  #look(): void {
+    if (this.#left || this.#ended || this.#state === OPEN) return;
     this.#parts.dispatcher.close();
     this.check();
+    if (this.#state === GONE) this.#end();
   }
 
-  async #close(timeoutMs: number): Promise<void> {
-    const { control: { words }, options: { name }, leases, roster, worker } =
-      this.#parts;
-    this.beginClose();
-    const end = Date.now() + timeoutMs;
-    // A pending waitAsync keeps nothing alive; whoever awaits close() expects to come back.
-    const keepAlive = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MS);
-    try {
-      while (this.#state !== GONE) {
-        const left = end - Date.now();
-        if (left <= 0) break;
-        const { async, value } = Atomics.waitAsync(
-          words,
-          HEADER.STATE,
-          CLOSING,
-          Math.min(left, HOUSEKEEPING_MS),
-        );
-        if (async) await value;
-      }
-    } finally {
-      clearInterval(keepAlive);
-    }
-    if (this.#state === GONE) return;
-    const tags = this.#left ? [] : leases.outstanding();
-    const others = roster.others(worker).length;
+  /** The pool is closing and this isolate holds nothing: ends its views. */
+  #rest(): void {
+    const { leases, options, roster, worker, bell } = this.#parts;
+    this.#resting = true;
+    leases.dropViews(0, options.maxBlocks);
+    bell.forget(worker);
+    roster.rest(worker);
+    this.#endIfLast();
+  }
+
+  #endIfLast(): void {
+    const { control, region, roster } = this.#parts;
+    endIfLast(control, region, roster);
+    this.#look();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearInterval(this.#timer);
+    clearInterval(this.#keepAlive);
+    clearTimeout(this.#deadline);
+    this.#done.resolve();
+    this.#parts.onEnd();
+    // Lets this isolate's own watch end.
+    Atomics.notify(this.#words, HEADER.STATE);
+  }
+
+  /** The time is over: says whose blocks are still out, and revokes those of this isolate. */
+  #giveUp(timeoutMs: number): void {
+    const { leases, roster, worker, options } = this.#parts;
+    clearInterval(this.#keepAlive);
+    const tags = leases.outstanding();
     const names = new Set(
       tags.map((tag) => tag === undefined ? "no tag" : show(tag)),
     );
-    if (!this.#left) {
-      leases.loseAll();
-      this.leave();
-    }
-    throw new SmritiError(
-      "timeout",
-      `close() of pool ${
-        show(name)
-      } waited ${timeoutMs} ms; still out here: ${tags.length} blocks ` +
-        `(${
-          [...names].slice(0, 20).join(", ")
-        }); other isolates attached: ${others}`,
+    const others = roster.attached().filter((other) => other !== worker);
+    this.#done.reject(
+      new SmritiError(
+        "timeout",
+        `close() of pool ${show(options.name)} waited ${timeoutMs} ms; ` +
+          `still out here and now revoked: ${tags.length} blocks (${
+            [...names].slice(0, 20).join(", ")
+          }); ` +
+          `other isolates that hold blocks or have not answered: ${others.length}`,
+      ),
     );
+    leases.loseAll();
+    this.check();
   }
+}
+
+/** Ends the pool if nobody is attached any more, the dead not yet dealt with included. */
+export function endIfLast(
+  { words }: Control,
+  region: Region,
+  roster: Roster,
+): void {
+  if (roster.attached().length > 0) return;
+  // From here on nobody can come; whoever came just before is seen now, and will end it.
+  Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING);
+  if (roster.attached().length > 0) return;
+  const before = Atomics.compareExchange(words, HEADER.STATE, CLOSING, ENDING);
+  if (before !== CLOSING) return;
+  if (Atomics.load(words, HEADER.ABANDONED) === 0) region.unmap();
+  else region.drop(Atomics.load(words, HEADER.TOP));
+  Atomics.store(words, HEADER.STATE, GONE);
+  Atomics.notify(words, HEADER.STATE);
 }

@@ -17,4 +17,5 @@ export type { SharedPoolHandle } from "./handle.ts";
 export type { SharedPoolOptions } from "./options.ts";
 export { SharedBlockPool } from "./shared_block_pool.ts";
 export type { SharedPoolStats } from "./shared_stats.ts";
+export type { AdoptOptions } from "./ticket_desk.ts";
 export type { BlockTicket } from "../pool/slot.ts";

@@ -17,27 +17,20 @@ export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
   ticketTimeoutMs?: number;
 }
 
-/** Why an option of `BlockPool` has no place here. */
-const REFUSED: Readonly<Record<string, string>> = {
-  prefault: "pages are faulted in by their first use in a SharedBlockPool",
-};
-
 /** Checks and fills the options. */
 export function fillSharedOptions(
   options: SharedPoolOptions,
 ): SharedFilledOptions {
-  const given = record(
-    "options",
-    options,
-    new Set(Object.keys(Object(options))),
-  );
-  for (const [name, why] of Object.entries(REFUSED)) {
-    if (given[name] !== undefined) {
-      throw new TypeError(`${name} is no option here: ${why}`);
-    }
-  }
+  // Only its kind is checked here, the names below.
+  record("options", options, new Set(Object.keys(Object(options))));
   const { ticketTimeoutMs = 30_000, ...rest } = options;
   const filled = fillOptions(rest as PoolOptions);
+  only(
+    "prefault",
+    filled.prefault,
+    false,
+    "a page is faulted in by its first use",
+  );
   only(
     "safety",
     filled.safety,
@@ -61,7 +54,7 @@ export function fillSharedOptions(
   });
 }
 
-function only(name: string, value: string, allowed: string, why: string): void {
+function only<T>(name: string, value: T, allowed: T, why: string): void {
   if (value === allowed) return;
   throw new RangeError(
     `${name} must be ${show(allowed)} in a SharedBlockPool, got ${

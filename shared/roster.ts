@@ -4,97 +4,143 @@
  * An id is free again only after its thread is proven to have ended and its slots were dealt with.
  * Without proof nothing is taken from anybody.
  */
-import { openThreads, type Threads } from "../ffi/threads.ts";
-import {
-  ATTACHED,
-  type Control,
-  HEADER,
-  MOST_WORKERS,
-  RECLAIMING,
-  UNUSED,
-  WORKER,
-} from "./control.ts";
+import type { Threads } from "../ffi/backend.ts";
+import { openNative } from "../ffi/open.ts";
+import { type Control, HEADER, MOST_WORKERS, OPEN, WORKER } from "./control.ts";
+
+/** Kinds of a worker's state: the low 8 bits. The next 8 say who reclaims it. */
+const UNUSED = 0;
+const ATTACHED = 1;
+const RECLAIMING = 2;
+/** The pool is closing and nothing of it is left in this isolate. */
+const DONE = 3;
+
+const KIND_MASK = 0xff;
+/** The rest counts how often the id was given out: a look at a thread is about one of them. */
+const TERM_MASK = ~0xffff;
+const TERM_ONE = 0x10000;
 
 /** The isolates of one pool. */
 export class Roster {
   readonly #control: Control;
+  readonly #words: Int32Array;
   readonly #threads: Threads | undefined;
 
   /** Looks at one control block. */
   constructor(control: Control) {
     this.#control = control;
-    this.#threads = openThreads();
+    this.#words = control.words;
+    const native = openNative();
+    const threads = "reason" in native ? undefined : native.threads;
+    // Where a sandbox refuses the question, everybody would look dead.
+    const isKnown = threads?.isAlive(threads.current());
+    this.#threads = isKnown ? threads : undefined;
   }
 
-  /** Takes an id for this isolate, or 0 if none is left. */
+  /** Takes an id for this isolate; 0 if none is left, -1 if the pool is closing. */
   enter(): number {
-    const { words } = this.#control;
     for (let worker = 1; worker <= MOST_WORKERS; worker++) {
       const at = this.#control.at(worker, WORKER.STATE);
-      if (Atomics.compareExchange(words, at, UNUSED, ATTACHED) !== UNUSED) {
+      const state = Atomics.load(this.#words, at);
+      if ((state & KIND_MASK) !== UNUSED) continue;
+      const mine = (state & TERM_MASK) + TERM_ONE | ATTACHED;
+      if (Atomics.compareExchange(this.#words, at, state, mine) !== state) {
         continue;
       }
       // A death before this line costs one id: without a thread number there is never a proof.
       const thread = this.#threads?.current() ?? 0;
-      Atomics.store(words, this.#control.at(worker, WORKER.THREAD), thread);
-      let top = Atomics.load(words, HEADER.TOP_WORKER);
-      while (top < worker) {
-        const seen = Atomics.compareExchange(
-          words,
-          HEADER.TOP_WORKER,
-          top,
-          worker,
-        );
-        top = seen === top ? worker : seen;
-      }
-      return worker;
+      Atomics.store(
+        this.#words,
+        this.#control.at(worker, WORKER.THREAD),
+        thread,
+      );
+      raise(this.#words, HEADER.TOP_WORKER, worker);
+      // Asked last: whoever ends the pool looks for ids after it has said that it is closing.
+      if (this.#control.state === OPEN) return worker;
+      this.exit(worker);
+      return -1;
     }
     return 0;
   }
 
-  /** Gives an id back that has nothing left: one's own, or that of a dead worker. */
-  exit(worker: number): void {
-    const { words } = this.#control;
-    Atomics.store(words, this.#control.at(worker, WORKER.THREAD), 0);
-    Atomics.store(words, this.#control.at(worker, WORKER.STATE), UNUSED);
+  /** Nothing of the closing pool is left in this isolate. */
+  rest(worker: number): void {
+    this.#become(worker, DONE);
   }
 
-  /** Whether the id is in use, or was and has not been dealt with. */
-  isAttached(worker: number): boolean {
-    const at = this.#control.at(worker, WORKER.STATE);
-    return Atomics.load(this.#control.words, at) !== UNUSED;
+  /** Gives an id back that has nothing left: one's own, or that of a dead worker. */
+  exit(worker: number): void {
+    // What this one was reclaiming is open to others again.
+    for (const other of this.others(worker)) {
+      const at = this.#control.at(other, WORKER.STATE);
+      const state = Atomics.load(this.#words, at);
+      if ((state & ~TERM_MASK) !== (RECLAIMING | worker << 8)) continue;
+      const again = state & TERM_MASK | ATTACHED;
+      Atomics.compareExchange(this.#words, at, state, again);
+    }
+    Atomics.store(this.#words, this.#control.at(worker, WORKER.THREAD), 0);
+    this.#become(worker, UNUSED);
   }
 
   /** Ids in use, but for `me`. */
   others(me: number): number[] {
-    const top = Atomics.load(this.#control.words, HEADER.TOP_WORKER);
+    const top = Atomics.load(this.#words, HEADER.TOP_WORKER);
     const found: number[] = [];
     for (let worker = 1; worker <= top; worker++) {
-      if (worker !== me && this.isAttached(worker)) found.push(worker);
+      if (worker !== me && this.#kindOf(worker) !== UNUSED) found.push(worker);
     }
     return found;
+  }
+
+  /** Ids whose isolates may hold blocks and views, the dead not yet dealt with among them. */
+  attached(): number[] {
+    return this.others(0).filter((worker) => this.#kindOf(worker) !== DONE);
+  }
+
+  /**
+   * Makes `me` the only one to deal with what a stopped worker has left. Where the OS knows of
+   * threads its word counts, and the caller's elsewhere.
+   */
+  beginReclaim(worker: number, me: number): boolean {
+    const at = this.#control.at(worker, WORKER.STATE);
+    const state = Atomics.load(this.#words, at);
+    const kind = state & KIND_MASK;
+    const mine = RECLAIMING | me << 8;
+    if (kind === UNUSED) return false;
+    if (kind === RECLAIMING && (state & ~TERM_MASK) !== mine) return false;
+    if (this.#threads !== undefined && !this.isDead(worker)) return false;
+    // Between the looks the id may have gone to somebody alive: then its term is another one.
+    const next = state & TERM_MASK | mine;
+    return Atomics.compareExchange(this.#words, at, state, next) === state;
   }
 
   /** Whether the worker's thread is proven to have ended. */
   isDead(worker: number): boolean {
     const at = this.#control.at(worker, WORKER.THREAD);
-    const thread = Atomics.load(this.#control.words, at);
+    const thread = Atomics.load(this.#words, at);
     return this.#threads !== undefined && thread !== 0 &&
       !this.#threads.isAlive(thread);
   }
 
-  /**
-   * Makes `me` the only one to deal with what a stopped worker has left. If whoever did so before
-   * died over it, `me` takes that over.
-   */
-  beginReclaim(worker: number, me: number): boolean {
-    const { words } = this.#control;
+  #kindOf(worker: number): number {
     const at = this.#control.at(worker, WORKER.STATE);
-    const state = Atomics.load(words, at);
-    const other = state >> 8;
-    const open = state === ATTACHED ||
-      (other !== 0 && (other === me || this.isDead(other)));
-    const mine = RECLAIMING | me << 8;
-    return open && Atomics.compareExchange(words, at, state, mine) === state;
+    return Atomics.load(this.#words, at) & KIND_MASK;
+  }
+
+  /** Only its isolate, or whoever reclaims it, changes the state of an id in use. */
+  #become(worker: number, kind: number): void {
+    const at = this.#control.at(worker, WORKER.STATE);
+    const term = Atomics.load(this.#words, at) & TERM_MASK;
+    Atomics.store(this.#words, at, term | kind);
+  }
+}
+
+/** Raises a word to at least this value. */
+export function raise(words: Int32Array, at: number, value: number): void {
+  let seen = Atomics.load(words, at);
+  while (seen < value) {
+    const before = Atomics.compareExchange(words, at, seen, value);
+    if (before === seen) return;
+    seen = before;
   }
 }

@@ -1,19 +1,17 @@
 /**
- * The pool that many isolates of one process see: connects the parts and is what users hold.
+ * The pool that many isolates of one process see: what users hold.
  *
- * Checks arguments; who owns a slot is decided by compare-and-swap in `shared_slots.ts`, what a
- * release does to memory in `pool/leases.ts`.
+ * Checks arguments and asks the parts; who owns a slot is decided by compare-and-swap in
+ * `shared_slots.ts`, what a release does to memory in `pool/leases.ts`.
  */
 import type { Block } from "../pool/block.ts";
-import { callable, integer, record, show } from "../pool/checks.ts";
+import { callable, integer, show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
-import {
-  Events,
-  type PoolEventListener,
-  type PoolEventType,
-  type PoolListenerOptions,
+import type {
+  PoolEventListener,
+  PoolEventType,
+  PoolListenerOptions,
 } from "../pool/events.ts";
-import { Leases } from "../pool/leases.ts";
 import {
   type AcquireOptions,
   type CloseOptions,
@@ -21,34 +19,20 @@ import {
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import type { BlockArray, Pool } from "../pool/pool.ts";
-import { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
-import { Counters } from "../pool/stats.ts";
-import {
-  Control,
-  HEADER,
-  MAGIC,
-  MOST_WORKERS,
-  OPEN,
-  VERSION,
-  WORKER,
-} from "./control.ts";
-import {
-  checkHandle,
-  type SharedFilledOptions,
-  type SharedPoolHandle,
-} from "./handle.ts";
+import { MOST_WORKERS } from "./control.ts";
+import type { SharedPoolHandle } from "./handle.ts";
 import { joinByName } from "./join.ts";
-import { Membership } from "./membership.ts";
-import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
-import { Roster } from "./roster.ts";
-import { SharedDispatcher } from "./shared_dispatcher.ts";
-import { SharedSizer } from "./shared_sizer.ts";
-import { SharedSlots } from "./shared_slots.ts";
+import type { SharedPoolOptions } from "./options.ts";
+import type { SharedParts } from "./parts.ts";
+import { begin, handleOf, sitDown } from "./seats.ts";
+import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
-import { checkTicket, packTickets, unpackTickets } from "./ticket.ts";
+import type { AdoptOptions } from "./ticket_desk.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
+/** What only this file can give the constructor. */
+const INSIDE = Symbol("inside");
 
 /**
  * One pool of blocks for all Workers of a process: no copy and no message per block, and plain
@@ -72,106 +56,20 @@ export class SharedBlockPool implements Pool {
   /** This isolate's id in the pool, from 1 to 254. */
   readonly workerId: number;
 
-  readonly #options: SharedFilledOptions;
-  readonly #control: Control;
-  readonly #region: Region;
-  readonly #slots: SharedSlots;
-  readonly #leases: Leases;
-  readonly #sizer: SharedSizer;
+  readonly #parts: SharedParts;
   readonly #dispatcher: SharedDispatcher;
-  readonly #membership: Membership;
-  readonly #counters = new Counters();
-  readonly #events = new Events();
 
-  private constructor(
-    options: SharedFilledOptions,
-    region: Region,
-    control: Control,
-    roster: Roster,
-    worker: number,
-    creates: boolean,
-  ) {
-    this.#options = options;
-    this.#region = region;
-    this.#control = control;
-    this.workerId = worker;
-    this.handle = Object.freeze({
-      control: control.buffer,
-      range: { ...region.range },
-      options: { ...options },
-      pid: Deno.pid,
-    });
-    const events = this.#events;
-    const slots = this.#slots = new SharedSlots(control, worker);
-    const count = (word: number, by: number) => {
-      control.words[control.at(worker, word)] += by;
-    };
-    const leases = this.#leases = new Leases(
-      options,
-      region,
-      slots,
-      this.#counters,
-      {
-        ended: () => {
-          count(WORKER.RELEASES, 1);
-          this.#dispatcher.wake();
-          this.#membership.check();
-        },
-        lost: () => {
-          this.#dispatcher.wake();
-          this.#membership.check();
-        },
-        leaked: ({ isNew, tag, stack }) => {
-          count(WORKER.LEAKS, 1);
-          if (isNew) {
-            events.emit(
-              "leak",
-              () => ({ pool: options.name, tag, stack }),
-            );
-          }
-        },
-        lending: (slot, change) => {
-          const before = Atomics.add(control.lends, slot, change);
-          if (before === (change > 0 ? 0 : 1)) count(WORKER.LENT, change);
-        },
-        detach: (slot) => this.#send(slot),
-      },
-    );
-    this.#sizer = new SharedSizer(
-      options,
-      control,
-      slots,
-      region,
-      events,
-      worker,
-    );
-    this.#dispatcher = new SharedDispatcher(
-      options,
-      control,
-      slots,
-      leases,
-      this.#sizer,
-      events,
-      worker,
-    );
-    if (creates) this.#sizer.start();
-    this.#membership = new Membership({
-      options,
-      control,
-      region,
-      slots,
-      leases,
-      sizer: this.#sizer,
-      dispatcher: this.#dispatcher,
-      roster,
-      worker,
-      onEnd: () =>
-        events.emit("close", () => ({
-          pool: options.name,
-          abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),
-          mappedBytes: region.mappedBytes,
-        })),
-    });
+  /** For `create`, `attach` and `join` only. */
+  private constructor(inside: symbol, parts: SharedParts) {
+    if (inside !== INSIDE) {
+      throw new TypeError(
+        "a SharedBlockPool is made by create(), attach() or join(), not by new",
+      );
+    }
+    this.#parts = parts;
+    this.#dispatcher = parts.dispatcher;
+    this.workerId = parts.worker;
+    this.handle = handleOf(parts);
   }
 
   /**
@@ -182,24 +80,7 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `permission`, `unsupported`, `out-of-memory`
    */
   static create(options: SharedPoolOptions): SharedBlockPool {
-    const filled = fillSharedOptions(options);
-    const region = new Region(filled);
-    try {
-      const control = new Control(filled.maxBlocks);
-      const { words } = control;
-      words[HEADER.MAGIC] = MAGIC;
-      words[HEADER.VERSION] = VERSION;
-      words[HEADER.POOL] = crypto.getRandomValues(new Int32Array(1))[0];
-      words[HEADER.ATTACHED] = 1;
-      words[HEADER.LOOKED] = Date.now() | 0;
-      Atomics.store(words, HEADER.STATE, OPEN);
-      const roster = new Roster(control);
-      const worker = roster.enter();
-      return new SharedBlockPool(filled, region, control, roster, worker, true);
-    } catch (error) {
-      region.unmap();
-      throw error;
-    }
+    return new SharedBlockPool(INSIDE, begin(options));
   }
 
   /**
@@ -210,98 +91,51 @@ export class SharedBlockPool implements Pool {
    * `unsupported` for another process or version
    */
   static attach(handle: SharedPoolHandle): SharedBlockPool {
-    checkHandle(handle);
-    const { options, control: buffer, range } = handle;
-    const control = new Control(options.maxBlocks, buffer);
-    const { words } = control;
-    for (;;) {
-      const attached = Atomics.load(words, HEADER.ATTACHED);
-      if (attached === 0 || Atomics.load(words, HEADER.STATE) !== OPEN) {
-        throw new SmritiError("closed", `pool ${show(options.name)} is closed`);
-      }
-      const seen = Atomics.compareExchange(
-        words,
-        HEADER.ATTACHED,
-        attached,
-        attached + 1,
-      );
-      if (seen === attached) break;
-    }
-    const roster = new Roster(control);
-    const worker = roster.enter();
-    try {
-      if (worker === 0) {
-        throw new SmritiError(
-          "exhausted",
-          `pool ${
-            show(options.name)
-          } has ${MOST_WORKERS} isolates attached, the most there may be`,
-        );
-      }
-      const region = new Region(options, range);
-      return new SharedBlockPool(
-        options,
-        region,
-        control,
-        roster,
-        worker,
-        false,
-      );
-    } catch (error) {
-      if (worker !== 0) roster.exit(worker);
-      Atomics.sub(words, HEADER.ATTACHED, 1);
-      throw error;
-    }
+    return new SharedBlockPool(INSIDE, sitDown(handle));
   }
 
   /**
    * Finds the pool of this name in the process, or makes it: for `deno serve --parallel`, where
    * nobody can send a handle. Exactly one of those who call at once makes it.
    *
-   * @throws {TypeError | RangeError} for wrong options
-   * @throws {SmritiError} as `create` and `attach` do
+   * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
+   * @throws {SmritiError} as `create` and `attach` do; `timeout` if nobody answers
    */
   static join(
     name: string,
     options: SharedPoolOptions,
   ): Promise<SharedBlockPool> {
-    return joinByName(
-      name,
-      { ...options, name: options?.name ?? name },
-      SharedBlockPool,
-    );
+    return joinByName(name, options, SharedBlockPool);
   }
 
   /** Bytes in one block. */
   get blockSize(): number {
-    return this.#options.blockSize;
+    return this.#parts.options.blockSize;
   }
 
   /** The most blocks there can be. */
   get maxBlocks(): number {
-    return this.#options.maxBlocks;
+    return this.#parts.options.maxBlocks;
   }
 
   /** Where the memory comes from. */
   get backend(): "native" | "heap" {
-    return this.#region.backend;
+    return this.#parts.region.backend;
   }
 
   /** Label in messages, stats and events. */
   get name(): string {
-    return this.#options.name;
+    return this.#parts.options.name;
   }
 
   /** Whether the pool is closed, or this isolate has left it. */
   get closed(): boolean {
-    return this.#membership.isOver;
+    return this.#parts.membership.isOver;
   }
 
   /** A block, as soon as there is one; those who wait in one isolate are served in their order. */
-  acquire(options?: AcquireOptions): Promise<Block> {
-    return Promise.try(() =>
-      this.#dispatcher.obtain(undefined, options ?? NO_OPTIONS)
-    ) as Promise<Block>;
+  acquire(options: AcquireOptions = NO_OPTIONS): Promise<Block> {
+    return this.#dispatcher.obtain(options);
   }
 
   /** A block, or `undefined` if there is none for this caller now. */
@@ -320,27 +154,29 @@ export class SharedBlockPool implements Pool {
     throw this.#dispatcher.exhausted("no block is free for this caller");
   }
 
-  /** Several blocks at once, or none. */
-  acquireMany(count: number, options?: AcquireOptions): Promise<BlockArray> {
-    return Promise.try(() =>
-      this.#dispatcher.obtain(integer("count", count, 1), options ?? NO_OPTIONS)
-    ) as Promise<BlockArray>;
+  /** Several blocks at once, or none. What others take meanwhile may keep it waiting. */
+  acquireMany(
+    count: number,
+    options: AcquireOptions = NO_OPTIONS,
+  ): Promise<BlockArray> {
+    return this.#dispatcher.obtainMany(count, options);
   }
 
   /**
    * A block, stopping this thread until there is one. Only in Workers: a server's main thread must
-   * not stop. A Worker that waits here can be terminated within 100 ms.
+   * not stop. `worker.terminate()` does not end the wait, and `signal` is only looked at before it:
+   * give `timeoutMs`.
    *
    * @throws {SmritiError} `timeout`, `closed`; `unsupported` outside a Worker
    */
-  acquireBlocking(options?: AcquireOptions): Block {
+  acquireBlocking(options: AcquireOptions = NO_OPTIONS): Block {
     if (!("WorkerGlobalScope" in globalThis)) {
       throw new SmritiError(
         "unsupported",
         "acquireBlocking() stops the thread and is for Workers only; await acquire() here",
       );
     }
-    return this.#dispatcher.block(options ?? NO_OPTIONS);
+    return this.#dispatcher.block(options);
   }
 
   /** Acquires a block, runs `fn` with it, and releases it whatever happens. */
@@ -359,7 +195,7 @@ export class SharedBlockPool implements Pool {
 
   /** Same as `block.release()`. */
   release(block: Block): void {
-    this.#leases.checkOwn(block);
+    this.#parts.leases.checkOwn(block);
     block.release();
   }
 
@@ -370,80 +206,72 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `foreign-block` for a ticket used before, out of time, or of another pool;
    * `closed`
    */
-  adopt(ticket: BlockTicket, options?: { tag?: string }): Block {
-    checkTicket(ticket);
-    const { tag } = record("options", options ?? {}, new Set(["tag"])) as {
-      tag?: string;
-    };
-    this.#refuseIfLeft();
-    const { words } = this.#control;
-    if (
-      ticket.pool !== words[HEADER.POOL] || ticket.slot >= this.maxBlocks ||
-      !this.#slots.receive(ticket.slot, ticket.serial)
-    ) {
-      throw new SmritiError(
-        "foreign-block",
-        `ticket ${ticket.slot}/${ticket.serial} of pool ${
-          show(this.name)
-        } was used, is out of time ` +
-          "or is another pool's",
-      );
-    }
-    Atomics.sub(words, HEADER.TICKETS, 1);
-    return this.#leases.adoptAt(ticket.slot, tag);
-  }
-
-  /** Detaches several blocks into one array of numbers, the cheapest message there is. */
-  detachMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
-    for (const block of blocks) this.#leases.checkOwn(block);
-    return packTickets(blocks.map((block) => block.detach()));
-  }
-
-  /** Adopts what `detachMany` made. A ticket that cannot be adopted ends it; those before it stay. */
-  adoptMany(tickets: Int32Array): Block[] {
-    return unpackTickets(tickets).map((ticket) => this.adopt(ticket));
+  adopt(ticket: BlockTicket, options: AdoptOptions = {}): Block {
+    this.#dispatcher.refuseIfClosed();
+    return this.#parts.desk.adopt(ticket, options);
   }
 
   /**
-   * Takes the blocks of a stopped Worker back: free again, or out of the pool if an operation may
-   * still write to them. Done automatically, four times a second, where the OS can prove that a
-   * thread has ended.
+   * Detaches several blocks, all or none, into one array of numbers: the cheapest message there is.
    *
-   * @param worker The Worker, or its `workerId`: the number is your word that it has stopped
+   * @throws {TypeError | RangeError} unless they are different blocks
+   * @throws {SmritiError} `foreign-block`, `released`, `lent`; nothing has happened then
+   */
+  detachMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
+    return this.#parts.desk.sendMany(blocks);
+  }
+
+  /**
+   * Adopts what `detachMany` made, all or none.
+   *
+   * @throws {TypeError | RangeError} if it is no such array
+   * @throws {SmritiError} `foreign-block` if one of them cannot be adopted; `closed`
+   */
+  adoptMany(tickets: Int32Array, options: AdoptOptions = {}): Block[] {
+    this.#dispatcher.refuseIfClosed();
+    return this.#parts.desk.adoptMany(tickets, options);
+  }
+
+  /**
+   * Takes the blocks of stopped Workers back: free again, or out of the pool if an operation may
+   * still write to them. Done automatically, four times a second, where the OS can prove that a
+   * thread has ended (Linux): there, nothing is taken before, whatever is asked for.
+   *
+   * @param worker The Worker, which has all be looked at that are proven to have stopped; or its
+   * `workerId`: where there is no proof, the number is your word that it has stopped
    * @returns How many blocks came back
    */
-  reclaim(worker: Worker | number): number {
-    this.#refuseIfLeft();
-    if (typeof worker !== "number") return this.#membership.reclaimDead();
-    return this.#membership.reclaim(integer("worker", worker, 1, MOST_WORKERS));
+  reclaim(worker: object | number): number {
+    const { membership } = this.#parts;
+    if (typeof worker === "object" && worker !== null) {
+      return membership.reclaim(undefined);
+    }
+    return membership.reclaim(integer("worker", worker, 1, MOST_WORKERS));
   }
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { doubleReleases } = this.#counters;
-    return sharedStats(
-      this.#options,
-      this.#control,
-      this.#region,
-      doubleReleases,
-      this.#dispatcher.waiting,
-      this.#events.errors,
-    );
+    const { options, control, region, roster, events } = this.#parts;
+    const attached = roster.attached().length;
+    return sharedStats(options, control, region, attached, events.errors);
   }
 
   /** Gives the memory of free blocks above `initialBlocks` back now; returns the bytes. */
   trim(): number {
-    return this.closed ? 0 : this.#sizer.trim();
+    return this.closed ? 0 : this.#parts.sizer.trim();
   }
 
   /**
-   * Closes the pool for all isolates: each leaves when its last block has come back, the last one
-   * unmaps.
+   * Closes the pool for all isolates: each ends its views when its last block has come back, the
+   * last one unmaps. Tickets not yet adopted are void. Does nothing after `leave()`.
    *
-   * @returns A promise that rejects with a `timeout` error if that takes longer than `timeoutMs`
+   * @returns A promise that rejects with a `timeout` error if that takes longer than `timeoutMs`;
+   * the blocks of this isolate are revoked then
    */
   close(options?: CloseOptions): Promise<void> {
-    return Promise.try(() => this.#membership.close(closeTimeout(options)));
+    return Promise.try(() =>
+      this.#parts.membership.close(closeTimeout(options))
+    );
   }
 
   /**
@@ -451,12 +279,12 @@ export class SharedBlockPool implements Pool {
    * here ends. The last isolate to leave unmaps.
    */
   leave(): void {
-    this.#membership.leave();
+    this.#parts.membership.leave();
   }
 
-  /** Closes without waiting. */
+  /** Closes, for all isolates, without waiting. A Worker that is only done with it calls `leave()`. */
   [Symbol.dispose](): void {
-    this.#membership.beginClose();
+    this.#parts.membership.beginClose();
   }
 
   /** Same as `close()`. */
@@ -470,7 +298,7 @@ export class SharedBlockPool implements Pool {
     listener: PoolEventListener<K>,
     options?: PoolListenerOptions,
   ): void {
-    this.#events.add(type, listener, options);
+    this.#parts.events.add(type, listener, options);
   }
 
   /** Stops listening. */
@@ -478,7 +306,7 @@ export class SharedBlockPool implements Pool {
     type: K,
     listener: PoolEventListener<K>,
   ): void {
-    this.#events.remove(type, listener);
+    this.#parts.events.remove(type, listener);
   }
 
   /** One line for `console.log`. */
@@ -486,23 +314,8 @@ export class SharedBlockPool implements Pool {
     const state = this.closed ? ", closed" : "";
     return `SharedBlockPool(${
       show(this.name)
-    }, ${this.#slots.used} of ${this.#sizer.committed} ` +
+    }, ${this.#parts.slots.used} of ${this.#parts.sizer.committed} ` +
       `blocks in use, at most ${this.maxBlocks} × ${this.blockSize} bytes, ` +
       `worker ${this.workerId}${state})`;
-  }
-
-  #send(slot: number): BlockTicket {
-    const { words } = this.#control;
-    const deadline = Date.now() + this.#options.ticketTimeoutMs;
-    Atomics.add(words, HEADER.TICKETS, 1);
-    const serial = this.#slots.send(slot, deadline);
-    this.#membership.check();
-    return { pool: words[HEADER.POOL], slot, serial };
-  }
-
-  #refuseIfLeft(): void {
-    if (this.closed) {
-      throw new SmritiError("closed", `pool ${show(this.name)} is closed`);
-    }
   }
 }

@@ -2,69 +2,83 @@
  * Who gets the next block of a shared pool in this isolate: the caller, a waiter of this isolate, or
  * nobody yet.
  *
- * Waiters queue within their isolate; isolates wait for each other on one word of the control block.
- * A timer holds the process open only while somebody waits, and asks again now and then in case a
- * wake-up went to an isolate that died.
+ * Waiters queue within their isolate; isolates wake each other by the bell. A timer holds the
+ * process open only while somebody waits, and asks again now and then in case a wake-up went to an
+ * isolate that died.
  */
 import type { Block } from "../pool/block.ts";
 import { Channel, type Waiter, type Wish } from "../pool/channel.ts";
-import { show } from "../pool/checks.ts";
+import { integer, show } from "../pool/checks.ts";
+import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
-import type { Leases } from "../pool/leases.ts";
+import type { SharedLeases } from "./shared_leases.ts";
 import {
   type AcquireOptions,
   checkAcquire,
   checkTryAcquire,
-  type FilledOptions,
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
-import { type Control, HEADER, WORKER } from "./control.ts";
+import type { Bell } from "./bell.ts";
+import { type Control, COUNT, HEADER, OPEN, WORKER } from "./control.ts";
+import type { SharedFilledOptions } from "./handle.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
-
-/** One block, or several taken together. */
-export type Grant = Block | BlockArray;
+import { Taker } from "./taker.ts";
 
 /** How often somebody who waits asks again unasked, in ms. */
-const RETRY_MS = 100;
-/** Tries before an asker is told that nothing is free, when others take what it grows. */
-const ATTEMPTS = 16;
+const RETRY_MS = 25;
+/** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
+const LISTEN_MS = 1000;
+
+/** What a dispatcher works with. */
+export interface DispatcherParts {
+  readonly options: SharedFilledOptions;
+  readonly control: Control;
+  readonly slots: SharedSlots;
+  readonly leases: SharedLeases;
+  readonly sizer: SharedSizer;
+  readonly bell: Bell;
+  readonly events: Events;
+  readonly worker: number;
+}
 
 /** Hands blocks out in one isolate. */
 export class SharedDispatcher {
-  readonly #options: FilledOptions;
+  readonly #options: SharedFilledOptions;
   readonly #control: Control;
   readonly #slots: SharedSlots;
-  readonly #leases: Leases;
+  readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
+  readonly #bell: Bell;
   readonly #events: Events;
-  readonly #worker: number;
+  /** Index of this worker's first count. */
+  readonly #counts: number;
+  readonly #waitingAt: number;
+  readonly #taker: Taker;
   readonly #channel: Channel<Grant>;
   #closed = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
+  /** Who was at the head at the last retry. */
+  #patient: Waiter<Grant> | undefined;
 
   /** Acts for one worker id. */
-  constructor(
-    options: FilledOptions,
-    control: Control,
-    slots: SharedSlots,
-    leases: Leases,
-    sizer: SharedSizer,
-    events: Events,
-    worker: number,
-  ) {
+  constructor(parts: DispatcherParts) {
+    const { options, control, worker } = parts;
     this.#options = options;
     this.#control = control;
-    this.#slots = slots;
-    this.#leases = leases;
-    this.#sizer = sizer;
-    this.#events = events;
-    this.#worker = worker;
+    this.#slots = parts.slots;
+    this.#leases = parts.leases;
+    this.#sizer = parts.sizer;
+    this.#bell = parts.bell;
+    this.#events = parts.events;
+    this.#taker = new Taker(parts);
+    this.#counts = control.countAt(worker, 0);
+    this.#waitingAt = control.at(worker, WORKER.WAITING);
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
-      if (timedOut) this.#count(WORKER.TIMEOUTS);
+      if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
     });
   }
@@ -79,113 +93,113 @@ export class SharedDispatcher {
     if (options !== undefined) checkTryAcquire(options);
     this.refuseIfClosed();
     const reserved = options?.reserved ?? false;
-    const block = this.#channel.isAhead(reserved)
-      ? undefined
-      : this.#one(reserved, options?.tag);
-    if (block === undefined) this.#countExhaustion();
-    return block;
+    const slot = this.#channel.isAhead(reserved)
+      ? -1
+      : this.#taker.slot(reserved, true);
+    if (slot >= 0) return this.#begin(slot, options?.tag);
+    this.#countExhaustion();
+    return undefined;
   }
 
-  /** Blocks for `acquire` (no count) or `acquireMany`, now or later. */
-  obtain(
-    count: number | undefined,
-    options: AcquireOptions,
-  ): Grant | Promise<Grant> {
-    checkAcquire(options);
-    this.refuseIfClosed();
-    const { signal, timeoutMs, tag, reserved = false } = options;
-    signal?.throwIfAborted();
-    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
-    if (this.#isHopeless(wish)) {
-      this.#countExhaustion();
-      throw this.exhausted(
-        `${count ?? 1} blocks can never be free for this caller`,
-      );
-    }
-    if (!this.#channel.isAhead(reserved)) {
-      const grant = this.#grant(wish);
-      if (grant !== undefined) return grant;
-    }
-    this.refuseIfClosed();
-    if (timeoutMs === 0) {
-      this.#count(WORKER.TIMEOUTS);
-      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
-    }
-    if (this.#channel.full) {
-      this.#countExhaustion();
-      throw this.exhausted(`${this.waiting} are waiting, the most that may`);
-    }
-    this.#count(WORKER.WAITS);
-    const promise = this.#channel.wait(wish);
-    this.#settle();
-    return promise;
+  /** A block, now or later. */
+  obtain(options: AcquireOptions): Promise<Block> {
+    return settle(() => this.#obtain(undefined, options)) as Promise<Block>;
   }
 
-  /** A block, stopping the thread until there is one. Workers only. */
+  /** Several blocks, now or later. */
+  obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
+    return settle(() => {
+      integer("count", count, 1);
+      return this.#obtain(count, options);
+    }) as Promise<BlockArray>;
+  }
+
+  /**
+   * A block, stopping the thread until there is one. Overtakes those who wait in this isolate: they
+   * could do nothing with a block before the thread goes on.
+   */
   block(options: AcquireOptions): Block {
     checkAcquire(options);
     this.refuseIfClosed();
-    options.signal?.throwIfAborted();
-    const { words } = this.#control;
-    const { timeoutMs = Infinity, reserved = false, tag } = options;
+    const { signal, timeoutMs = Infinity, reserved = false, tag } = options;
+    signal?.throwIfAborted();
+    this.#refuseHopeless({ count: undefined, reserved });
     const end = performance.now() + timeoutMs;
-    Atomics.add(words, HEADER.WAITERS, 1);
+    this.#bell.listen(true);
     try {
-      for (;;) {
-        const epoch = Atomics.load(words, HEADER.EPOCH);
-        const block = this.#one(reserved, tag);
-        if (block !== undefined) return block;
+      for (let tries = 0;; tries++) {
+        const { epoch } = this.#bell;
+        const slot = this.#taker.slot(reserved, tries === 0);
+        if (slot >= 0) return this.#begin(slot, tag);
         this.refuseIfClosed();
+        this.#refuseHopeless({ count: undefined, reserved });
         const left = end - performance.now();
         if (left <= 0) break;
-        // Never without a limit: a thread that waits here can not be terminated.
-        Atomics.wait(words, HEADER.EPOCH, epoch, Math.min(left, RETRY_MS));
+        if (tries === 0) this.#count(COUNT.WAITS);
+        else if (tries > 1) this.#bell.claimTurn();
+        this.#bell.sleep(epoch, Math.min(left, RETRY_MS));
       }
     } finally {
-      Atomics.sub(words, HEADER.WAITERS, 1);
+      this.#bell.dropTurn();
+      if (this.#channel.waiting === 0) this.#bell.listen(false);
     }
-    this.#count(WORKER.TIMEOUTS);
+    this.#count(COUNT.TIMEOUTS);
     throw new SmritiError(
       "timeout",
       `no block became free within ${timeoutMs} ms`,
     );
   }
 
+  /** A lease has ended, or something else became free: to whoever waits here, or elsewhere. */
+  freed(): void {
+    if (this.#channel.waiting > 0) this.pump();
+    this.#bell.ring();
+  }
+
+  /** A block left the pool for good: some may now wait for what can never come. */
+  lost(): void {
+    if (this.#channel.waiting === 0) return;
+    const refused = this.#channel.reject(
+      () => this.exhausted("too many blocks were abandoned"),
+      (wish) => this.#taker.isHopeless(wish),
+    );
+    for (let i = 0; i < refused; i++) this.#countExhaustion();
+    if (refused > 0) this.pump();
+  }
+
   /** Serves the waiters of this isolate as far as there are blocks. */
   pump(): void {
     let waiter: Waiter<Grant> | undefined;
     while ((waiter = this.#channel.head) !== undefined) {
-      if (this.#isHopeless(waiter.wish)) {
-        this.#refuseHopeless();
+      const { wish } = waiter;
+      const slots = this.#taker.gather(wish, false);
+      if (slots === undefined) break;
+      // Growing tells listeners, and one of them may have changed the queue, or closed the pool.
+      if (this.#channel.head !== waiter) {
+        this.#taker.putBack(slots);
         continue;
       }
-      const grant = this.#grant(waiter.wish);
-      if (grant === undefined) break;
-      this.#channel.serve(waiter, () => grant);
+      this.#channel.serve(waiter, () => this.#grant(slots, wish));
+      this.#bell.dropTurn();
+      this.#sizer.taken();
     }
     this.#settle();
   }
 
-  /** Something became free: wakes one isolate in which somebody waits. */
-  wake(): void {
-    const { words } = this.#control;
-    if (this.#channel.waiting > 0) this.pump();
-    // The read-modify-write that freed the slot orders this plain read after itself.
-    if (words[HEADER.WAITERS] === 0) return;
-    Atomics.add(words, HEADER.EPOCH, 1);
-    Atomics.notify(words, HEADER.EPOCH, 1);
-  }
-
   /** Refuses everybody in this isolate from now on. */
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#channel.reject(() => this.#closedError(), () => true);
     this.#settle();
   }
 
-  /** Throws once the pool is closed. */
+  /** Throws once the pool is closed, by whichever isolate. */
   refuseIfClosed(): void {
-    if (this.#closed) throw this.#closedError();
+    // A plain read: whoever comes just before the end is as good as before it.
+    if (this.#closed || this.#control.words[HEADER.STATE] !== OPEN) {
+      throw this.#closedError();
+    }
   }
 
   /** The error for an acquire that is refused. */
@@ -198,111 +212,105 @@ export class SharedDispatcher {
     );
   }
 
-  /** One block, growing if none is free, or `undefined`. */
-  #one(reserved: boolean, tag: string | undefined): Block | undefined {
-    const slot = this.#slot(reserved);
-    return slot < 0 ? undefined : this.#leases.beginAt(slot, tag);
-  }
-
-  #slot(reserved: boolean): number {
-    const kept = reserved ? 0 : this.#options.reservedBlocks;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const slot = kept > 0 && this.#spare <= kept ? -1 : this.#slots.pop();
-      if (slot >= 0) {
-        // Two isolates may both have seen the last block above the reserve: one gives it back.
-        if (kept === 0 || this.#spare >= kept) {
-          this.#sizer.taken();
-          return slot;
-        }
-        this.#slots.push(slot);
+  #obtain(
+    count: number | undefined,
+    options: AcquireOptions,
+  ): Grant | Promise<Grant> {
+    checkAcquire(options);
+    this.refuseIfClosed();
+    const { signal, timeoutMs, tag, reserved = false } = options;
+    signal?.throwIfAborted();
+    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
+    this.#refuseHopeless(wish);
+    if (!this.#channel.isAhead(reserved)) {
+      const slots = this.#taker.gather(wish, true);
+      if (slots !== undefined) {
+        const grant = this.#grant(slots, wish);
+        this.#sizer.taken();
+        return grant;
       }
-      if (!this.#sizer.grow()) break;
     }
-    return -1;
+    // Growing tells listeners, and one of them may have closed the pool.
+    this.refuseIfClosed();
+    if (timeoutMs === 0) {
+      this.#count(COUNT.TIMEOUTS);
+      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
+    }
+    if (this.#channel.full) {
+      this.#countExhaustion();
+      throw this.exhausted(`${this.waiting} are waiting, the most that may`);
+    }
+    const promise = this.#channel.wait(wish);
+    this.#count(COUNT.WAITS);
+    this.#settle();
+    return promise;
   }
 
-  /** Free blocks, by the workers' own counts. */
-  get #spare(): number {
-    return this.#sizer.committed - this.#slots.used;
+  #begin(slot: number, tag: string | undefined): Block {
+    this.#count(COUNT.ACQUIRES);
+    const block = this.#leases.beginAt(slot, tag);
+    this.#sizer.taken();
+    return block;
   }
 
-  /** What a wish asks for, or `undefined` if there is not enough. */
-  #grant({ count, tag, reserved }: Wish): Grant | undefined {
-    if (count === undefined) return this.#one(reserved, tag);
-    const slots: number[] = [];
-    while (slots.length < count) {
-      const slot = this.#slot(reserved);
-      if (slot < 0) {
-        for (const each of slots) this.#slots.push(each);
-        return undefined;
-      }
-      slots.push(slot);
-    }
+  #grant(slots: number[], { count, tag }: Wish): Grant {
+    this.#control.counts[this.#counts + COUNT.ACQUIRES] += slots.length;
     const blocks = slots.map((slot) => this.#leases.beginAt(slot, tag));
-    return Object.defineProperty(blocks, Symbol.dispose, {
-      value: () => blocks.forEach((block) => block[Symbol.dispose]()),
-    }) as BlockArray;
+    return count === undefined ? blocks[0] : blockArray(blocks);
   }
 
-  #isHopeless({ count = 1, reserved }: Wish): boolean {
-    const kept = reserved ? 0 : this.#options.reservedBlocks;
-    const lost = Atomics.load(this.#control.words, HEADER.ABANDONED);
-    return count > this.#options.maxBlocks - lost - kept;
-  }
-
-  #refuseHopeless(): void {
-    const refused = this.#channel.reject(
-      () => this.exhausted("too many blocks were abandoned"),
-      (wish) => this.#isHopeless(wish),
+  #refuseHopeless(wish: Pick<Wish, "count" | "reserved">): void {
+    if (!this.#taker.isHopeless(wish)) return;
+    this.#countExhaustion();
+    throw this.exhausted(
+      `${wish.count ?? 1} blocks can never be free for this caller`,
     );
-    for (let i = 0; i < refused; i++) this.#countExhaustion();
   }
 
-  /** Keeps the process, the control block and the wake-ups in step with who waits here. */
+  /** Keeps the process, the bell and the control block in step with who waits here. */
   #settle(): void {
-    const { words } = this.#control;
-    const at = this.#control.at(this.#worker, WORKER.WAITING);
-    const waits = this.#channel.waiting > 0;
+    const { waiting } = this.#channel;
+    this.#control.words[this.#waitingAt] = waiting;
+    const waits = waiting > 0;
     if (waits === (this.#keepAlive !== undefined)) return;
     if (waits) {
-      Atomics.add(words, HEADER.WAITERS, 1);
-      Atomics.store(words, at, 1);
-      this.#keepAlive = setInterval(() => this.pump(), RETRY_MS);
-      if (!this.#listening) this.#listen();
+      this.#bell.listen(true);
+      this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
+      // What became free before that was not rung for here.
+      if (this.#listening) this.pump();
+      else this.#listen();
     } else {
       clearInterval(this.#keepAlive);
       this.#keepAlive = undefined;
-      Atomics.store(words, at, 0);
-      Atomics.sub(words, HEADER.WAITERS, 1);
+      this.#bell.listen(false);
+      this.#bell.dropTurn();
     }
   }
 
-  /** Waits for the next wake-up, one at a time, as long as somebody waits here. */
+  /** Asks again, and for a turn if the same one waits as last time. */
+  #retry(): void {
+    this.lost();
+    this.pump();
+    const { head } = this.#channel;
+    if (head !== undefined && head === this.#patient) this.#bell.claimTurn();
+    this.#patient = head;
+  }
+
+  /** Waits for the bell, as long as somebody waits here. */
   async #listen(): Promise<void> {
-    const { words } = this.#control;
     this.#listening = true;
     while (this.#keepAlive !== undefined) {
-      const epoch = Atomics.load(words, HEADER.EPOCH);
+      const { epoch } = this.#bell;
       this.pump();
       if (this.#keepAlive === undefined) break;
-      const { async, value } = Atomics.waitAsync(
-        words,
-        HEADER.EPOCH,
-        epoch,
-        10 * RETRY_MS,
-      );
-      if (async) await value;
-      else await Promise.resolve();
+      await this.#bell.heard(epoch, LISTEN_MS);
     }
     this.#listening = false;
-    // The wake-up that ended this may have been meant for one more.
-    if (Atomics.load(words, HEADER.WAITERS) > 0) {
-      Atomics.notify(words, HEADER.EPOCH, 1);
-    }
+    this.#bell.handOn();
   }
 
   #countExhaustion(): void {
-    this.#count(WORKER.EXHAUSTIONS);
+    this.#count(COUNT.EXHAUSTIONS);
     this.#events.emit("exhausted", () => ({
       pool: this.#options.name,
       acquiredBlocks: this.#slots.used,
@@ -310,8 +318,8 @@ export class SharedDispatcher {
     }));
   }
 
-  #count(word: number): void {
-    this.#control.words[this.#control.at(this.#worker, word)]++;
+  #count(count: number): void {
+    this.#control.counts[this.#counts + count]++;
   }
 
   #closedError(): SmritiError {

@@ -1,24 +1,36 @@
 /**
  * How much memory a shared pool has: any isolate may grow, shrink or trim it, one at a time.
  *
- * The one that does holds a word in the control block; if it dies there, whoever reclaims it counts
- * the slots anew. Slots are given memory before they become free, and taken before they lose it.
+ * Decides when and by how much; `supply.ts` does it. Whoever does holds a word in the control
+ * block; if it dies there, whoever reclaims it counts the slots anew.
  */
 import type { Events } from "../pool/events.ts";
-import { type FilledOptions, shareOf } from "../pool/options.ts";
-import type { Region } from "../pool/region.ts";
-import { type Control, HEADER, kindOf, UNCOMMITTED } from "./control.ts";
+import { shareOf } from "../pool/options.ts";
+import { RETRY_MS } from "../pool/sizer.ts";
+import { type Control, HEADER } from "./control.ts";
+import type { SharedFilledOptions } from "./handle.ts";
+import { raise } from "./roster.ts";
 import type { SharedSlots } from "./shared_slots.ts";
+import type { SharedSupply } from "./shared_supply.ts";
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */
 const SPINS = 2000;
 
+/** What an attempt to grow came to. */
+export type Growth =
+  /** There is more memory than before. */
+  | "grown"
+  /** Somebody else is changing the size. */
+  | "busy"
+  /** The limit is reached, or the OS refused. */
+  | "refused";
+
 /** The size of one shared pool, as one isolate sees and changes it. */
 export class SharedSizer {
-  readonly #options: FilledOptions;
-  readonly #control: Control;
+  readonly #options: SharedFilledOptions;
+  readonly #words: Int32Array;
   readonly #slots: SharedSlots;
-  readonly #region: Region;
+  readonly #supply: SharedSupply;
   readonly #events: Events;
   readonly #worker: number;
   readonly #floor: number;
@@ -26,145 +38,151 @@ export class SharedSizer {
   #seen = -1;
   #growAt = Infinity;
   #busyAt = Infinity;
+  /** No grow by threshold before this time: the OS has just refused one. */
+  #retryAt = -Infinity;
 
   /** Acts for one worker id. */
   constructor(
-    options: FilledOptions,
-    control: Control,
+    options: SharedFilledOptions,
+    { words }: Control,
     slots: SharedSlots,
-    region: Region,
+    supply: SharedSupply,
     events: Events,
     worker: number,
   ) {
     this.#options = options;
-    this.#control = control;
+    this.#words = words;
     this.#slots = slots;
-    this.#region = region;
+    this.#supply = supply;
     this.#events = events;
     this.#worker = worker;
-    const { slabSlots } = region;
-    const slabs = Math.ceil(options.initialBlocks / slabSlots);
-    this.#floor = Math.min(options.maxBlocks, slabs * slabSlots);
+    this.#floor = supply.roundUp(options.initialBlocks);
   }
 
   /** Blocks with memory. */
   get committed(): number {
-    return Atomics.load(this.#control.words, HEADER.COMMITTED);
+    return this.#words[HEADER.COMMITTED];
+  }
+
+  /** Free blocks, by the workers' own counts. */
+  get spare(): number {
+    return this.committed - this.#slots.used;
   }
 
   /** Notes how full the pool is after a take; grows at the threshold. */
   taken(): void {
-    const { words } = this.#control;
+    const words = this.#words;
     const committed = words[HEADER.COMMITTED];
     if (committed !== this.#seen) this.#draw(committed);
     const used = this.#slots.used;
-    if (used > words[HEADER.PEAK]) words[HEADER.PEAK] = used;
-    if (used >= this.#busyAt) words[HEADER.BUSY] = 1;
-    if (used >= this.#growAt) this.grow();
+    const acquired = used - words[HEADER.ABANDONED];
+    if (acquired > words[HEADER.PEAK]) raise(words, HEADER.PEAK, acquired);
+    if (used < this.#busyAt && used < this.#growAt) return;
+    this.#noteBusy(used);
+    if (used >= this.#growAt) this.grow(false);
   }
 
-  /** Commits one step more; whether there may be more free blocks now. */
-  grow(): boolean {
+  /**
+   * Commits one step more. Not `asked` for, it leaves the OS in peace for a while after it has
+   * refused.
+   */
+  grow(asked: boolean): Growth {
     const { growStep, maxBlocks } = this.#options;
-    const step = shareOf(growStep, maxBlocks);
     const committed = this.committed;
-    if (committed >= maxBlocks) return false;
-    if (!this.#begin()) return true; // somebody else was growing just now
-    let error: Error | undefined;
+    if (committed >= maxBlocks) return "refused";
+    if (!asked && Date.now() < this.#retryAt) return "refused";
+    if (!this.#begin()) return "busy";
     const before = this.committed;
+    let error: Error | undefined;
     try {
+      // Somebody else may have grown it between the two looks.
       if (before === committed) {
-        error = this.#commit(Math.min(step, maxBlocks - before));
+        const step = shareOf(growStep, maxBlocks);
+        error = this.#supply.commit(Math.min(step, maxBlocks - before));
       }
     } finally {
       this.#end();
     }
-    const blocks = this.committed - before;
-    this.#tellGrow(blocks, error);
-    return blocks > 0 || before > committed;
+    if (error !== undefined) {
+      Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
+      this.#retryAt = Date.now() + RETRY_MS;
+    }
+    const after = this.committed;
+    this.#tellGrow(after - before, error);
+    return after > committed ? "grown" : "refused";
   }
 
   /** Commits the first blocks of a new pool; throws the OS's refusal. */
   start(): void {
-    const error = this.#commit(this.#options.initialBlocks);
+    const error = this.#supply.commit(this.#options.initialBlocks);
     if (error !== undefined) throw error;
   }
 
-  /** Gives free slabs back, the highest first, at most so many blocks; returns the bytes. */
-  giveBack(most: number): number {
-    if (most <= 0 || !this.#begin()) return 0;
-    let blocks = 0;
-    let bytes = 0;
-    try {
-      const { words } = this.#control;
-      for (let slab = words[HEADER.TOP] - 1; slab >= 0; slab--) {
-        const size = this.#slotsIn(slab);
-        if (blocks + size > most || this.committed - size < this.#floor) break;
-        if (!this.#claim(slab)) continue;
-        if (this.#region.decommit({ first: slab, count: 1 }) !== 0) {
-          this.#each(slab, (slot) => this.#slots.unclaim(slot));
-          Atomics.add(words, HEADER.GROW_FAILURES, 1);
-          break;
-        }
-        this.#each(slab, (slot) => this.#slots.drop(slot));
-        Atomics.sub(words, HEADER.COMMITTED, size);
-        blocks += size;
-        bytes += this.#region.slabBytes;
-      }
-    } finally {
-      this.#end();
-    }
-    if (blocks > 0) this.#tellShrink(blocks, bytes);
-    return bytes;
-  }
-
-  /** All that may be given back now. */
+  /** Gives all memory back that may go now; returns the bytes. */
   trim(): number {
-    return this.giveBack(this.committed - this.#floor);
+    return this.#giveBack(this.committed - this.#floor);
   }
 
   /** Every interval, by whichever isolate comes first: gives a step back if nobody was busy. */
   look(): void {
     const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
       this.#options;
-    const { words } = this.#control;
+    const words = this.#words;
     const now = Date.now() | 0;
     const last = Atomics.load(words, HEADER.LOOKED);
+    // Timers fire up to a millisecond early against a clock that counts whole ones.
     if ((now - last | 0) < shrinkIntervalMs - 1) return;
     if (Atomics.compareExchange(words, HEADER.LOOKED, last, now) !== last) {
       return;
     }
-    const used = this.#slots.used;
-    const committed = this.committed;
-    if (committed !== this.#seen) this.#draw(committed);
-    const busy = Atomics.exchange(
-      words,
-      HEADER.BUSY,
-      used >= this.#busyAt ? 1 : 0,
-    );
-    if (busy !== 0) return;
+    const wasBusy = Atomics.exchange(words, HEADER.BUSY, 0) !== 0;
+    const { used } = this.#slots;
+    this.#noteBusy(used);
+    if (wasBusy || words[HEADER.BUSY] !== 0) return;
+    const { committed } = this;
     const step = Math.max(
       shareOf(shrinkStep, committed),
-      this.#region.slabSlots,
+      this.#supply.slabSlots,
     );
     const needed = used / growThreshold + reservedBlocks;
-    this.giveBack(Math.min(step, Math.ceil(committed - needed) - 1));
+    this.#giveBack(Math.min(step, Math.ceil(committed - needed) - 1));
   }
 
   /** The resizer has died: counts what it left, and lets others resize. */
   repair(dead: number): void {
-    const { words, owner } = this.#control;
-    if (Atomics.load(words, HEADER.RESIZER) !== dead) return;
-    let committed = 0;
-    let top = 0;
-    for (let slot = 0; slot < owner.length; slot++) {
-      if (kindOf(Atomics.load(owner, slot)) === UNCOMMITTED) continue;
-      committed++;
-      top = Math.floor(slot / this.#region.slabSlots) + 1;
+    if (Atomics.load(this.#words, HEADER.RESIZER) !== dead) return;
+    this.#supply.recount();
+    Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);
+  }
+
+  /** Gives at most so many blocks back; returns the bytes. */
+  #giveBack(most: number): number {
+    const spare = Math.min(most, this.committed - this.#floor);
+    if (spare <= 0 || !this.#begin()) return 0;
+    let given = { blocks: 0, bytes: 0, refused: false };
+    try {
+      given = this.#supply.giveBack(
+        Math.min(spare, this.committed - this.#floor),
+      );
+    } finally {
+      this.#end();
     }
-    Atomics.store(words, HEADER.COMMITTED, committed);
-    Atomics.store(words, HEADER.TOP, Math.max(top, words[HEADER.TOP]));
-    Atomics.compareExchange(words, HEADER.RESIZER, dead, 0);
+    if (given.refused) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
+    if (given.blocks > 0) {
+      this.#noteBusy(this.#slots.used);
+      this.#tellShrink(given.blocks, given.bytes);
+    }
+    return given.bytes;
+  }
+
+  /** Remembers until the next look that the pool was busy. */
+  #noteBusy(used: number): void {
+    const { committed } = this;
+    if (committed !== this.#seen) this.#draw(committed);
+    // The word is on a line that all read: written only if that changes it.
+    if (used >= this.#busyAt && this.#words[HEADER.BUSY] === 0) {
+      Atomics.store(this.#words, HEADER.BUSY, 1);
+    }
   }
 
   /** Where growing is due and where the pool counts as busy, in used blocks. */
@@ -179,10 +197,9 @@ export class SharedSizer {
   }
 
   #begin(): boolean {
-    const { words } = this.#control;
     for (let spin = 0; spin < SPINS; spin++) {
       const holder = Atomics.compareExchange(
-        words,
+        this.#words,
         HEADER.RESIZER,
         0,
         this.#worker,
@@ -193,107 +210,11 @@ export class SharedSizer {
   }
 
   #end(): void {
-    Atomics.compareExchange(
-      this.#control.words,
-      HEADER.RESIZER,
-      this.#worker,
-      0,
-    );
-  }
-
-  /** Commits slabs for at least so many blocks; the resizer only, or the creator. */
-  #commit(blocks: number): Error | undefined {
-    const { words } = this.#control;
-    const { slabSlots } = this.#region;
-    const slabs = Math.ceil(this.#options.maxBlocks / slabSlots);
-    let left = Math.ceil(blocks / slabSlots);
-    let error: Error | undefined;
-    for (let slab = 0; slab < slabs && left > 0; slab++) {
-      // Nothing lies open above the top: skip the search when there are no holes below it.
-      if (
-        slab === 0 && this.committed === this.#slotsBelow(words[HEADER.TOP])
-      ) {
-        slab = words[HEADER.TOP];
-        if (slab >= slabs) break;
-      }
-      if (!this.#isClosed(slab)) continue;
-      let count = 1;
-      while (
-        count < left && slab + count < slabs && this.#isClosed(slab + count)
-      ) {
-        count++;
-      }
-      const refusal = this.#region.commit({ first: slab, count });
-      if (refusal !== undefined) {
-        error = refusal;
-        left = count >> 1;
-        slab--;
-        continue;
-      }
-      for (let each = slab; each < slab + count; each++) this.#open(each);
-      left -= count;
-      slab += count - 1;
-      if (error !== undefined) break;
-    }
-    return error;
-  }
-
-  #open(slab: number): void {
-    const { words } = this.#control;
-    // Where giving back does not zero, what comes back may be old.
-    const wipe = !this.#region.zeroesOnRecommit && slab < words[HEADER.TOP];
-    let opened = 0;
-    this.#each(slab, (slot) => {
-      const word = Atomics.load(this.#control.owner, slot);
-      if (kindOf(word) !== UNCOMMITTED) return;
-      if (wipe) this.#region.wipe(slot);
-      this.#slots.open(slot);
-      opened++;
-    });
-    Atomics.add(words, HEADER.COMMITTED, opened);
-    if (slab >= words[HEADER.TOP]) Atomics.store(words, HEADER.TOP, slab + 1);
-  }
-
-  /** Whether a slab has a slot without memory. */
-  #isClosed(slab: number): boolean {
-    const first = slab * this.#region.slabSlots;
-    const last = first + this.#slotsIn(slab) - 1;
-    const { owner } = this.#control;
-    return kindOf(Atomics.load(owner, first)) === UNCOMMITTED ||
-      kindOf(Atomics.load(owner, last)) === UNCOMMITTED;
-  }
-
-  /** Takes every slot of a slab, or none. */
-  #claim(slab: number): boolean {
-    const first = slab * this.#region.slabSlots;
-    const end = first + this.#slotsIn(slab);
-    for (let slot = first; slot < end; slot++) {
-      if (this.#slots.claim(slot)) continue;
-      while (--slot >= first) this.#slots.unclaim(slot);
-      return false;
-    }
-    return true;
-  }
-
-  #each(slab: number, act: (slot: number) => void): void {
-    const first = slab * this.#region.slabSlots;
-    const end = first + this.#slotsIn(slab);
-    for (let slot = first; slot < end; slot++) act(slot);
-  }
-
-  #slotsIn(slab: number): number {
-    const { slabSlots } = this.#region;
-    return Math.min(slabSlots, this.#options.maxBlocks - slab * slabSlots);
-  }
-
-  #slotsBelow(slab: number): number {
-    return Math.min(this.#options.maxBlocks, slab * this.#region.slabSlots);
+    Atomics.compareExchange(this.#words, HEADER.RESIZER, this.#worker, 0);
   }
 
   #tellGrow(blocks: number, error: Error | undefined): void {
-    const { words } = this.#control;
-    if (blocks > 0) Atomics.add(words, HEADER.GROWS, 1);
-    if (error !== undefined) Atomics.add(words, HEADER.GROW_FAILURES, 1);
+    if (blocks > 0) Atomics.add(this.#words, HEADER.GROWS, 1);
     if (blocks === 0 && error === undefined) return;
     this.#events.emit("grow", () => ({
       pool: this.#options.name,
@@ -304,7 +225,7 @@ export class SharedSizer {
   }
 
   #tellShrink(blocks: number, bytes: number): void {
-    Atomics.add(this.#control.words, HEADER.SHRINKS, 1);
+    Atomics.add(this.#words, HEADER.SHRINKS, 1);
     this.#events.emit("shrink", () => ({
       pool: this.#options.name,
       blocks,

@@ -5,8 +5,10 @@
  * No lock, and no step after which a death loses a slot: a slot is always free, somebody's, in
  * transit, abandoned or without memory, by its owner word alone. Knows no memory and no waiting.
  */
+import { SmritiError } from "../pool/errors.ts";
 import {
   ABANDONED,
+  CLAIMED,
   type Control,
   FREE,
   HEADER,
@@ -21,20 +23,19 @@ import {
 
 /** Kind and worker of an owner word. */
 const OWNER_MASK = 0x7ff;
+/** Every so many takes the search begins at the lowest slot again, so that high slabs empty. */
+const FROM_BELOW = 64;
 
 /** Slots in the hands of one worker. */
 export class SharedSlots {
-  /** Nothing is quarantined here: pages stay accessible while anyone is attached. */
-  readonly quarantined = 0;
   /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
   readonly free = 0;
-  /** Slots this worker has taken. */
+  /** Slots this worker has taken, ever. */
   taken = 0;
 
   readonly #control: Control;
   readonly #worker: number;
-  readonly #taken: number;
-  readonly #given: number;
+  readonly #held: number;
   /** The word of hints to look at first. */
   #cursor = 0;
 
@@ -42,18 +43,21 @@ export class SharedSlots {
   constructor(control: Control, worker: number) {
     this.#control = control;
     this.#worker = worker;
-    this.#taken = control.at(worker, WORKER.TAKEN);
-    this.#given = control.at(worker, WORKER.GIVEN);
+    this.#held = control.at(worker, WORKER.HELD);
+  }
+
+  /** Slots this worker holds. */
+  get held(): number {
+    return this.#control.words[this.#held];
   }
 
   /** Blocks with memory that are not free, by the workers' own counts. */
   get used(): number {
     const { words } = this.#control;
     const top = words[HEADER.TOP_WORKER];
-    let used = 0;
-    for (let worker = 0; worker <= top; worker++) {
-      const at = this.#control.at(worker, 0);
-      used += words[at + WORKER.TAKEN] - words[at + WORKER.GIVEN] | 0;
+    let used = words[HEADER.TICKETS] + words[HEADER.ABANDONED];
+    for (let worker = 1; worker <= top; worker++) {
+      used += words[this.#control.at(worker, WORKER.HELD)];
     }
     return used;
   }
@@ -62,20 +66,23 @@ export class SharedSlots {
   pop(): number {
     const { hints, owner, words } = this.#control;
     const count = hints.length;
-    const start = this.#cursor < count ? this.#cursor : 0;
+    const start = this.taken % FROM_BELOW === 0 ? 0 : this.#cursor;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
+      // A hint is cleared before the look at the owner, and set after a slot became free: if the
+      // swap fails, whoever was faster sets the hint again when it frees the slot.
       let bits = hints[at];
       while (bits !== 0) {
         const bit = bits & -bits;
         const before = Atomics.and(hints, at, ~bit);
         if ((before & bit) !== 0) {
           const slot = (at << 5) + 31 - Math.clz32(bit);
-          const word = Atomics.load(owner, slot);
+          // A plain read: the clearing before it saw the hint, and so comes after the freeing.
+          const word = owner[slot];
           if (kindOf(word) === FREE && this.#swap(slot, word, HELD)) {
             this.#cursor = at;
             this.taken++;
-            words[this.#taken]++;
+            words[this.#held]++;
             return slot;
           }
         }
@@ -87,46 +94,53 @@ export class SharedSlots {
 
   /** Puts a slot of this worker back. */
   push(slot: number): void {
-    const word = this.#mine(slot);
-    this.#swap(slot, word, FREE);
-    this.#control.words[this.#given]++;
-    this.#hint(slot);
+    this.#change(slot, FREE);
+    this.hint(slot);
   }
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
-    this.#swap(slot, this.#mine(slot), ABANDONED);
+    // Counted first: with this count too low, memory could be unmapped that is still written to.
     Atomics.add(this.#control.words, HEADER.ABANDONED, 1);
+    this.#change(slot, ABANDONED);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
   abandonFree(slot: number): void {
     const word = Atomics.load(this.#control.owner, slot);
-    if (kindOf(word) !== FREE || !this.#swap(slot, word, HELD)) return;
-    this.#control.words[this.#taken]++;
+    if (kindOf(word) !== FREE || !this.seize(slot, word)) return;
     this.abandon(slot);
   }
 
   /** Puts a slot of this worker in transit until `deadline`; returns the ticket's number. */
   send(slot: number, deadline: number): number {
-    const { serial } = this.#control;
-    const word = this.#mine(slot);
+    const { serial, words } = this.#control;
     Atomics.store(this.#control.deadline, slot, deadline | 0);
     const number = Atomics.add(serial, slot, 1) + 1 | 0;
-    this.#swap(slot, word, TRANSIT);
+    Atomics.add(words, HEADER.TICKETS, 1);
+    this.#change(slot, TRANSIT);
     return number;
+  }
+
+  /** Whether this is the ticket of a slot in transit. */
+  isSent(slot: number, serial: number): boolean {
+    const { owner } = this.#control;
+    return kindOf(Atomics.load(owner, slot)) === TRANSIT &&
+      this.#serialOf(slot) === serial;
   }
 
   /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
   receive(slot: number, serial: number): boolean {
-    const { owner } = this.#control;
+    const { owner, words } = this.#control;
     const word = Atomics.load(owner, slot);
-    if (kindOf(word) !== TRANSIT || this.#serialOf(slot) !== serial) {
-      return false;
+    if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
+    if (this.#serialOf(slot) === serial) {
+      Atomics.sub(words, HEADER.TICKETS, 1);
+      this.taken++;
+      return true;
     }
-    if (!this.#swap(slot, word, HELD)) return false;
-    if (this.#serialOf(slot) === serial) return true;
     // The generation went full circle between the look and the swap: it was another ticket's.
+    words[this.#held]--;
     const mine = this.#mine(slot);
     Atomics.store(owner, slot, successor(mine, TRANSIT, workerOf(word)));
     return false;
@@ -134,41 +148,53 @@ export class SharedSlots {
 
   /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */
   seize(slot: number, word: number): boolean {
-    return this.#swap(slot, word, HELD);
+    if (!this.#swap(slot, word, HELD)) return false;
+    this.#control.words[this.#held]++;
+    return true;
   }
 
-  /** Takes a free slot for a change of size, without counting it as taken. */
+  /** Takes a free slot for a change of size. */
   claim(slot: number): boolean {
     const word = Atomics.load(this.#control.owner, slot);
-    return kindOf(word) === FREE && this.#swap(slot, word, HELD);
+    return kindOf(word) === FREE && this.#swap(slot, word, CLAIMED);
   }
 
-  /** Gives a claimed or seized slot back as free, without counting it. */
+  /** Gives a claimed slot back, one's own or that of a dead worker. */
   unclaim(slot: number): void {
-    this.#swap(slot, this.#mine(slot), FREE);
-    this.#hint(slot);
+    const word = Atomics.load(this.#control.owner, slot);
+    if (kindOf(word) === CLAIMED && this.#swap(slot, word, FREE)) {
+      this.hint(slot);
+    }
   }
 
   /** A claimed slot has lost its memory. */
   drop(slot: number): void {
-    this.#swap(slot, this.#mine(slot), UNCOMMITTED);
+    this.#swap(slot, Atomics.load(this.#control.owner, slot), UNCOMMITTED);
   }
 
   /** A slot without memory has been given some. */
   open(slot: number): void {
     const word = Atomics.load(this.#control.owner, slot);
-    if (kindOf(word) !== UNCOMMITTED) return;
-    Atomics.store(
-      this.#control.owner,
-      slot,
-      successor(word, FREE, 0),
-    );
-    this.#hint(slot);
+    if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE)) {
+      this.hint(slot);
+    }
   }
 
-  /** Counts a slot that was freed on behalf of somebody else. */
-  countGiven(): void {
-    this.#control.words[this.#given]++;
+  /** Says that a slot may be free; true if the hint was missing. */
+  hint(slot: number): boolean {
+    const at = slot >>> 5;
+    const bit = 1 << (slot & 31);
+    if (at < this.#cursor) this.#cursor = at;
+    return (Atomics.or(this.#control.hints, at, bit) & bit) === 0;
+  }
+
+  /** The same, of a slot that should have its hint already. */
+  rehint(slot: number): boolean {
+    const bit = 1 << (slot & 31);
+    if ((Atomics.load(this.#control.hints, slot >>> 5) & bit) !== 0) {
+      return false;
+    }
+    return this.hint(slot);
   }
 
   #serialOf(slot: number): number {
@@ -179,25 +205,26 @@ export class SharedSlots {
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
     const word = this.#control.owner[slot];
-    if ((word & OWNER_MASK) !== (HELD | this.#worker)) {
-      throw new Error(
-        `slot ${slot} is not held by worker ${this.#worker}: owner word ${word}`,
-      );
-    }
-    return word;
+    if ((word & OWNER_MASK) === (HELD | this.#worker)) return word;
+    throw new SmritiError(
+      "corrupted",
+      `slot ${slot} was taken from worker ${this.#worker}: it was reclaimed while it ran`,
+    );
+  }
+
+  /** A slot of this worker goes out of its hands. */
+  #change(slot: number, kind: number): void {
+    const word = this.#mine(slot);
+    // Nobody else changes this word, so the swap cannot fail.
+    this.#swap(slot, word, kind);
+    this.#control.words[this.#held]--;
   }
 
   /** Makes the slot's owner this kind, if its word is still `word`. */
   #swap(slot: number, word: number, kind: number): boolean {
-    const worker = kind === HELD || kind === TRANSIT ? this.#worker : 0;
+    const named = kind === HELD || kind === TRANSIT || kind === CLAIMED;
+    const next = successor(word, kind, named ? this.#worker : 0);
     const { owner } = this.#control;
-    const next = successor(word, kind, worker);
     return Atomics.compareExchange(owner, slot, word, next) === word;
-  }
-
-  #hint(slot: number): void {
-    const at = slot >>> 5;
-    Atomics.or(this.#control.hints, at, 1 << (slot & 31));
-    if (at < this.#cursor) this.#cursor = at;
   }
 }

@@ -5,9 +5,11 @@ import type { Region } from "../pool/region.ts";
 import type { PoolStats } from "../pool/stats.ts";
 import {
   ABANDONED,
+  CLAIMED,
   type Control,
+  COUNT,
+  ENDING,
   FREE,
-  GONE,
   HEADER,
   HELD,
   kindOf,
@@ -16,12 +18,44 @@ import {
 } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 
-/** The numbers of a shared pool; exact while nothing is running. */
+/** The numbers of a shared pool, of all isolates together; exact while nothing is running. */
 export interface SharedPoolStats extends PoolStats {
-  /** Isolates attached, those that may have died included. */
+  /** Isolates attached, those that have died and are not reclaimed yet included. */
   readonly attachedWorkers: number;
   /** Acquired blocks on their way between isolates. */
   readonly transitBlocks: number;
+}
+
+/** Blocks of each kind, by the owner words. */
+function take(control: Control) {
+  const seen = { free: 0, held: 0, transit: 0, abandoned: 0, lent: 0 };
+  const top = Atomics.load(control.words, HEADER.TOP);
+  for (let slot = 0; slot < top; slot++) {
+    switch (kindOf(Atomics.load(control.owner, slot))) {
+      case FREE:
+      case CLAIMED:
+        seen.free++;
+        break;
+      case HELD:
+        seen.held++;
+        if (Atomics.load(control.lends, slot) > 0) seen.lent++;
+        break;
+      case TRANSIT:
+        seen.transit++;
+        break;
+      case ABANDONED:
+        seen.abandoned++;
+    }
+  }
+  // What is left of a pool that has ended are the blocks that somebody may still write to.
+  if (control.state >= ENDING) {
+    seen.free =
+      seen.held =
+      seen.transit =
+      seen.lent =
+        0;
+  }
+  return seen;
 }
 
 /** Looks at every slot. */
@@ -29,52 +63,48 @@ export function sharedStats(
   { name, blockSize, maxBlocks, reservedBlocks }: SharedFilledOptions,
   control: Control,
   region: Region,
-  doubleReleases: number,
-  waiting: number,
+  attachedWorkers: number,
   listenerErrors: number,
 ): SharedPoolStats {
-  let free = 0;
-  let held = 0;
-  let transit = 0;
-  let abandoned = 0;
-  for (let slot = 0; slot < maxBlocks; slot++) {
-    const kind = kindOf(Atomics.load(control.owner, slot));
-    if (kind === FREE) free++;
-    else if (kind === HELD) held++;
-    else if (kind === TRANSIT) transit++;
-    else if (kind === ABANDONED) abandoned++;
-  }
   const { words } = control;
-  const over = Atomics.load(words, HEADER.STATE) === GONE && abandoned === 0;
-  const mapped = over ? 0 : region.mappedBytes;
-  const committed = over ? 0 : free + held + transit + abandoned;
+  const { free, held, transit, abandoned, lent } = take(control);
+  const acquired = held + transit;
+  const committed = free + acquired + abandoned;
+  const acquires = control.sum(COUNT.ACQUIRES);
+  const isGone = control.state >= ENDING && abandoned === 0;
+  let waiting = 0;
+  const top = Atomics.load(words, HEADER.TOP_WORKER);
+  for (let worker = 1; worker <= top; worker++) {
+    waiting += Atomics.load(words, control.at(worker, WORKER.WAITING));
+  }
   return Object.freeze({
     name,
     blockSize,
     maxBlocks,
     committedBlocks: committed,
-    acquiredBlocks: over ? 0 : held + transit,
-    freeBlocks: over ? 0 : free,
-    reservedBlocks: over ? 0 : Math.min(reservedBlocks, free),
+    acquiredBlocks: acquired,
+    freeBlocks: free,
+    reservedBlocks: Math.min(reservedBlocks, free),
     quarantinedBlocks: 0,
-    abandonedBlocks: over ? 0 : abandoned,
-    lentBlocks: control.sum(WORKER.LENT),
-    transitBlocks: over ? 0 : transit,
-    attachedWorkers: Atomics.load(words, HEADER.ATTACHED),
+    abandonedBlocks: abandoned,
+    lentBlocks: lent,
+    transitBlocks: transit,
+    attachedWorkers,
     waiting,
-    peakAcquired: words[HEADER.PEAK],
-    acquires: control.sum(WORKER.TAKEN),
-    releases: control.sum(WORKER.RELEASES),
-    waits: control.sum(WORKER.WAITS),
-    timeouts: control.sum(WORKER.TIMEOUTS),
-    exhaustions: control.sum(WORKER.EXHAUSTIONS),
+    // Two isolates that took a block at once may each have missed the other's.
+    peakAcquired: Math.max(Atomics.load(words, HEADER.PEAK), acquired),
+    acquires,
+    releases: Math.max(0, acquires - acquired - abandoned),
+    waits: control.sum(COUNT.WAITS),
+    timeouts: control.sum(COUNT.TIMEOUTS),
+    exhaustions: control.sum(COUNT.EXHAUSTIONS),
     grows: words[HEADER.GROWS],
     shrinks: words[HEADER.SHRINKS],
     growFailures: words[HEADER.GROW_FAILURES],
-    leaks: control.sum(WORKER.LEAKS),
-    doubleReleases,
+    leaks: control.sum(COUNT.LEAKS),
+    doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
     listenerErrors,
     committedBytes: committed * region.stride,
-    mappedBytes: mapped,
+    mappedBytes: isGone ? 0 : region.mappedBytes,
   });
 }

@@ -29,6 +29,7 @@ const SETTINGS: Record<string, Partial<PoolOptions>> = {
   "strict": { safety: "strict" },
   "strict small blocks": { safety: "strict", blockSize: 700, maxBlocks: 99 },
   "trust, a reserve": { safety: "trust", reservedBlocks: 3, initialBlocks: 9 },
+  "prefault": { prefault: true },
   "one block": { maxBlocks: 1, initialBlocks: 1 },
 };
 

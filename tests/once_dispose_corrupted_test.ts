@@ -10,8 +10,7 @@ import { canRunDeno, hasNative } from "./support/platform.ts";
 
 Deno.test({
   name: "the end of a using scope with a late write unreported ends no process",
-  ignore: !hasNative || !canRunDeno ||
-    Deno.env.get("SMRITI_PENDING") === undefined,
+  ignore: !hasNative || !canRunDeno,
 }, async () => {
   const lines = await survives(async ({ BlockPool }) => {
     {

@@ -163,6 +163,21 @@ Deno.test("shrinkBy() gives at least one slab, and never goes below the initial 
   assertEquals(scaling.shrinkBy(16, 9 * MINUTE), 0);
 });
 
+Deno.test("shrinkBy() keeps a slab that the pool would have to take back at once", () => {
+  const give = (used: number) => {
+    const scaling = made({ maxBlocks: 128, initialBlocks: 1, slabSlots: 64 });
+    scaling.resized(128, 128 - used, 0);
+    return scaling.shrinkBy(128 - used, MINUTE);
+  };
+  // 80 % of the 64 that would be left are 51.2: less than a slab is no slab.
+  assertEquals([51, 52, 60, 63].map((used) => give(used) >= 64), [
+    true,
+    false,
+    false,
+    false,
+  ]);
+});
+
 Deno.test("spare counts the initial slabs of a pool smaller than a slab as all it has", () => {
   const scaling = made({ maxBlocks: 5, initialBlocks: 1, slabSlots: 64 });
   scaling.resized(5, 5, 0);

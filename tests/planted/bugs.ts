@@ -37,7 +37,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/leases.ts",
     find: "if (slot.owner !== this) {",
     put: "if (false) {",
-    caughtBy: ["misuse"],
+    caughtBy: ["acquire"],
   },
   {
     what: "zeroing: released blocks keep their bytes",
@@ -73,8 +73,15 @@ export const BUGS: readonly Bug[] = [
     what: "quarantine: pages stay accessible",
     file: "pool/guard.ts",
     find: "this.#region.forbid(slot.index);",
-    put: "",
+    put: "false;",
     caughtBy: ["strict"],
+  },
+  {
+    what: "quarantine: it has no bound over all pools",
+    file: "pool/guard.ts",
+    find: "const MOST_FORBIDDEN = 8192;",
+    put: "const MOST_FORBIDDEN = 1e6;",
+    caughtBy: ["once_strict_pools"],
   },
   {
     what: "quarantine: it has no bound",
@@ -110,6 +117,20 @@ export const BUGS: readonly Bug[] = [
     find: "if (slot.lends !== 0) {\n        slot.state = ENDING;",
     put: "if (false) {\n        slot.state = ENDING;",
     caughtBy: ["lend"],
+  },
+  {
+    what: "lending: what is lent is not counted down",
+    file: "pool/leases.ts",
+    find: "if (isLast) this.#counters.lentBlocks--;",
+    put: "",
+    caughtBy: ["lend"],
+  },
+  {
+    what: "lending: a failed socket read vouches for every buffer",
+    file: "pool/block.ts",
+    find: "took = bytes?.length === 0;",
+    put: "took = true;",
+    caughtBy: ["once_vouched_escape"],
   },
   {
     what: "lending: a dropped handle of a lent block is a leak",
@@ -158,7 +179,8 @@ export const BUGS: readonly Bug[] = [
     what: "abandon: the slot of a leak is lent again",
     file: "pool/leases.ts",
     find: "this.#lose(leak.slot);",
-    put: "this.#end(leak.slot, this.blockSize);",
+    put: `leak.slot.touched = false;
+    this.release(leak.slot, this.blockSize);`,
     caughtBy: ["leaks"],
   },
   {
@@ -186,6 +208,20 @@ export const BUGS: readonly Bug[] = [
     file: "pool/channel.ts",
     find: "return (reserved ? this.#urgent.head : this.head) !== undefined;",
     put: "return reserved && false;",
+    caughtBy: ["waiters"],
+  },
+  {
+    what: "waiting: any number may",
+    file: "pool/channel.ts",
+    find: "return this.waiting >= this.#limit;",
+    put: "return this.waiting < 0;",
+    caughtBy: ["waiters"],
+  },
+  {
+    what: "hand-off: a release tells nobody who waits",
+    file: "pool/dispatcher.ts",
+    find: "if (this.#channel.waiting !== 0) this.#pump();",
+    put: "",
     caughtBy: ["waiters"],
   },
   {
@@ -225,6 +261,13 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["limits"],
   },
   {
+    what: "construction: size classes made before the one that fails stay",
+    file: "pool/size_class_pool.ts",
+    find: "this[Symbol.dispose]();",
+    put: "",
+    caughtBy: ["limits"],
+  },
+  {
     what: "shrinking: pages become inaccessible",
     file: "ffi/posix.ts",
     find: "return failed ? this.#errno() : 0;\n    }\n    // SAFETY: MAP_FIXED",
@@ -258,10 +301,17 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["close", "close_race"],
   },
   {
+    what: "close: what is out when the time is over is not revoked",
+    file: "pool/closing.ts",
+    find: "this.#leases.loseAll();",
+    put: "",
+    caughtBy: ["close"],
+  },
+  {
     what: "close: views of free slots live on",
     file: "pool/closing.ts",
     find: "this.#leases.dropViews(0, this.#slots.top);",
     put: "",
-    caughtBy: ["crash"],
+    caughtBy: ["kept_views"],
   },
 ];

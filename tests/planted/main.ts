@@ -70,14 +70,17 @@ function row({ bug, told, isCaught }: Verdict): string {
 async function attempt(bug: Bug, folder: string): Promise<Verdict> {
   const path = `${folder}/${bug.file}`;
   const source = await Deno.readTextFile(path);
-  const matches = source.split(bug.find).length - 1;
-  if (matches !== 1) {
-    const told = [
-      `its text is in ${bug.file} ${matches} times: mend the table`,
-    ];
+  const places = [...source.matchAll(patternOf(bug.find))];
+  if (places.length !== 1) {
+    const times = `${places.length} times`;
+    const told = [`its text is in ${bug.file} ${times}: mend the table`];
     return { bug, told, isCaught: false };
   }
-  await Deno.writeTextFile(path, source.replace(bug.find, () => bug.put));
+  const put = bug.put.replaceAll(
+    /this\.#(\w+)/g,
+    (own, name) => source.includes(own) ? own : `this.${name}`,
+  );
+  await Deno.writeTextFile(path, source.replace(places[0][0], () => put));
   try {
     const told: string[] = [];
     let isCaught = true;
@@ -90,6 +93,15 @@ async function attempt(bug: Bug, folder: string): Promise<Verdict> {
   } finally {
     await Deno.writeTextFile(path, source);
   }
+}
+
+/** Finds a text however its lines are broken, and whether its members are private or not. */
+function patternOf(text: string): RegExp {
+  const escaped = text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(
+    escaped.replaceAll(/\s+/g, "\\s+").replaceAll("#", "#?"),
+    "g",
+  );
 }
 
 /** How a test file fails; `undefined` if it does not. */

@@ -25,11 +25,18 @@ const progress = setInterval(() => {
   console.log(`${elapsed().toFixed(0).padStart(5)} s  ${score.line()}`);
 }, seconds > 20 ? 5000 : 1000);
 
+// A block that never comes back would be waited for without end.
+const watchdog = setTimeout(() => {
+  console.error(`${score.table()}\n\nHANGS: seed ${seed}`);
+  Deno.exit(1);
+}, (seconds + 60) * 1000);
+
 const folder = await Deno.makeTempDir({ prefix: "smriti_soak_" });
 try {
   await soak();
 } finally {
   clearInterval(progress);
+  clearTimeout(watchdog);
   await Deno.remove(folder, { recursive: true });
 }
 

@@ -9,7 +9,8 @@ export type Step =
   | { do: "pause" | "lend"; ms: number }
   | { do: "file" | "socket" | "byob" }
   | { do: "race"; ms: number }
-  | { do: "cut" | "interrupt" | "escape" | "lateWrite" };
+  | { do: "escape"; heal: boolean }
+  | { do: "cut" | "interrupt" | "lateWrite" };
 
 /** One lease, or several at once. */
 export interface Plan {
@@ -42,7 +43,7 @@ const STEPS: readonly [number, (rng: Rng) => Step][] = [
   [3, (rng) => ({ do: "race", ms: rng.below(4) })],
   [0.6, () => ({ do: "cut" })],
   [0.04, () => ({ do: "interrupt" })],
-  [0.04, () => ({ do: "escape" })],
+  [0.04, (rng) => ({ do: "escape", heal: rng.chance(0.5) })],
   [0.1, () => ({ do: "lateWrite" })],
 ];
 

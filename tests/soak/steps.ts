@@ -86,6 +86,7 @@ export async function perform(
       const { bytes } = block;
       world.strays.push(structuredClone(bytes, { transfer: [bytes.buffer] }));
       home.expectedLosses++;
+      if (step.heal) block.bytes[0] = NOISE;
       block.release();
       return score.fault("buffers that left for good");
     }

@@ -97,6 +97,7 @@ async function end(
   how: Plan["end"],
 ): Promise<void> {
   if (block.released) return;
+  const kept = block.bytes;
   try {
     if (how === "pool") home.pool.release(block);
     else if (how === "dispose") block[Symbol.dispose]();
@@ -111,6 +112,9 @@ async function end(
   } catch (error) {
     // Strict mode tells of somebody else's late write to whoever comes next.
     expect(score, error);
+  }
+  if (home.safety !== "trust" && kept.length > 0) {
+    score.surprises.push(new Error(`${how}: a view lives on`));
   }
   if (!block.released) score.surprises.push(new Error(`${how}: not released`));
   if (how !== "twice") return;

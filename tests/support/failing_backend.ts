@@ -36,7 +36,7 @@ export class FailingBackend implements Backend, Disposable {
   /** What no caller may do, done. */
   readonly violations: string[] = [];
   /** Whether the call that comes now is to fail; `number` counts from 1. */
-  fails: (call: Call, number: number) => boolean = () => false;
+  fails: (call: Call, number: number, size: number) => boolean = () => false;
 
   readonly kind = "native";
   readonly abilities: Backend["abilities"];
@@ -157,7 +157,7 @@ export class FailingBackend implements Backend, Disposable {
   }
 
   #isRefused(call: Call, size: number): boolean {
-    const failed = this.fails(call, this.made.length + 1);
+    const failed = this.fails(call, this.made.length + 1, size);
     this.made.push({ call, size, failed });
     return failed;
   }

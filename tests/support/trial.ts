@@ -2,7 +2,7 @@
 // The same numbers give the same run, so a failure can be had again, and made smaller.
 
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
-import { FakeTime } from "@std/testing/time";
+import type { FakeTime } from "@std/testing/time";
 import {
   type Block,
   BlockPool,

@@ -1,0 +1,133 @@
+/**
+ * How isolates wake each other, and who goes next when one has waited too long.
+ *
+ * Hints only: a ring that goes to an isolate that died is made good by the retries of those who
+ * wait, and a turn ends by itself.
+ */
+import { type Control, HEADER } from "./control.ts";
+
+/** How long a turn lasts at most, in ms: whoever has it may be busy with something else. */
+const TURN_MS = 100;
+
+/** The bell of one pool, as one isolate hears and rings it. */
+export class Bell {
+  readonly #words: Int32Array;
+  readonly #worker: number;
+  /** Where this isolate's bit is. */
+  readonly #at: number;
+  readonly #bit: number;
+
+  /** Acts for one worker id. */
+  constructor({ words }: Control, worker: number) {
+    this.#words = words;
+    this.#worker = worker;
+    this.#at = HEADER.WAITERS + (worker >>> 5);
+    this.#bit = 1 << (worker & 31);
+  }
+
+  /** The number that the next ring changes. Look for a free block after asking for it. */
+  get epoch(): number {
+    return Atomics.load(this.#words, HEADER.EPOCH);
+  }
+
+  /** From now on the bell is to be rung for this isolate, or no more. */
+  listen(listens: boolean): void {
+    if (listens) Atomics.or(this.#words, this.#at, this.#bit);
+    else Atomics.and(this.#words, this.#at, ~this.#bit);
+  }
+
+  /** Something became free here: wakes another isolate in which somebody waits, if there is one. */
+  ring(): void {
+    const words = this.#words;
+    const last = HEADER.WAITERS + (words[HEADER.TOP_WORKER] >>> 5);
+    for (let at = HEADER.WAITERS; at <= last; at++) {
+      // A plain read, ten times as fast: after the read-modify-write that freed the slot x86 keeps
+      // it in order, so either the waiter's look finds the slot or its bit is seen here. Elsewhere
+      // it may be missed; then the waiter's next retry finds the slot.
+      const bits = words[at];
+      if ((at === this.#at ? bits & ~this.#bit : bits) === 0) continue;
+      Atomics.add(words, HEADER.EPOCH, 1);
+      // One of two might be this isolate itself, and with a turn on only one can use it.
+      const isHere = (Atomics.load(words, this.#at) & this.#bit) !== 0;
+      const turn = Atomics.load(words, HEADER.TURN);
+      Atomics.notify(
+        words,
+        HEADER.EPOCH,
+        turn !== 0 ? Infinity : isHere ? 2 : 1,
+      );
+      return;
+    }
+  }
+
+  /** The next ring may have been heard by one who no longer waits: hands it on. */
+  handOn(): void {
+    Atomics.notify(this.#words, HEADER.EPOCH, 1);
+  }
+
+  /** Resolves at the next ring after `epoch` was read, or after some time. Keeps nothing alive. */
+  async heard(epoch: number, timeoutMs: number): Promise<void> {
+    const { async, value } = Atomics.waitAsync(
+      this.#words,
+      HEADER.EPOCH,
+      epoch,
+      timeoutMs,
+    );
+    if (async) await value;
+    // It rang meanwhile. Not by a microtask: rings may come faster than they are answered.
+    else await new Promise<void>((resolve) => setTimeout(resolve, 0));
+  }
+
+  /** The same, stopping the thread. */
+  sleep(epoch: number, timeoutMs: number): void {
+    Atomics.wait(this.#words, HEADER.EPOCH, epoch, timeoutMs);
+  }
+
+  /** Whether it is another isolate's turn. */
+  get mustYield(): boolean {
+    const turn = this.#words[HEADER.TURN];
+    return turn !== 0 && turn !== this.#worker && !this.#isOver;
+  }
+
+  /** Asks for a turn: until it ends, or is dropped, only this isolate takes blocks. */
+  claimTurn(): void {
+    const words = this.#words;
+    const turn = Atomics.load(words, HEADER.TURN);
+    if (turn !== 0 && !this.#isOver) return;
+    // Whoever had one lets others come first.
+    if (turn === this.#worker) return this.dropTurn();
+    if (
+      Atomics.compareExchange(words, HEADER.TURN, turn, this.#worker) === turn
+    ) {
+      Atomics.store(words, HEADER.TURN_END, Date.now() + TURN_MS | 0);
+    }
+  }
+
+  /** Ends this isolate's turn, if it has one. */
+  dropTurn(): void {
+    if (this.#words[HEADER.TURN] === this.#worker) this.#endTurn(this.#worker);
+  }
+
+  /** A worker has died or left: it does not wait any more. */
+  forget(worker: number): void {
+    Atomics.and(
+      this.#words,
+      HEADER.WAITERS + (worker >>> 5),
+      ~(1 << (worker & 31)),
+    );
+    this.#endTurn(worker);
+  }
+
+  #endTurn(worker: number): void {
+    const words = this.#words;
+    if (Atomics.compareExchange(words, HEADER.TURN, worker, 0) !== worker) {
+      return;
+    }
+    Atomics.add(words, HEADER.EPOCH, 1);
+    Atomics.notify(words, HEADER.EPOCH);
+  }
+
+  get #isOver(): boolean {
+    const end = Atomics.load(this.#words, HEADER.TURN_END);
+    return (Date.now() - end | 0) >= 0;
+  }
+}

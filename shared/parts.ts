@@ -1,0 +1,125 @@
+/**
+ * Puts one isolate's share of a shared pool together. Decides nothing.
+ */
+import { watchOverdue } from "../pool/census.ts";
+import type { LeaseHooks } from "../pool/lease_parts.ts";
+import { Events } from "../pool/events.ts";
+import type { Region } from "../pool/region.ts";
+import type { BlockTicket } from "../pool/slot.ts";
+import { Counters } from "../pool/stats.ts";
+import { Bell } from "./bell.ts";
+import { type Control, COUNT, HEADER } from "./control.ts";
+import type { SharedFilledOptions } from "./handle.ts";
+import { Membership } from "./membership.ts";
+import type { Roster } from "./roster.ts";
+import { SharedDispatcher } from "./shared_dispatcher.ts";
+import { SharedLeases } from "./shared_leases.ts";
+import { SharedSizer } from "./shared_sizer.ts";
+import { SharedSlots } from "./shared_slots.ts";
+import { SharedSupply } from "./shared_supply.ts";
+import { TicketDesk } from "./ticket_desk.ts";
+
+/** What an isolate attaches with. */
+export interface Seat {
+  /** The pool's options. */
+  readonly options: SharedFilledOptions;
+  /** The pool's memory, mapped by whoever made it. */
+  readonly region: Region;
+  /** What all isolates see. */
+  readonly control: Control;
+  /** Who is attached. */
+  readonly roster: Roster;
+  /** The id of this isolate. */
+  readonly worker: number;
+}
+
+/** One isolate's share of a pool. */
+export interface SharedParts extends Seat {
+  readonly slots: SharedSlots;
+  readonly leases: SharedLeases;
+  readonly sizer: SharedSizer;
+  readonly dispatcher: SharedDispatcher;
+  readonly membership: Membership;
+  readonly desk: TicketDesk;
+  readonly events: Events;
+}
+
+/** Connects the parts; with `creates`, commits the first blocks, too. */
+export function assemble(seat: Seat, creates: boolean): SharedParts {
+  const { options, region, control, worker } = seat;
+  const { name } = options;
+  const events = new Events();
+  const counters = sharedCounters(control, worker);
+  const bell = new Bell(control, worker);
+  const slots = new SharedSlots(control, worker);
+  const hooks: LeaseHooks = {
+    ended: () => {
+      dispatcher.freed();
+      membership.check();
+    },
+    lost: () => {
+      dispatcher.lost();
+      membership.check();
+    },
+    leaked: ({ isNew, tag, stack }) => {
+      if (isNew) events.emit("leak", () => ({ pool: name, tag, stack }));
+    },
+    lending: (slot, change) => Atomics.add(control.lends, slot, change),
+  };
+  const leases: SharedLeases = new SharedLeases(
+    options,
+    region,
+    slots,
+    counters,
+    hooks,
+    (slot): BlockTicket => {
+      const ticket = desk.send(slot);
+      membership.check();
+      return ticket;
+    },
+  );
+  const desk = new TicketDesk(options, control, slots, leases);
+  const supply = new SharedSupply(control, slots, region);
+  const sizer = new SharedSizer(
+    options,
+    control,
+    slots,
+    supply,
+    events,
+    worker,
+  );
+  if (creates) sizer.start();
+  const parts = { ...seat, slots, leases, sizer, bell, events };
+  const dispatcher = new SharedDispatcher(parts);
+
+  const overdue = watchOverdue(options, leases.records, events);
+  const membership = new Membership({
+    ...parts,
+    dispatcher,
+    onEnd: () => {
+      clearInterval(overdue);
+      events.emit("close", () => ({
+        pool: name,
+        abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),
+        mappedBytes: region.mappedBytes,
+      }));
+    },
+  });
+  membership.watch();
+  return { ...parts, dispatcher, membership, desk };
+}
+
+/** Counters of which all isolates see those that nothing else tells. */
+function sharedCounters(control: Control, worker: number): Counters {
+  const shown = (count: number): PropertyDescriptor => {
+    const at = control.countAt(worker, count);
+    return {
+      get: () => control.counts[at],
+      set: (value: number) => void (control.counts[at] = value),
+    };
+  };
+  return Object.defineProperties(new Counters(), {
+    doubleReleases: shown(COUNT.DOUBLE_RELEASES),
+    leaks: shown(COUNT.LEAKS),
+  });
+}

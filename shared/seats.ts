@@ -1,0 +1,78 @@
+/**
+ * How an isolate gets a seat in a shared pool: by making it, or by the handle of one that is there.
+ *
+ * The range is mapped before anybody can come, and an isolate that cannot stay leaves no trace.
+ */
+import { show } from "../pool/checks.ts";
+import { SmritiError } from "../pool/errors.ts";
+import { Region } from "../pool/region.ts";
+import {
+  Control,
+  HEADER,
+  MAGIC,
+  MOST_WORKERS,
+  OPEN,
+  VERSION,
+} from "./control.ts";
+import { checkHandle, sealOf, type SharedPoolHandle } from "./handle.ts";
+import { endIfLast } from "./membership.ts";
+import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
+import { assemble, type Seat, type SharedParts } from "./parts.ts";
+import { Roster } from "./roster.ts";
+
+/** Makes a pool and takes the first seat. */
+export function begin(given: SharedPoolOptions): SharedParts {
+  const options = fillSharedOptions(given);
+  const region = new Region(options);
+  try {
+    const control = new Control(options.maxBlocks);
+    const { words } = control;
+    words[HEADER.MAGIC] = MAGIC;
+    words[HEADER.VERSION] = VERSION;
+    words[HEADER.SEAL] = sealOf(options, region.range);
+    words[HEADER.POOL] = crypto.getRandomValues(new Int32Array(1))[0];
+    words[HEADER.LOOKED] = Date.now() | 0;
+    Atomics.store(words, HEADER.STATE, OPEN);
+    const roster = new Roster(control);
+    const worker = roster.enter();
+    return assemble({ options, region, control, roster, worker }, true);
+  } catch (error) {
+    region.unmap();
+    throw error;
+  }
+}
+
+/** Takes a seat in a pool that is there. */
+export function sitDown(handle: SharedPoolHandle): SharedParts {
+  checkHandle(handle);
+  const { options, control: buffer, range } = handle;
+  // Before it is counted: without permission there is nobody to count.
+  const region = new Region(options, range);
+  const control = new Control(options.maxBlocks, buffer);
+  const roster = new Roster(control);
+  const worker = control.state === OPEN ? roster.enter() : -1;
+  if (worker > 0) {
+    return assemble({ options, region, control, roster, worker }, false);
+  }
+  if (worker === 0) {
+    throw new SmritiError(
+      "exhausted",
+      `pool ${
+        show(options.name)
+      } has ${MOST_WORKERS} isolates attached, the most there may be`,
+    );
+  }
+  // Whoever left meanwhile may have taken this one for another member.
+  if (control.state !== OPEN) endIfLast(control, region, roster);
+  throw new SmritiError("closed", `pool ${show(options.name)} is closed`);
+}
+
+/** What others need to take a seat. */
+export function handleOf({ control, region, options }: Seat): SharedPoolHandle {
+  return Object.freeze({
+    control: control.buffer,
+    range: Object.freeze({ ...region.range }),
+    options: Object.freeze({ ...options }),
+    pid: Deno.pid,
+  });
+}

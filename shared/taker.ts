@@ -1,0 +1,105 @@
+/**
+ * Takes free slots for a wish: respects the reserve and another isolate's turn, grows the pool if
+ * that helps, and takes all or none. Knows no queue and no leases.
+ */
+import type { Wish } from "../pool/channel.ts";
+import type { Bell } from "./bell.ts";
+import { type Control, HEADER } from "./control.ts";
+import type { SharedFilledOptions } from "./handle.ts";
+import type { SharedSizer } from "./shared_sizer.ts";
+import type { SharedSlots } from "./shared_slots.ts";
+
+/** Tries before an asker is told that nothing is free, when others are in the way. */
+const ATTEMPTS = 16;
+
+/** What a taker works with. */
+export interface TakerParts {
+  readonly options: SharedFilledOptions;
+  readonly control: Control;
+  readonly slots: SharedSlots;
+  readonly sizer: SharedSizer;
+  readonly bell: Bell;
+}
+
+/** Takes slots for one isolate. */
+export class Taker {
+  readonly #maxBlocks: number;
+  readonly #reservedBlocks: number;
+  readonly #words: Int32Array;
+  readonly #slots: SharedSlots;
+  readonly #sizer: SharedSizer;
+  readonly #bell: Bell;
+
+  /** Takes nothing yet. */
+  constructor({ options, control, slots, sizer, bell }: TakerParts) {
+    this.#maxBlocks = options.maxBlocks;
+    this.#reservedBlocks = options.reservedBlocks;
+    this.#words = control.words;
+    this.#slots = slots;
+    this.#sizer = sizer;
+    this.#bell = bell;
+  }
+
+  /** A slot for one block, or -1. `asked` is for a caller who is there now. */
+  slot(reserved: boolean, asked: boolean): number {
+    if (!reserved && this.#bell.mustYield) return -1;
+    const kept = this.#kept(reserved);
+    for (let tries = 0; tries < ATTEMPTS;) {
+      const slot = kept > 0 && this.#sizer.spare <= kept
+        ? -1
+        : this.#slots.pop();
+      if (slot >= 0) {
+        // Two isolates may both have seen the last block above the reserve: one gives it back.
+        if (kept === 0 || this.#sizer.spare >= kept) return slot;
+        this.putBack([slot]);
+        tries++;
+        continue;
+      }
+      const growth = this.#sizer.grow(asked);
+      if (growth === "refused") break;
+      if (growth === "busy") tries++;
+    }
+    return -1;
+  }
+
+  /** Slots for a wish, or `undefined` if there are not enough. */
+  gather({ count, reserved }: Wish, asked: boolean): number[] | undefined {
+    if (count === undefined) {
+      const slot = this.slot(reserved, asked);
+      return slot < 0 ? undefined : [slot];
+    }
+    if (!reserved && this.#bell.mustYield) return undefined;
+    const kept = this.#kept(reserved);
+    for (let tries = 0; this.#sizer.spare < kept + count;) {
+      const growth = this.#sizer.grow(asked);
+      if (growth === "refused") return undefined;
+      if (growth === "busy" && tries++ > ATTEMPTS) return undefined;
+    }
+    const slots: number[] = [];
+    while (slots.length < count) {
+      const slot = this.#slots.pop();
+      if (slot < 0) break;
+      slots.push(slot);
+    }
+    if (slots.length === count && this.#sizer.spare >= kept) return slots;
+    // Others took some in the meantime.
+    this.putBack(slots);
+    return undefined;
+  }
+
+  /** Gives slots back that were taken in vain: somebody may have missed them. */
+  putBack(slots: number[]): void {
+    for (const slot of slots) this.#slots.push(slot);
+    this.#bell.ring();
+  }
+
+  /** Whether this can never be served: too much of the pool has been abandoned. */
+  isHopeless({ count = 1, reserved }: Pick<Wish, "count" | "reserved">) {
+    const lost = Atomics.load(this.#words, HEADER.ABANDONED);
+    return count > this.#maxBlocks - lost - this.#kept(reserved);
+  }
+
+  #kept(reserved: boolean): number {
+    return reserved ? 0 : this.#reservedBlocks;
+  }
+}

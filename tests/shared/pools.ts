@@ -1,0 +1,57 @@
+// Small shared pools for tests, and what the tests of them ask again and again.
+
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
+import {
+  SharedBlockPool,
+  type SharedPoolOptions,
+  type SharedPoolStats,
+} from "../../shared/mod.ts";
+import { isMapped } from "../support/resident.ts";
+import { lawful } from "../support/law.ts";
+
+/** Whole pages on every system, so a slab is one block. */
+export const PAGE = 16_384;
+
+/** A pool of a few blocks of a page, all committed. */
+export function sharedPool(
+  options: Partial<SharedPoolOptions> = {},
+): SharedBlockPool {
+  const { maxBlocks = 4 } = options;
+  return SharedBlockPool.create({
+    blockSize: PAGE,
+    maxBlocks,
+    initialBlocks: maxBlocks,
+    ...options,
+  });
+}
+
+/** The numbers, after a look at whether they agree with each other. */
+export function numbers(pool: SharedBlockPool): SharedPoolStats {
+  const stats = lawful(pool) as SharedPoolStats;
+  assertGreaterOrEqual(stats.acquiredBlocks, stats.transitBlocks);
+  return stats;
+}
+
+/** Whether the memory of a pool is mapped, as Linux tells. */
+export function isThere({ handle: { range } }: SharedBlockPool): boolean {
+  return isMapped(range.mappedBase, range.mappedSize);
+}
+
+/** What is in the control block besides owners: for tests that play a death. */
+export { Control } from "../../shared/control.ts";
+
+/** Nothing is out and nothing was lost. */
+export function whole(pool: SharedBlockPool): void {
+  const { acquiredBlocks, abandonedBlocks, lentBlocks, waiting } = numbers(
+    pool,
+  );
+  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks, waiting], [
+    0,
+    0,
+    0,
+    0,
+  ]);
+}
+
+/** Opens and closes one, or the library opened once per process looks like a leak of some test. */
+await sharedPool().close();
