@@ -165,7 +165,9 @@ const ACTS: Record<string, {
     before: ({ actor, held }) => held.push(actor.acquireSync()),
     act: ({ held }) => held.pop()!.release(),
   },
-  "acquireMany": { act: ({ actor }) => void actor.acquireMany(4).catch(() => {}) },
+  "acquireMany": {
+    act: ({ actor }) => void actor.acquireMany(4).catch(() => {}),
+  },
   "acquireMany that waits": {
     before: ({ pool, held }) => held.push(pool.acquireSync()),
     act: ({ actor }) => void actor.acquireMany(6).catch(() => {}),
@@ -239,10 +241,12 @@ for (const [name, { before, act }] of Object.entries(ACTS)) {
           before?.(stage);
           let died = false;
           try {
-            interrupt(step, when, () => {
-              died = true;
-              throw new Death();
-            }, () => stage.alone(() => act(stage)));
+            stage.alone(() =>
+              interrupt(step, when, () => {
+                died = true;
+                throw new Death();
+              }, () => act(stage))
+            );
           } catch (error) {
             if (!(error instanceof Death)) throw error;
           }
@@ -268,7 +272,8 @@ for (const [name, { before, act }] of Object.entries(ACTS)) {
           const lends = control.lends.filter((count) => count !== 0).length;
           // Only what native code may still write to is out of the pool, or what was to be.
           assert(
-            stats.abandonedBlocks <= Math.max(lends, name === "abandon" ? 1 : 0),
+            stats.abandonedBlocks <=
+              Math.max(lends, name === "abandon" ? 1 : 0),
             where,
           );
           assertEquals(control.words[HEADER.RESIZER], 0, where);
