@@ -28,7 +28,7 @@ export const HEADER = {
   TOP: 6,
   /** Number of the pool, for tickets. */
   POOL: 7,
-  /** Blocks out of the pool for good. Never too low: with one of them the memory stays mapped. */
+  /** Blocks out of the pool for good. */
   ABANDONED: 8,
   /** The most blocks ever in use at once. */
   PEAK: 9,

@@ -8,6 +8,7 @@
 import type { SharedLeases } from "./shared_leases.ts";
 import type { Bell } from "./bell.ts";
 import {
+  ABANDONED,
   CLAIMED,
   type Control,
   FREE,
@@ -44,6 +45,8 @@ export class Janitor {
   readonly #parts: JanitorParts;
   /** The slot at which the next round begins. */
   #next = 0;
+  /** Counts that a death may have left wrong, each with what they and the slots said last. */
+  readonly #doubts = new Map<number, string>();
 
   /** Does nothing by itself. */
   constructor(parts: JanitorParts) {
@@ -75,6 +78,9 @@ export class Janitor {
     bell.forget(dead);
     Atomics.store(words, control.at(dead, WORKER.WAITING), 0);
     roster.exit(dead);
+    // It may have died between a count and the slot that it counts.
+    this.#doubts.set(HEADER.TICKETS, "");
+    this.#doubts.set(HEADER.ABANDONED, "");
     dispatcher.lost();
     dispatcher.freed();
     return back;
@@ -93,7 +99,30 @@ export class Janitor {
       if (kindOf(word) === FREE) found = slots.rehint(slot) || found;
       else if (kindOf(word) === TRANSIT) this.#expire(slot, word);
     }
+    if (this.#doubts.size > 0) found = this.#recount() || found;
     if (found) dispatcher.freed();
+  }
+
+  /**
+   * Sets counts right that stay wrong from one round to the next; true if there were any. One that
+   * is just being changed differs only for a moment; should it be taken for wrong nevertheless, it
+   * is found so again.
+   */
+  #recount(): boolean {
+    const { words, owner } = this.#parts.control;
+    let found = false;
+    for (const [at, last] of this.#doubts) {
+      const kind = at === HEADER.TICKETS ? TRANSIT : ABANDONED;
+      const count = Atomics.load(words, at);
+      let slots = 0;
+      for (const word of owner) if (kindOf(word) === kind) slots++;
+      const now = `${count} ${slots}`;
+      if (count === slots) this.#doubts.delete(at);
+      else if (now === last) {
+        found = Atomics.compareExchange(words, at, count, slots) === count;
+      } else this.#doubts.set(at, now);
+    }
+    return found;
   }
 
   /** Takes a slot over if it was the dead worker's; true if it is free again. */

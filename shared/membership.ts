@@ -20,6 +20,7 @@ import {
 import type { SharedFilledOptions } from "./handle.ts";
 import { Janitor, type JanitorParts } from "./janitor.ts";
 import type { Roster } from "./roster.ts";
+import { SharedSlots } from "./shared_slots.ts";
 
 /** How often an isolate looks after the pool, in ms. */
 const HOUSEKEEPING_MS = 250;
@@ -221,18 +222,21 @@ export class Membership {
 
 /** Ends the pool if nobody is attached any more, the dead not yet dealt with included. */
 export function endIfLast(
-  { words }: Control,
+  control: Control,
   region: Region,
   roster: Roster,
 ): void {
+  const { words } = control;
   if (roster.attached().length > 0) return;
   // From here on nobody can come; whoever came just before is seen now, and will end it.
   Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING);
   if (roster.attached().length > 0) return;
   const before = Atomics.compareExchange(words, HEADER.STATE, CLOSING, ENDING);
   if (before !== CLOSING) return;
-  if (Atomics.load(words, HEADER.ABANDONED) === 0) region.unmap();
-  else region.drop(Atomics.load(words, HEADER.TOP));
+  // By the slots: with a count too low, memory could be unmapped that is still written to.
+  if (SharedSlots.hasAbandoned(control)) {
+    region.drop(Atomics.load(words, HEADER.TOP));
+  } else region.unmap();
   Atomics.store(words, HEADER.STATE, GONE);
   Atomics.notify(words, HEADER.STATE);
 }

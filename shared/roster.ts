@@ -14,6 +14,8 @@ const ATTACHED = 1;
 const RECLAIMING = 2;
 /** The pool is closing and nothing of it is left in this isolate. */
 const DONE = 3;
+/** Its thread's number is still that of whoever had the id before. */
+const ENTERING = 4;
 
 const KIND_MASK = 0xff;
 /** The rest counts how often the id was given out: a look at a thread is about one of them. */
@@ -43,7 +45,7 @@ export class Roster {
       const at = this.#control.at(worker, WORKER.STATE);
       const state = Atomics.load(this.#words, at);
       if ((state & KIND_MASK) !== UNUSED) continue;
-      const mine = (state & TERM_MASK) + TERM_ONE | ATTACHED;
+      const mine = (state & TERM_MASK) + TERM_ONE | ENTERING;
       if (Atomics.compareExchange(this.#words, at, state, mine) !== state) {
         continue;
       }
@@ -54,6 +56,7 @@ export class Roster {
         this.#control.at(worker, WORKER.THREAD),
         thread,
       );
+      this.#become(worker, ATTACHED);
       raise(this.#words, HEADER.TOP_WORKER, worker);
       // Asked last: whoever ends the pool looks for ids after it has said that it is closing.
       if (this.#control.state === OPEN) return worker;
@@ -78,7 +81,6 @@ export class Roster {
       const again = state & TERM_MASK | ATTACHED;
       Atomics.compareExchange(this.#words, at, state, again);
     }
-    Atomics.store(this.#words, this.#control.at(worker, WORKER.THREAD), 0);
     this.#become(worker, UNUSED);
   }
 
@@ -106,7 +108,7 @@ export class Roster {
     const state = Atomics.load(this.#words, at);
     const kind = state & KIND_MASK;
     const mine = RECLAIMING | me << 8;
-    if (kind === UNUSED) return false;
+    if (kind === UNUSED || kind === ENTERING) return false;
     if (kind === RECLAIMING && (state & ~TERM_MASK) !== mine) return false;
     if (this.#threads !== undefined && !this.isDead(worker)) return false;
     // Between the looks the id may have gone to somebody alive: then its term is another one.

@@ -100,7 +100,6 @@ export class SharedSlots {
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
-    // Counted first: with this count too low, memory could be unmapped that is still written to.
     Atomics.add(this.#control.words, HEADER.ABANDONED, 1);
     this.#change(slot, ABANDONED);
   }
@@ -110,6 +109,11 @@ export class SharedSlots {
     const word = Atomics.load(this.#control.owner, slot);
     if (kindOf(word) !== FREE || !this.seize(slot, word)) return;
     this.abandon(slot);
+  }
+
+  /** Whether somebody may still write to a slot that is out of the pool. Asked at its end. */
+  static hasAbandoned({ owner }: Control): boolean {
+    return owner.some((word) => kindOf(word) === ABANDONED);
   }
 
   /** Puts a slot of this worker in transit until `deadline`; returns the ticket's number. */

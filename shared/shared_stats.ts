@@ -91,8 +91,8 @@ export function sharedStats(
     transitBlocks: transit,
     attachedWorkers,
     waiting,
-    // Two isolates that took a block at once may each have missed the other's.
-    peakAcquired: Math.max(Atomics.load(words, HEADER.PEAK), acquired),
+    // Isolates that take and hand over at once miss each other's blocks, or count them twice.
+    peakAcquired: Math.min(acquires, Math.max(words[HEADER.PEAK], acquired)),
     acquires,
     releases: Math.max(0, acquires - acquired - abandoned),
     waits: control.sum(COUNT.WAITS),

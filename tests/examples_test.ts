@@ -37,13 +37,30 @@ class Running implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
   readonly #errors: Promise<string>;
+  #told = "";
+  #heard = Promise.withResolvers<void>();
   port = 0;
 
   constructor(name: string, ...args: string[]) {
     this.#child = command(name, "--allow-net --allow-ffi", args).spawn();
     this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
       .getReader();
-    this.#errors = new Response(this.#child.stderr).text();
+    this.#errors = this.#listen();
+  }
+
+  async #listen(): Promise<string> {
+    const text = this.#child.stderr.pipeThrough(new TextDecoderStream());
+    for await (const piece of text) {
+      this.#told += piece;
+      this.#heard.resolve();
+      this.#heard = Promise.withResolvers();
+    }
+    return this.#told;
+  }
+
+  /** Waits until it has written a line to stderr. */
+  async told(): Promise<void> {
+    while (!this.#told.endsWith("\n")) await this.#heard.promise;
   }
 
   async listening(): Promise<this> {
@@ -148,6 +165,7 @@ test("echo_frames answers each message and ends the connection after a bad one",
   assertEquals(await exchange(server.port, messages), messages);
   const bad = join([message(3), message(32_769).subarray(0, 4)]);
   assertEquals(await exchange(server.port, bad), message(3));
+  await server.told();
   assertMatch(
     await server.stop(),
     /^connection: InvalidData: [^\n]*32769[^\n]*\n$/,

@@ -2,7 +2,6 @@
 // so each case has a process of its own.
 
 import {
-  assert,
   assertEquals,
   assertGreaterOrEqual,
   assertLessOrEqual,
@@ -11,7 +10,16 @@ import { inChild, type Library } from "./support/child.ts";
 import "./support/open_library.ts";
 import { canRunDeno, hasNative } from "./support/platform.ts";
 
-const alone = { ignore: !canRunDeno || !hasNative };
+/** On Windows what V8 still has in its buffer at the end of the process is lost. */
+const alone = { ignore: !hasNative || !canRunDeno || !await traces() };
+
+async function traces(): Promise<boolean> {
+  const { stdout } = await inChild(
+    () => (globalThis as unknown as { gc(): void }).gc(),
+    ["--v8-flags=--trace-gc,--expose-gc"],
+  );
+  return stdout.includes("Mark-Compact");
+}
 
 interface Cost {
   /** Collections of the whole heap, from the start of the process to its end. */
@@ -32,9 +40,10 @@ async function cost(
   assertEquals(code, 0, stderr);
   // V8 writes there when it likes, also into the middle of a line of others.
   const trace = stdout.replace("the child came to its end\n", "");
-  assert(/Scavenge|Mark-Compact/.test(trace), "V8 traces its collections");
+  // A short trace may be lost with the child's buffer; NaN then fails every comparison.
+  const isTraced = /Scavenge|Mark-Compact/.test(trace);
   return {
-    markCompacts: trace.split("Mark-Compact").length - 1,
+    markCompacts: isTraced ? trace.split("Mark-Compact").length - 1 : NaN,
     told: stderr.trimEnd().split("\n"),
   };
 }
@@ -124,7 +133,8 @@ Deno.test(
   async () => {
     const { markCompacts } = await cost(() => {
       const { gc } = globalThis as unknown as { gc(): void };
-      for (let i = 0; i < 5; i++) gc();
+      // So many that their lines do not fit into the buffer.
+      for (let i = 0; i < 100; i++) gc();
     });
     assertGreaterOrEqual(markCompacts, 5);
   },

@@ -86,8 +86,8 @@ Deno.test({
     held.push(await first);
     told.push(pool.stats());
     // Nor for one who waits until the OS has memory again.
-    const second = pool.acquire();
-    const third = pool.acquireMany(2);
+    const second = pool.acquire({ timeoutMs: 20_000 });
+    const third = pool.acquireMany(2, { timeoutMs: 20_000 });
     limits.moreData(400 << 20);
     held.push(await second, ...await third);
     told.push(pool.stats());

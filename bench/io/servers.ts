@@ -235,16 +235,24 @@ async function measureFiles(files: Files, folder: string): Promise<number> {
   return 1000 * times.toSorted((a, b) => a - b)[4] / paths.length;
 }
 
-/** Uploads that wait for a block at most so long. */
-function serveSlow(pool: BlockPool, timeoutMs: number): number {
-  return serveUploads(async (request) => {
+/** How long an upload of the crowd waits for a block, in ms. */
+const WAIT_MS = 1500;
+
+/** Slow uploads, far more than there are blocks. `null`: refused. */
+const CROWDS: Record<string, (pool: BlockPool) => Slow> = {
+  /** What the crowd costs the runtime before anybody reads a byte. */
+  "refuse all": () => async () => {
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    return null;
+  },
+  "req.bytes()": () => async (request) => look(await request.bytes()),
+  "readBody": (pool) => async (request) => {
     let block: Block;
     try {
-      block = await pool.acquire({ timeoutMs });
+      block = await pool.acquire({ timeoutMs: WAIT_MS });
     } catch (error) {
       if (!(error instanceof SmritiError)) throw error;
-      await request.body?.cancel();
-      return 503;
+      return null;
     }
     try {
       const signal = AbortSignal.timeout(PATIENCE_MS);
@@ -252,7 +260,22 @@ function serveSlow(pool: BlockPool, timeoutMs: number): number {
     } finally {
       block.release();
     }
-  });
+  },
+};
+
+type Slow = (request: Request) => Promise<number | null>;
+
+function serveCrowd(upload: Slow): number {
+  const server = Deno.serve(
+    { hostname, port: 0, onListen() {} },
+    async (request) => {
+      const seen = await upload(request);
+      if (seen !== null) return new Response(String(seen));
+      await request.body?.cancel();
+      return new Response("busy", { status: 503 });
+    },
+  );
+  return server.addr.port;
 }
 
 if (import.meta.main) {
@@ -267,9 +290,7 @@ if (import.meta.main) {
     await answer({ wallMicros: await measureFiles(FILES[name](), argument) });
   } else {
     const pool = pages();
-    await answer(
-      { port: serveSlow(pool, Number(argument)) },
-      () => pool.stats(),
-    );
+    const port = serveCrowd(CROWDS[name](pool));
+    await answer({ port }, () => pool.stats());
   }
 }
