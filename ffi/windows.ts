@@ -5,7 +5,7 @@
  * moments are the region's. Windows charges memory against a limit of the whole system when it is
  * committed, touched or not, and keeps the charge when the contents are discarded.
  */
-import type { Abilities, Backend, Code, Range } from "./backend.ts";
+import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
 
 /** Tried in order: a bare name fails as soon as any `--deny-ffi=PATH` is given. */
 const LIBRARIES = ["kernel32.dll", "C:\\Windows\\System32\\kernel32.dll"];
@@ -16,6 +16,8 @@ const MEM_DECOMMIT = 0x4000;
 const MEM_RELEASE = 0x8000;
 const PAGE_NOACCESS = 0x01;
 const PAGE_READWRITE = 0x04;
+const SYNCHRONIZE = 0x0010_0000;
+const WAIT_OBJECT_0 = 0;
 
 /** Where `GetSystemInfo` puts what is read here. */
 const SYSTEM_INFO = { size: 48, pageSize: 4, granularity: 40 };
@@ -49,6 +51,9 @@ export const KERNEL32 = {
     result: "u32",
     optional: true,
   },
+  GetCurrentThreadId: { parameters: [], result: "u32" },
+  OpenThread: { parameters: ["u32", "i32", "u32"], result: "usize" },
+  WaitForSingleObject: { parameters: ["usize", "u32"], result: "u32" },
   GetSystemInfo: { parameters: ["buffer"], result: "void" },
   GetLastError: { parameters: [], result: "u32" },
 } as const;
@@ -77,7 +82,18 @@ export function openWindows(): Backend | string {
 export class WindowsBackend implements Backend {
   readonly kind = "native";
   readonly abilities: Abilities;
+  /**
+   * A thread's number here is a handle, opened once by the thread itself and never closed: unlike
+   * an id, Windows cannot give it to another thread afterwards.
+   */
+  readonly threads: Threads = {
+    current: () => this.#thread ??= this.#openThread(),
+    // SAFETY: asks without waiting, and touches no memory; what is no handle only fails.
+    isAlive: (thread) =>
+      this.#kernel.WaitForSingleObject(BigInt(thread), 0) !== WAIT_OBJECT_0,
+  };
   readonly #kernel: Kernel32;
+  #thread: number | undefined;
   /** Addresses that VirtualAlloc gives are multiples of this. */
   readonly #granularity: number;
   /** Receives what VirtualProtect says about before; nobody reads it. */
@@ -197,6 +213,14 @@ export class WindowsBackend implements Backend {
 
   errorName(code: Code): string {
     return ERROR_NAMES[code] ?? `error ${code}`;
+  }
+
+  /** A handle of this thread, 0 if there is none to be had. */
+  #openThread(): number {
+    // SAFETY: takes nothing and returns a number.
+    const id = this.#kernel.GetCurrentThreadId();
+    // SAFETY: this thread runs, so the id is its own.
+    return Number(this.#kernel.OpenThread(SYNCHRONIZE, 0, id));
   }
 
   /** For messages only: Deno may have called Windows in between, so nothing branches on it. */

@@ -180,7 +180,14 @@ export class Dispatcher {
   /** Whether so many blocks can be taken, after growing if that helps. */
   #hasFree(reserved: boolean, count: number): boolean {
     const needed = this.#kept(reserved) + count;
+    if (this.#isInVain(needed)) return false;
     return this.#sizer.growTo(needed) || this.#leases.freeUp(needed);
+  }
+
+  /** Whether others hold so much that so many cannot be free, however far the pool grows. */
+  #isInVain(needed: number): boolean {
+    const { acquired, abandoned } = this.#slots;
+    return needed > this.#options.maxBlocks - acquired - abandoned;
   }
 
   #isHopeless({ count = 1, reserved }: Wish): boolean {
@@ -208,6 +215,7 @@ export class Dispatcher {
     while ((waiter = this.#channel.head) !== undefined) {
       const { reserved, count = 1 } = waiter.wish;
       if (this.#slots.free < this.#kept(reserved) + count) {
+        if (this.#isInVain(this.#kept(reserved) + count)) break;
         // It may have shrunk since they began to wait. Listeners are told, so look again.
         if (!this.#sizer.isRefused && this.#hasFree(reserved, count)) continue;
         this.#retryLater();

@@ -13,7 +13,9 @@
  *
  * @module
  */
-export type { SharedPoolHandle } from "./handle.ts";
+export type { Range } from "../ffi/backend.ts";
+export type { FilledOptions } from "../pool/options.ts";
+export type { SharedFilledOptions, SharedPoolHandle } from "./handle.ts";
 export type { SharedPoolOptions } from "./options.ts";
 export { SharedBlockPool } from "./shared_block_pool.ts";
 export type { SharedPoolStats } from "./shared_stats.ts";

@@ -10,6 +10,7 @@ import { type BlockTicket, SharedBlockPool } from "../shared/mod.ts";
 import { numbers, PAGE, sharedPool, whole } from "./shared/pools.ts";
 import { Puppet } from "./shared/puppet.ts";
 import { addressOf, refused, until } from "./support/misuse.ts";
+import { provesDeath } from "./support/platform.ts";
 import { playWindows } from "./shared/backends.ts";
 
 Deno.test("a block detached here goes on in a Worker with its contents, and back", async () => {
@@ -186,24 +187,32 @@ Deno.test("a batch goes whole, or not at all", async () => {
   await pool.close();
 });
 
-Deno.test("a ticket outlives its sender, and comes back zeroed when its time is over", async () => {
-  const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 150 });
-  const puppet = await Puppet.start(pool);
-  const ticket = await puppet.run(({ pool }) => {
-    const block = pool.acquireSync();
-    block.bytes.fill(9);
-    return block.detach();
-  });
-  puppet.kill();
-  const block = await pool.acquire();
-  assert(block.bytes.every((byte) => byte === 0), "zeroed");
-  refused("foreign-block", () => pool.adopt(ticket));
-  block.release();
-  whole(pool);
-  await pool.close();
-});
+Deno.test(
+  "a ticket outlives its sender, and comes back zeroed when its time is over",
+  {
+    ignore: !provesDeath,
+  },
+  async () => {
+    const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 150 });
+    const puppet = await Puppet.start(pool);
+    const ticket = await puppet.run(({ pool }) => {
+      const block = pool.acquireSync();
+      block.bytes.fill(9);
+      return block.detach();
+    });
+    puppet.kill();
+    const block = await pool.acquire();
+    assert(block.bytes.every((byte) => byte === 0), "zeroed");
+    refused("foreign-block", () => pool.adopt(ticket));
+    block.release();
+    whole(pool);
+    await pool.close();
+  },
+);
 
-Deno.test("a ticket adopted after its sender has died has what he wrote", async () => {
+Deno.test("a ticket adopted after its sender has died has what he wrote", {
+  ignore: !provesDeath,
+}, async () => {
   const pool = sharedPool({ maxBlocks: 1 });
   const puppet = await Puppet.start(pool);
   const ticket = await puppet.run(({ pool }) => {

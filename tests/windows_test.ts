@@ -160,6 +160,20 @@ windows("views and pointers are where they should be", () => {
   end(backend, range, bytes);
 });
 
+windows("a thread is known by a handle, opened once", () => {
+  const { backend, play } = played();
+  const { threads } = backend;
+  assertEquals(threads.current(), 28);
+  play.thread = 0n;
+  assertEquals(threads.current(), 28, "opened before");
+  assertEquals(threads.isAlive(28), false);
+  play.thread = 28n;
+  assertEquals([28, 32].map(threads.isAlive), [true, false]);
+
+  play.thread = 0n;
+  assertEquals(new WindowsBackend(play.kernel32).threads.current(), 0);
+});
+
 windows("errors have names", async () => {
   const { backend } = played();
   assertEquals(backend.errorName(1455), "ERROR_COMMITMENT_LIMIT");

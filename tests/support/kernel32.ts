@@ -15,6 +15,8 @@ export interface Play {
   readonly refuse: Set<string>;
   /** What `GetLastError` answers after a refusal. */
   error: number;
+  /** The handle of the only thread that runs, or 0 if none can be opened. */
+  thread: bigint;
   /** The functions. */
   readonly kernel32: Kernel32;
 }
@@ -100,6 +102,9 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
         });
       }
       : null,
+    GetCurrentThreadId: () => 7,
+    OpenThread: (_access, _inherit, id) => play.thread && BigInt(4 * id),
+    WaitForSingleObject: (handle) => handle === play.thread ? 0x102 : 0,
     GetSystemInfo(info) {
       const { buffer, byteOffset, byteLength } = info as Uint8Array;
       const fields = new DataView(buffer, byteOffset, byteLength);
@@ -111,6 +116,6 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
     GetLastError: () => last,
   };
 
-  const play: Play = { calls, refuse, error: 1455, kernel32 };
+  const play: Play = { calls, refuse, error: 1455, thread: 28n, kernel32 };
   return play;
 }

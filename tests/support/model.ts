@@ -250,6 +250,8 @@ export class Model<A extends Asker> {
 
   #hasFree({ count, reserved }: Asker): boolean {
     const needed = this.#kept(reserved) + count;
+    const { maxBlocks } = this.#options;
+    if (needed > maxBlocks - this.#held.size - this.abandoned) return false;
     while (this.free < needed && this.#grow());
     while (this.free < needed && this.#quarantine.length > 0) this.#letGo();
     return this.free >= needed;

@@ -15,11 +15,19 @@ export const isEmulated: boolean = Deno.env.has("SMRITI_EMULATED");
 /** Whether native memory is to be had: whether there is a backend for this system. */
 export const hasNative: boolean = !("reason" in openNative());
 
+/** Whether the OS can prove that a thread has ended: only then does a dead Worker's all come back. */
+export const provesDeath: boolean = nativeThreads();
+
 /** Whether /proc tells about this process, and not about one that stands in for it (Wine does). */
 export const hasProc: boolean = startsWith("/proc/self/stat", `${Deno.pid} `);
 
 /** Whether a shell can set limits for a child, by `ulimit`, and make pipes with names. */
 export const hasPosixShell: boolean = succeeds("sh", "-c", "command -v mkfifo");
+
+function nativeThreads(): boolean {
+  const native = openNative();
+  return !("reason" in native) && native.threads !== undefined;
+}
 
 function succeeds(command: string, ...args: string[]): boolean {
   try {

@@ -6,6 +6,7 @@ import type { FakeTime } from "@std/testing/time";
 import {
   type Block,
   BlockPool,
+  type Pool,
   type PoolEvent,
   type PoolOptions,
 } from "../../mod.ts";
@@ -43,7 +44,7 @@ interface Resize {
 /** One pool and its model. */
 export class Trial {
   readonly #setting: Setting;
-  readonly #pool: BlockPool;
+  readonly #pool: Pool;
   readonly #model: Model<Waiter>;
   readonly #time: FakeTime;
   readonly #leases: Lease[] = [];
@@ -56,11 +57,15 @@ export class Trial {
   #base: bigint | undefined;
   #stamp = 0;
 
-  constructor(setting: Setting, time: FakeTime) {
+  constructor(
+    setting: Setting,
+    time: FakeTime,
+    make: (options: PoolOptions) => Pool = (options) => new BlockPool(options),
+  ) {
     const { growThreshold, growStep, shrinkThreshold, shrinkStep } = setting;
     this.#setting = setting;
     this.#time = time;
-    const pool = this.#pool = new BlockPool({
+    const pool = this.#pool = make({
       ...setting,
       growThreshold: growThreshold / 100,
       growStep: growStep / 100,

@@ -1,4 +1,4 @@
-// Fails: `Dispatcher.#hasFree()` grows as far as it can for a wish that cannot be met now however far
+// Once: `Dispatcher.#hasFree()` grows as far as it can for a wish that cannot be met now however far
 // the pool grows, because others hold the blocks: memory for nothing, and when the pool has shrunk
 // below somebody who waits for many, the next one who asks arms the retry timer and it all comes
 // back. (Strict mode empties its quarantine in vain the same way.) Fix, tried with the model:
