@@ -55,6 +55,7 @@ export class Taker {
         tries++;
         continue;
       }
+      if (this.#isInVain(kept + 1)) break;
       const growth = this.#sizer.grow(asked);
       if (growth === "refused") break;
       if (growth === "busy") tries++;
@@ -70,6 +71,7 @@ export class Taker {
     }
     if (!reserved && this.#bell.mustYield) return undefined;
     const kept = this.#kept(reserved);
+    if (this.#isInVain(kept + count)) return undefined;
     for (let tries = 0; this.#sizer.spare < kept + count;) {
       const growth = this.#sizer.grow(asked);
       if (growth === "refused") return undefined;
@@ -97,6 +99,11 @@ export class Taker {
   isHopeless({ count = 1, reserved }: Pick<Wish, "count" | "reserved">) {
     const lost = Atomics.load(this.#words, HEADER.ABANDONED);
     return count > this.#maxBlocks - lost - this.#kept(reserved);
+  }
+
+  /** Whether others hold so much that so many cannot be free, however far the pool grows. */
+  #isInVain(needed: number): boolean {
+    return needed > this.#maxBlocks - this.#slots.used;
   }
 
   #kept(reserved: boolean): number {

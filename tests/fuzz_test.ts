@@ -13,7 +13,7 @@ import { canRunDeno, hasNative, isEmulated } from "./support/platform.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
 const CALLS = isEmulated ? 20_000 : 1_000_000;
-const BATCH = 400;
+const BATCH = 600;
 const HOMES = 5;
 
 const CODES: SmritiErrorCode[] = [

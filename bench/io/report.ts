@@ -214,34 +214,30 @@ function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
-/** Interleaved rounds; the median of each number. */
-async function measure(scenario: Scenario): Promise<Map<string, Result>> {
+/** Interleaved rounds: by contestant, the results of each round. */
+async function measure(scenario: Scenario): Promise<Map<string, Result[]>> {
   const all = new Map<string, Result[]>(
     scenario.contestants.map((name) => [name, []]),
   );
   for (let round = 0; round < rounds; round++) {
     for (const [name, results] of all) results.push(await scenario.run(name));
   }
-  return new Map(
-    [...all].map(([name, results]) => [name, {
-      micros: median(results.map(({ micros }) => micros)),
-      peakBytes: median(results.map(({ peakBytes }) => peakBytes)),
-      markCompacts: median(results.map(({ markCompacts }) => markCompacts)),
-    }]),
-  );
+  return all;
 }
 
-function print(scenario: Scenario, results: Map<string, Result>): void {
+function typical(results: Result[], value: keyof Result): number {
+  return median(results.map((result) => result[value]));
+}
+
+function print(scenario: Scenario, all: Map<string, Result[]>): void {
   console.log(`\n${scenario.name}`);
-  console.log(
-    `  ${"".padEnd(20)} ${scenario.unit.padStart(17)}   peak MB  mark-compacts`,
-  );
-  for (const [name, { micros, peakBytes, markCompacts }] of results) {
-    console.log(
-      `  ${name.padEnd(20)} ${micros.toFixed(1).padStart(17)} ` +
-        `${(peakBytes / 1e6).toFixed(0).padStart(9)} ` +
-        `${String(markCompacts).padStart(14)}`,
-    );
+  const unit = scenario.unit.padStart(17);
+  console.log(`  ${"".padEnd(20)} ${unit}   peak MB  mark-compacts`);
+  for (const [name, results] of all) {
+    const micros = typical(results, "micros").toFixed(1).padStart(17);
+    const peak = mb(typical(results, "peakBytes")).padStart(9);
+    const collections = String(typical(results, "markCompacts")).padStart(14);
+    console.log(`  ${name.padEnd(20)} ${micros} ${peak} ${collections}`);
   }
 }
 
@@ -251,19 +247,25 @@ const LABELS = {
   markCompacts: "mark-compacts",
 };
 
-/** Whether all targets are met; says so. */
-function judge({ targets }: Scenario, results: Map<string, Result>): boolean {
+/** Whether all targets are met; says so. A ratio is the median of the rounds' own ratios. */
+function judge({ targets }: Scenario, all: Map<string, Result[]>): boolean {
   let met = true;
   for (const { of, against, value, atMost } of targets) {
-    const number = results.get(of)![value] /
-      (against === undefined ? 1 : results.get(against)![value]);
+    const others = against === undefined ? undefined : all.get(against)!;
+    const number = median(
+      all.get(of)!.map((result, round) =>
+        result[value] / (others?.[round][value] ?? 1)
+      ),
+    );
     const passed = number <= atMost;
     met &&= passed;
-    const what = against === undefined ? "" : ` of ${against}'s`;
+    const what = others === undefined
+      ? String(number)
+      : `${number.toFixed(2)} of ${against}'s`;
     console.log(
-      `  ${passed ? "pass" : "MISS"}  ${of}: ${LABELS[value]} ${
-        number.toFixed(against === undefined ? 0 : 2)
-      }${what}, at most ${atMost}`,
+      `  ${passed ? "pass" : "MISS"}  ${of}: ${
+        LABELS[value]
+      } ${what}, at most ${atMost}`,
     );
   }
   return met;
