@@ -1,7 +1,7 @@
 // What the fuzz does with a block it holds, and with handles whose lease is over.
 
 import { assert, assertStrictEquals } from "@std/assert";
-import { BlockPool } from "@smriti/pool";
+import { type Block, BlockPool } from "@smriti/pool";
 import type { Rng } from "../support/rng.ts";
 import type { Home, Lease } from "./home.ts";
 import { junk, Planted } from "./junk.ts";
@@ -16,6 +16,8 @@ export interface World {
   readonly ghosts: Uint8Array[];
   /** Buffers that left a lease and were still out at its end: theirs for ever. */
   readonly strays: Uint8Array[];
+  /** Blocks that nobody releases any more. */
+  readonly dropped: Block[];
 }
 
 type LeaseMove = (world: World, lease: Lease) => void;
@@ -83,11 +85,11 @@ const MOVES: readonly [number, LeaseMove][] = [
     settleUp(lease);
     tally.call("release abandoned", () => lease.block.release());
   }],
-  [0.05, (_, lease) => {
+  [0.05, ({ dropped }, lease) => {
     lease.home.forgetful = true;
-    // Only the garbage collector has it now.
     lease.home.forget(lease);
     lease.home.stale.pop();
+    dropped.push(lease.block);
   }],
   [3, misuse],
 ];

@@ -185,10 +185,13 @@ class Stressed {
 
   /** Takes the last ticket down. */
   #clear(): void {
-    let number: number | undefined;
-    while (number === undefined) number = this.#write();
-    this.#board[4] = 0;
-    Atomics.store(this.#board, 0, number + 2);
+    // Should a bug have ended whoever was writing, this ends nevertheless.
+    for (let i = 0; i < 1e6; i++) {
+      const number = this.#write();
+      if (number === undefined) continue;
+      this.#board[4] = 0;
+      return void Atomics.store(this.#board, 0, number + 2);
+    }
   }
 
   /** Begins to write on the board, unless somebody else does; the ticket there is not to be lost. */
