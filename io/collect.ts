@@ -100,8 +100,8 @@ async function grow(
   options: WaitOptions,
   announced: number | undefined,
 ): Promise<void> {
-  if (announced !== undefined) {
-    const count = Math.ceil(announced / pool.blockSize);
+  const count = Math.ceil((announced ?? 1) / pool.blockSize);
+  if (count > 1) {
     blocks.push(...await pool.acquireMany(count, options));
   } else if (blocks.length === 0) {
     blocks.push(await pool.acquire(options));
