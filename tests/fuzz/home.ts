@@ -82,8 +82,9 @@ export class Home {
   /** Whether a block was dropped unreleased. */
   forgetful = false;
 
-  constructor(rng: Rng) {
-    const options = this.options = randomOptions(rng);
+  /** With `threads`, it may do work on another thread, at times that no seed decides. */
+  constructor(rng: Rng, threads: boolean) {
+    const options = this.options = randomOptions(rng, threads);
     this.life = 2000 + rng.below(30_000);
     const isPlain = rng.chance(0.7);
     const make = () =>
@@ -160,7 +161,7 @@ export class Home {
 // Strict and "all" take a stack for each lease, which is most of what they cost.
 const SAFETIES = ["trust", "revoke", "revoke", "revoke", "strict"] as const;
 
-function randomOptions(rng: Rng): PoolOptions {
+function randomOptions(rng: Rng, threads: boolean): PoolOptions {
   const maxBlocks = rng.pick([3, 8, 40, 200]);
   const reservedBlocks = rng.chance(0.3) ? 1 : 0;
   const safety = rng.pick(SAFETIES);
@@ -175,7 +176,7 @@ function randomOptions(rng: Rng): PoolOptions {
     leakDetection: rng.pick(["off", "sampled", "sampled", "all"]),
     overdueMs: rng.chance(0.2) ? 1 + rng.below(5) : undefined,
     shrinkIntervalMs: 1 + rng.below(10),
-    prefault: rng.chance(0.2),
+    prefault: rng.chance(0.4) && threads,
     hugePages: rng.chance(0.05),
     backend: rng.pick(["native", "native", "auto", "heap"]),
     name: `home ${safety}`,
