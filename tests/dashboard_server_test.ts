@@ -12,7 +12,7 @@ import { BlockPool } from "@smriti/pool";
 import type { Frame } from "../examples/dashboard/frame.ts";
 import { Waits } from "../examples/dashboard/waits.ts";
 import { UploadServer } from "../examples/upload/server.ts";
-import { canRunDeno, hasProc } from "./support/platform.ts";
+import { canRunDeno, hasPosixShell, hasProc } from "./support/platform.ts";
 import { Served } from "./support/served.ts";
 import "./support/open_library.ts";
 
@@ -124,7 +124,7 @@ Deno.test("Waits times the acquires that wait, and those alone", async () => {
 Deno.test({
   name:
     "examples/dashboard.ts listens on 127.0.0.1 only, says so, and ends in order",
-  ignore: !canRunDeno || Deno.build.os === "windows",
+  ignore: !canRunDeno || !hasPosixShell,
   async fn() {
     await using child = new Deno.Command(Deno.execPath(), {
       args: [

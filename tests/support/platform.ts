@@ -21,7 +21,7 @@ export const provesDeath: boolean = nativeThreads();
 /** Whether /proc tells about this process, and not about one that stands in for it (Wine does). */
 export const hasProc: boolean = startsWith("/proc/self/stat", `${Deno.pid} `);
 
-/** Whether a shell can set limits for a child, by `ulimit`, and make pipes with names. */
+/** Whether there are a POSIX shell, pipes with names and signals that ask a process to end. */
 export const hasPosixShell: boolean = succeeds("sh", "-c", "command -v mkfifo");
 
 function nativeThreads(): boolean {
