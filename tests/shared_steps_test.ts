@@ -2,6 +2,7 @@
 // them, one after the other, is where a Worker dies, or where others run in between. The pool's own
 // code runs, in one isolate with several seats; only `Atomics` is in the test's hands.
 
+import { endedThread } from "./support/ended_thread.ts";
 import { provesDeath } from "./support/platform.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Block } from "@smriti/pool";
@@ -13,9 +14,8 @@ const real = globalThis.Atomics;
 addEventListener("unhandledrejection", (event) => {
   if (event.reason instanceof Death) event.preventDefault();
 });
-/** No thread has this number. */
-const NO_THREAD = 2 ** 31 - 1;
-const ON_LINUX = Deno.build.os === "linux";
+/** No thread has this number any more. */
+const NO_THREAD = await endedThread();
 
 class Death extends Error {}
 
@@ -256,7 +256,7 @@ async function rounds(condition: () => boolean): Promise<boolean> {
 for (const [name, { before, act }] of Object.entries(ACTS)) {
   Deno.test({
     name: `no block is lost when a Worker dies at any instruction of: ${name}`,
-    ignore: !ON_LINUX,
+    ignore: !provesDeath,
     // A Worker that has died leaves its timers to nobody; here they are left to this isolate.
     sanitizeResources: false,
     sanitizeOps: false,

@@ -17,7 +17,7 @@ import { HEADER } from "../shared/control.ts";
 import { isThere, numbers, PAGE, sharedPool, whole } from "./shared/pools.ts";
 import { gone } from "./support/law.ts";
 import { addressOf, refused, rejected, until } from "./support/misuse.ts";
-import { hasProc } from "./support/platform.ts";
+import { hasProc, provesDeath } from "./support/platform.ts";
 
 Deno.test("create() refuses by name what makes no sense for many isolates", () => {
   const size = { blockSize: 64, maxBlocks: 4 };
@@ -359,7 +359,7 @@ Deno.test("reclaim() takes nothing from those whose thread runs", async () => {
   const block = other.acquireSync();
   assertEquals(pool.reclaim({}), 0);
   assertEquals([pool.reclaim(pool.workerId), pool.reclaim(200)], [0, 0]);
-  if (Deno.build.os === "linux") assertEquals(pool.reclaim(other.workerId), 0);
+  if (provesDeath) assertEquals(pool.reclaim(other.workerId), 0);
   for (const wrong of [0, 255, 1.5, NaN]) {
     assertThrows(() => pool.reclaim(wrong), RangeError);
   }
