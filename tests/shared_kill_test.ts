@@ -1,6 +1,6 @@
 // Workers that are terminated at any moment: nothing is lost, nothing is taken from a thread that still
-// runs or from the runtime's blocking pool, and those who wait elsewhere wake. SMRITI_KILLS=200 is the
-// long run.
+// runs or from the runtime's blocking pool, and those who wait elsewhere wake. SMRITI_KILLS says
+// how many.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { SharedBlockPool } from "../shared/mod.ts";
@@ -8,14 +8,14 @@ import { numbers, sharedPool, whole } from "./shared/pools.ts";
 import { Puppet, type Strings } from "./shared/puppet.ts";
 import { gone } from "./support/law.ts";
 import { until } from "./support/misuse.ts";
-import { hasPosixShell } from "./support/platform.ts";
+import { hasPosixShell, provesDeath } from "./support/platform.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
-const KILLS = Number(Deno.env.get("SMRITI_KILLS") ?? 40);
+const KILLS = Number(Deno.env.get("SMRITI_KILLS") ?? 200);
 /** At once, so that the dead meet each other. */
 const AT_ONCE = 4;
-// Only Linux proves that a thread has ended.
-const ignore = Deno.build.os !== "linux" || !hasPosixShell;
+// Nothing is reclaimed where nothing proves that a thread has ended.
+const ignore = !provesDeath || !hasPosixShell;
 
 /** What a Worker is doing when it is killed. `beat` shows that its thread runs. */
 type Role = (
