@@ -27,10 +27,10 @@ packages() {
       --no-install-recommends wine wine64 gcc-mingw-w64-x86-64
 }
 
-unpack() {
+unpack() ( # the caller stays in its folder
   cd "$home" && npm pack --silent "@deno/win32-x64@$version" &&
     tar xzf "deno-win32-x64-$version.tgz" && rm "deno-win32-x64-$version.tgz"
-}
+)
 
 prefix() {
   wineboot-stable -i &&
