@@ -65,6 +65,8 @@ class Search {
       if (data?.handle === undefined) return;
       try {
         resolve(this.#attach(data.handle));
+        // Every member answers: with the next answer this thread would take a second seat.
+        channel.onmessage = () => {};
       } catch (error) {
         // A pool that is just closing is none: the next answer, or nobody's, counts.
         if ((error as SmritiError).code !== "closed") reject(error);
