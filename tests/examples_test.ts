@@ -11,7 +11,15 @@ const decoder = new TextDecoder();
 const hostname = "127.0.0.1";
 
 /** Those run here; the upload server and the dashboard have tests of their own. */
-const NAMES = ["batch_reader", "echo_frames", "tcp_proxy", "upload_hash"];
+const NAMES = [
+  "batch_reader",
+  "echo_frames",
+  "tcp_proxy",
+  "upload_hash",
+  "worker_pipeline",
+];
+/** `deno serve` runs this one: shared_parallel_test.ts does. */
+const SERVED = "parallel_server";
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: !canRunDeno, fn });
@@ -42,7 +50,11 @@ class Running implements AsyncDisposable {
   port = 0;
 
   constructor(name: string, ...args: string[]) {
-    this.#child = command(name, "--allow-net --allow-ffi", args).spawn();
+    // A Worker's script is read as a program's data is.
+    const permissions = name === "worker_pipeline"
+      ? "--allow-net --allow-ffi --allow-read"
+      : "--allow-net --allow-ffi";
+    this.#child = command(name, permissions, args).spawn();
     this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
       .getReader();
     this.#errors = this.#listen();
@@ -121,24 +133,32 @@ async function exchange(
   return join(received);
 }
 
-test("upload_hash answers the hash of each upload, and refuses what it must", async () => {
-  await using server = await new Running("upload_hash").listening();
+for (const name of ["upload_hash", "worker_pipeline"]) {
+  test(`${name} answers the hash of each upload, and refuses what it must`, async () => {
+    await using server = await new Running(name).listening();
+    await Promise.all([1, 2, 3, 4].map((seed) => hashes(server, seed)));
+    using client = await Client.connect(server);
+    const { status } = await client.upload(pattern(1024 * 1024 + 1));
+    assertEquals(status, 413);
+    using cut = await Client.connect(server);
+    await cut.send(pattern(10), { announced: 100 });
+    await cut.conn.closeWrite();
+    assertEquals(await server.stop(), "");
+  });
+}
+
+/** One client's uploads, each unlike the others'. */
+async function hashes(server: Running, seed: number): Promise<void> {
   using client = await Client.connect(server);
   for (const size of [0, 1, 100_000, 1024 * 1024]) {
-    const body = pattern(size);
+    const body = pattern(size, seed);
     const hash = await crypto.subtle.digest("SHA-256", body);
     assertEquals(await client.upload(body), {
       status: 200,
       text: `${new Uint8Array(hash).toHex()}\n`,
     });
   }
-  const { status } = await client.upload(pattern(1024 * 1024 + 1));
-  assertEquals(status, 413);
-  using cut = await Client.connect(server);
-  await cut.send(pattern(10), { announced: 100 });
-  await cut.conn.closeWrite();
-  assertEquals(await server.stop(), "");
-});
+}
 
 test("tcp_proxy passes bytes both ways and ends connections as they end", async () => {
   await using target = await new Running("echo_frames").listening();
@@ -190,7 +210,7 @@ test("batch_reader counts the lines of all files of a folder", async () => {
 });
 
 Deno.test("the examples are short", async () => {
-  for (const name of NAMES) {
+  for (const name of [...NAMES, SERVED]) {
     const text = await Deno.readTextFile(new URL(`${name}.ts`, EXAMPLES));
     assertLess(text.split("\n").length, 80, name);
     assert(text.startsWith("/**\n"), name);
