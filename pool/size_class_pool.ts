@@ -189,6 +189,16 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     return this.close();
   }
 
+  /** One line for `console.log`. */
+  [Symbol.for("Deno.customInspect")](): string {
+    const classes = this.stats().map((stats) =>
+      `${stats.acquiredBlocks} of ${stats.committedBlocks} × ` +
+      `${stats.blockSize} bytes`
+    );
+    const state = this.closed ? ", closed" : "";
+    return `SizeClassPool(in use: ${classes.join(", ")}${state})`;
+  }
+
   #add(options: PoolOptions): void {
     const size = options?.blockSize;
     if (this.#classes.some(({ pool }) => pool.blockSize === size)) {
