@@ -33,11 +33,12 @@ export const SIZES: readonly (readonly [string, number])[] = [
 export const SHAPES = ["cycle", "held"] as const;
 
 /** A cheap random sequence, the same for all. */
-function next(seed: number): number {
+export function next(seed: number): number {
   return Math.imul(seed, 1103515245) + 12345 & 0x7fffffff;
 }
 
-function fresh(allocate: (size: number) => Uint8Array): Case["make"] {
+/** One that makes a new array each time. */
+export function fresh(allocate: (size: number) => Uint8Array): Case["make"] {
   return (size) => ({
     cycle(n) {
       for (let i = 0; i < n; i++) allocate(size)[0] = i;
@@ -112,7 +113,8 @@ function thing(size: number): Contestant {
   };
 }
 
-function smriti(options: Partial<PoolOptions>): Case["make"] {
+/** One that takes from a pool. */
+export function smriti(options: Partial<PoolOptions>): Case["make"] {
   return (size) => {
     const pool = new BlockPool({
       blockSize: size,

@@ -1,0 +1,84 @@
+/**
+ * What every bench here needs: how long a loop takes, and the middle of several rounds.
+ */
+
+/** Median, least and most of the rounds. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** The middle and the ends. */
+export function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  return {
+    median: sorted[sorted.length >> 1],
+    min: sorted[0],
+    max: sorted[sorted.length - 1],
+  };
+}
+
+/** The value below which that share of the sorted values lies. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+/**
+ * Milliseconds so far that the main thread was ready to run and no processor was free: what other
+ * programs cost a measurement. 0 where the system does not tell.
+ */
+export function waitedMs(): number {
+  try {
+    const text = Deno.readTextFileSync("/proc/self/schedstat");
+    return Number(text.split(" ")[1]) / 1e6;
+  } catch {
+    return 0;
+  }
+}
+
+/** Runs `fn`; milliseconds of the clock, less those spent waiting for a processor. */
+export function timed(fn: () => void): number {
+  const waited = waitedMs();
+  const start = performance.now();
+  fn();
+  const ms = performance.now() - start;
+  return Math.max(ms - (waitedMs() - waited), 1e-6);
+}
+
+/** The same of something asynchronous. */
+export async function timedAsync(fn: () => Promise<void>): Promise<number> {
+  const waited = waitedMs();
+  const start = performance.now();
+  await fn();
+  const ms = performance.now() - start;
+  return Math.max(ms - (waitedMs() - waited), 1e-6);
+}
+
+/** Nanoseconds for one operation, warm: doubles the count until `run` takes `sliceMs`. */
+export function nsPerOperation(
+  run: (n: number) => void,
+  sliceMs: number,
+): number {
+  for (let n = 64;;) {
+    const ms = timed(() => run(n));
+    if (ms >= sliceMs) return ms / n * 1e6;
+    n = more(n, ms, sliceMs);
+  }
+}
+
+/** The same of something asynchronous. */
+export async function nsPerOperationAsync(
+  run: (n: number) => Promise<void>,
+  sliceMs: number,
+): Promise<number> {
+  for (let n = 64;;) {
+    const ms = await timedAsync(() => run(n));
+    if (ms >= sliceMs) return ms / n * 1e6;
+    n = more(n, ms, sliceMs);
+  }
+}
+
+function more(n: number, ms: number, sliceMs: number): number {
+  return Math.ceil(n * Math.min(8, 1.2 * sliceMs / Math.max(ms, 0.01)));
+}

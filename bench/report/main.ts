@@ -1,0 +1,104 @@
+/**
+ * Runs every comparison in one go and writes bench/report.md and bench/plots/*.svg.
+ *
+ *     deno task bench:report [--only ID] [--rounds 5]
+ *
+ * With `--only`, one scenario runs and its tables are printed; the report stays as it is.
+ */
+import { load, machine } from "./machine.ts";
+import { sectionText, verdictText } from "./markdown.ts";
+import { oneIsolate } from "./one_isolate.ts";
+import { isMet, type Scenario, type Section, Turns } from "./section.ts";
+
+const SCENARIOS: readonly Scenario[] = [oneIsolate];
+const BENCH = new URL("../", import.meta.url);
+const HELP = `deno task bench:report [--only ID] [--rounds N]
+
+  --only ID    run one of: ${SCENARIOS.map(({ id }) => id).join(", ")}
+  --rounds N   how often every contestant runs (default 5)
+  --help       this`;
+
+interface Flags {
+  readonly chosen: readonly Scenario[];
+  readonly rounds: number;
+}
+
+function flags(args: readonly string[]): Flags {
+  let chosen = SCENARIOS;
+  let rounds = 5;
+  for (let at = 0; at < args.length; at++) {
+    if (args[at] === "--help") {
+      console.log(HELP);
+      Deno.exit(0);
+    } else if (args[at] === "--only") {
+      const id = args[++at];
+      chosen = SCENARIOS.filter((scenario) => scenario.id === id);
+      if (chosen.length === 0) fail(`there is no scenario ${id}`);
+    } else if (args[at] === "--rounds") {
+      rounds = Number(args[++at]);
+      if (!Number.isInteger(rounds) || rounds < 1) {
+        fail("--rounds takes an integer from 1");
+      }
+    } else fail(`unknown flag ${args[at]}`);
+  }
+  return { chosen, rounds };
+}
+
+function fail(why: string): never {
+  console.error(`${why}\n\n${HELP}`);
+  Deno.exit(2);
+}
+
+const { chosen, rounds } = flags(Deno.args);
+const start = performance.now();
+const say = (text: string) => {
+  const seconds = (performance.now() - start) / 1000;
+  console.error(`${seconds.toFixed(0).padStart(4)} s  ${text}`);
+};
+const busyBefore = load();
+const sections: [Scenario, Section][] = [];
+for (const scenario of chosen) {
+  sections.push([scenario, await scenario.run(new Turns(rounds, say))]);
+}
+const minutes = (performance.now() - start) / 60_000;
+const verdicts = sections.flatMap(([, { verdicts }]) => verdicts);
+const missed = verdicts.filter((verdict) => !isMet(verdict));
+
+const isWhole = chosen === SCENARIOS;
+const head = `# Bench report
+
+Written by \`deno task bench:report${
+  rounds === 5 ? "" : ` --rounds ${rounds}`
+}\` in ${minutes.toFixed(1)} minutes; do not edit. Machine: ${machine()}; load
+average ${busyBefore} before, ${load()} after.
+
+Figures are medians of ${rounds} interleaved rounds, with the least and the most in
+brackets; ratios are taken within each round. Each measurement has a process of its own. A
+difference of less than two between two rows means nothing on a shared machine.
+
+${verdicts.length - missed.length} of ${verdicts.length} targets met.
+${
+  missed.length === 0
+    ? ""
+    : `\nMissed:\n\n${
+      missed.map((verdict) => `- ${verdictText(verdict)}`).join("\n")
+    }\n`
+}`;
+const text = (plots: string) =>
+  sections.map(([scenario, section]) => sectionText(scenario, section, plots))
+    .join("\n\n");
+if (isWhole) {
+  const path = new URL("report.md", BENCH);
+  Deno.mkdirSync(new URL("plots/", BENCH), { recursive: true });
+  for (const { file, svg } of sections.flatMap(([, { plots }]) => plots)) {
+    Deno.writeTextFileSync(new URL(`plots/${file}`, BENCH), svg);
+  }
+  Deno.writeTextFileSync(path, `${head}\n${text("plots")}\n`);
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--quiet", decodeURIComponent(path.pathname)],
+  }).output();
+  if (!success) fail("deno fmt does not like the report");
+  console.log(`${head}\nbench/report.md and bench/plots/ are written.`);
+} else {
+  console.log(`${machine()}\n\n${text("bench/plots")}`);
+}
