@@ -56,6 +56,7 @@ const SETTINGS: Record<string, Partial<Setting>> = {
     shrinkStep: 90,
   },
   "all committed at once": { initialBlocks: 24 },
+  "16 384 blocks": { blockSize: 1024, maxBlocks: 16_384, initialBlocks: 64 },
   "nobody may wait": { maxWaiting: 0 },
 };
 

@@ -1,6 +1,7 @@
 // Runs a list of numbers as operations on a pool and on its model, and compares the two after each.
 // The same numbers give the same run, so a failure can be had again, and made smaller.
 
+import { Buffer } from "node:buffer";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { FakeTime } from "@std/testing/time";
 import {
@@ -48,6 +49,8 @@ export class Trial {
   readonly #model: Model<Waiter>;
   readonly #time: FakeTime;
   readonly #leases: Lease[] = [];
+  /** Their slots. */
+  readonly #held = new Set<number>();
   readonly #waiting: Waiter[] = [];
   /** Views of leases that have ended. */
   readonly #stale: Uint8Array[] = [];
@@ -102,9 +105,9 @@ export class Trial {
     const lease = this.#leases[choice % this.#leases.length];
     const reserved = choice % 5 === 0;
     if (what < 4) this.#take(reserved, choice);
-    else if (what < 9) lease && this.#release(lease, choice);
+    else if (what < 9) this.#releaseSome(choice);
     else if (what === 9) this.#ask(1, reserved, choice);
-    else if (what === 10) this.#ask(1 + choice % 7, reserved, choice);
+    else if (what === 10) this.#ask(1 + choice % this.#batch, reserved, choice);
     else if (what === 11) this.#abort(choice);
     else if (what === 12) this.#trim();
     else if (what === 13) lease && choice % 3 === 0 && this.#abandon(lease);
@@ -145,8 +148,14 @@ export class Trial {
     );
   }
 
+  /** How many are asked for at once, at most: enough to fill a large pool in a few steps. */
+  get #batch(): number {
+    return Math.max(7, this.#setting.maxBlocks >> 3);
+  }
+
   #begin(block: Block, slot: number, choice: number): void {
-    assert(!this.#leases.some((other) => other.slot === slot), "lent twice");
+    assert(!this.#held.has(slot), "lent twice");
+    this.#held.add(slot);
     assertEquals(block.size, this.#setting.blockSize);
     const stamp = this.#stamp = this.#stamp % 255 + 1;
     // A lease that nobody wrote to takes another way back.
@@ -156,15 +165,24 @@ export class Trial {
       this.#base ??= address - this.#stride * BigInt(slot);
       assertEquals(address, this.#base + this.#stride * BigInt(slot), "slot");
       assertEquals(view.length, this.#setting.blockSize);
-      if (this.#setting.zero) assert(view.every((byte) => byte === 0), "zero");
+      if (this.#setting.zero) assert(isFull(view, 0), "zero");
       view.fill(stamp);
     }
     this.#leases.push({ block, slot, stamp, view });
   }
 
+  /** One lease, or a share of those of a large pool. */
+  #releaseSome(choice: number): void {
+    const most = Math.max(1, this.#setting.maxBlocks >> 6);
+    for (let count = 1 + choice % most; count > 0; count--) {
+      const lease = this.#leases[choice % this.#leases.length];
+      if (lease !== undefined) this.#release(lease, choice);
+    }
+  }
+
   #release(lease: Lease, choice: number): void {
     const { block, slot, stamp, view } = this.#drop(lease);
-    assert(view === undefined || view.every((b) => b === stamp), "own bytes");
+    assert(view === undefined || isFull(view, stamp), "own bytes");
     this.#model.release(slot, view !== undefined);
     if (choice % 2 === 0) block.release();
     else block[Symbol.dispose]();
@@ -183,6 +201,7 @@ export class Trial {
 
   #drop(lease: Lease): Lease {
     this.#leases.splice(this.#leases.indexOf(lease), 1);
+    this.#held.delete(lease.slot);
     return lease;
   }
 
@@ -255,7 +274,7 @@ export class Trial {
 
   async #end(): Promise<void> {
     for (const { block, view, stamp } of this.#leases.splice(0)) {
-      assert(view === undefined || view.every((b) => b === stamp), "own bytes");
+      assert(view === undefined || isFull(view, stamp), "own bytes");
       // Waiters get them, until the pool closes.
       block.release();
     }
@@ -270,6 +289,10 @@ export class Trial {
     if (this.#model.abandoned === 0) gone(this.#pool);
     else assertEquals(lawful(this.#pool).acquiredBlocks, 0);
   }
+}
+
+function isFull(view: Uint8Array<ArrayBuffer>, byte: number): boolean {
+  return Buffer.compare(view, Buffer.alloc(view.length, byte)) === 0;
 }
 
 const slabs = new Map<number, number>();
