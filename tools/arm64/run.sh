@@ -16,7 +16,7 @@ version=2.9.5
 home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/linux-arm64-$version
 log=$home/setup.log
 libraries=/usr/aarch64-linux-gnu
-tests=(backend heap windows region slots growth model isolation revoke acquire)
+tests=(backend heap windows region slots growth shrink model isolation revoke acquire size_class)
 flags=(-A --no-check --frozen --preload=tests/support/open_library.ts)
 
 packages() {
@@ -55,6 +55,9 @@ emulate() { # PAGE_SIZE COMMAND...
 }
 
 export NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+# One seed for all page sizes: they must agree with the same model about the same steps.
+export SMRITI_SEED=${SMRITI_SEED:-$RANDOM}
+echo "SMRITI_SEED=$SMRITI_SEED"
 # This machine's Deno downloads and compiles; the emulated one would need minutes
 # for that, and cannot share the usual folder: both keep machine code there.
 export DENO_DIR=$home/cache
