@@ -47,7 +47,7 @@ export function microtasks(): Promise<void> {
 
 /** Waits for something that happens on another thread or in the kernel. */
 export async function until(condition: () => boolean): Promise<void> {
-  const end = performance.now() + 5_000;
+  const end = performance.now() + 30_000;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`never: ${condition}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
