@@ -7,10 +7,11 @@
  */
 import { load, machine } from "./machine.ts";
 import { sectionText, verdictText } from "./markdown.ts";
+import { churn } from "./churn.ts";
 import { oneIsolate } from "./one_isolate.ts";
 import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
-const SCENARIOS: readonly Scenario[] = [oneIsolate];
+const SCENARIOS: readonly Scenario[] = [oneIsolate, churn];
 const BENCH = new URL("../", import.meta.url);
 const HELP = `deno task bench:report [--only ID] [--rounds N]
 
