@@ -1,6 +1,6 @@
 // Clients that cut, reset, lie, stall, flood or do not read, each while a read or
 // a write of the server is in flight: every block is back in the pool afterwards.
-// SMRITI_BAD_CLIENTS says how many there are in all (`deno task bad-clients`).
+// SMRITI_BAD_CLIENTS says how many there are in all.
 
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type Block, BlockPool } from "@smriti/pool";
@@ -11,7 +11,7 @@ import { until } from "./support/misuse.ts";
 import "./support/open_library.ts";
 import { Client, keepsConnections, pattern, serve } from "./support/uploads.ts";
 
-const ALL = Number(Deno.env.get("SMRITI_BAD_CLIENTS") ?? 360);
+const ALL = Number(Deno.env.get("SMRITI_BAD_CLIENTS") ?? 10_000);
 /** Clients at once. */
 const CROWD = 48;
 const LIMIT = 32 * 1024;
