@@ -16,6 +16,9 @@ export interface LendOptions {
   socket?: boolean;
 }
 
+/** How far an error's causes are followed: they may go in a circle. */
+const MOST_CAUSES = 16;
+
 const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
 
 /**
@@ -98,8 +101,9 @@ export class Block {
    * Runs native I/O on the block: it cannot be reused before the operation settles, whatever
    * becomes of the handle. Several may run; a release meanwhile takes effect after the last.
    *
-   * If the operation rejects with `Deno.errors.Interrupted` (a file or stdin that was closed
-   * during a read) it may still be writing, so the block is abandoned, unless `socket` is set.
+   * If the operation rejects with `Deno.errors.Interrupted`, also as the `cause` of another error
+   * (a file or stdin that was closed during a read), it may still be writing, so the block is
+   * abandoned, unless `socket` is set.
    * A BYOB read takes the block's buffer along; if the operation gives the read's result, or the
    * view in it, the buffer is taken back at once. Anything else goes through
    * {@linkcode Block.reattach}. With `socket`, a failed or cancelled BYOB read costs no block if
@@ -126,7 +130,8 @@ export class Block {
     // Before the mark: a buffer that left earlier is not this operation's.
     const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);
-    let settled: Settled = "fulfilled";
+    // Until it is known better: whoever throws below must not free what is being written to.
+    let settled: Settled = "running";
     let took = false;
     let result: T | undefined;
     try {
@@ -136,14 +141,13 @@ export class Block {
       // Only a buffer that went within this very call is known to be the operation's.
       took = bytes?.length === 0;
       result = await pending;
-      if (socket && took && isCancelled(result)) settled = "finished";
+      settled = socket && took && isCancelled(result)
+        ? "finished"
+        : "fulfilled";
       return result;
     } catch (error) {
-      settled = socket
-        ? took ? "finished" : "rejected"
-        : error instanceof Deno.errors.Interrupted
-        ? "running"
-        : "rejected";
+      if (socket) settled = took ? "finished" : "rejected";
+      else if (!mayRunOn(error)) settled = "rejected";
       throw error;
     } finally {
       slot.owner.lendEnds(slot, settled, result);
@@ -234,8 +238,28 @@ function endedOf(slot: Slot): Slot {
 /** Whether it is what a BYOB read gives whose stream was cancelled: no view, and none to come. */
 function isCancelled(result: unknown): boolean {
   if (typeof result !== "object" || result === null) return false;
-  const { done, value } = result as { done?: unknown; value?: unknown };
-  return done === true && value === undefined;
+  try {
+    const { done, value } = result as { done?: unknown; value?: unknown };
+    return done === true && value === undefined;
+  } catch {
+    // Not shown to be cancelled. The caller gets it and can look for themselves.
+    return false;
+  }
+}
+
+/** Whether what failed may go on writing: a file read that was interrupted, wrapped or not. */
+function mayRunOn(error: unknown): boolean {
+  try {
+    for (let at = error, depth = 0; depth < MOST_CAUSES; depth++) {
+      if (at instanceof Deno.errors.Interrupted) return true;
+      if (!(at instanceof Error)) return false;
+      at = at.cause;
+    }
+    return false;
+  } catch {
+    // An error that cannot be looked at may be one.
+    return true;
+  }
 }
 
 function checkLend(operation: unknown, options: unknown): boolean {

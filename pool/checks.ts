@@ -114,6 +114,15 @@ export function duration(name: string, value: unknown): number {
   );
 }
 
+/** What `check` makes of a value, if there is one. */
+export function optional<T>(
+  check: (name: string, value: unknown) => T,
+  name: string,
+  value: unknown,
+): T | undefined {
+  return value === undefined ? undefined : check(name, value);
+}
+
 /** A function, as an argument. */
 export function callable(name: string, value: unknown): void {
   if (typeof value !== "function") {

@@ -68,9 +68,10 @@ export class Closing {
     this.#ended = true;
     const corrupted = this.#leases.inspect();
     this.#leases.dropViews(0, this.#slots.top);
-    if (this.#slots.abandoned === 0) this.#region.unmap();
-    else this.#region.drop(this.#slots.top);
-    this.#slots.retire();
+    const isGone = this.#slots.abandoned === 0 && this.#region.unmap();
+    // Also what the OS would not unmap: the pages at least go back.
+    const isGivenBack = isGone || this.#region.drop(this.#slots.top);
+    this.#slots.retire(isGivenBack);
     clearTimeout(this.#timer);
     if (corrupted === undefined) this.#done.resolve();
     else this.#fail(corrupted);

@@ -63,11 +63,10 @@ export class Dispatcher {
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions): Block | undefined {
-    checkTryAcquire(options);
+    const { reserved = false, tag } = checkTryAcquire(options);
     this.#refuseIfClosed();
     this.#leases.report();
-    const { reserved = false, tag } = options;
-    if (this.#channel.isAhead(reserved) || !this.#hasFree(reserved, 1)) {
+    if (!this.#mayHave(reserved, 1)) {
       this.#countExhaustion();
       return undefined;
     }
@@ -93,10 +92,9 @@ export class Dispatcher {
     count: number | undefined,
     options: AcquireOptions,
   ): Grant | Promise<Grant> {
-    checkAcquire(options);
+    const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
     this.#refuseIfClosed();
     this.#leases.report();
-    const { signal, timeoutMs, tag, reserved = false } = options;
     signal?.throwIfAborted();
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     if (this.#isHopeless(wish)) {
@@ -105,13 +103,7 @@ export class Dispatcher {
         `${count ?? 1} blocks can never be free for this caller`,
       );
     }
-    if (
-      !this.#channel.isAhead(reserved) && this.#hasFree(reserved, count ?? 1)
-    ) {
-      return this.#grant(wish);
-    }
-    // Growing tells listeners, and one of them may have closed the pool.
-    this.#refuseIfClosed();
+    if (this.#mayHave(reserved, count ?? 1)) return this.#grant(wish);
     if (timeoutMs === 0) {
       this.#counters.timeouts++;
       throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
@@ -177,6 +169,19 @@ export class Dispatcher {
     return reserved ? 0 : this.#options.reservedBlocks;
   }
 
+  /**
+   * Whether an asker that comes now can be given so many blocks.
+   *
+   * @throws {SmritiError} `closed`
+   */
+  #mayHave(reserved: boolean, count: number): boolean {
+    const may = !this.#channel.isAhead(reserved) &&
+      this.#hasFree(reserved, count);
+    // Growing tells listeners, and one of them may have closed the pool.
+    this.#refuseIfClosed();
+    return may;
+  }
+
   /** Whether so many blocks can be taken, after growing if that helps. */
   #hasFree(reserved: boolean, count: number): boolean {
     const needed = this.#kept(reserved) + count;
@@ -226,9 +231,13 @@ export class Dispatcher {
     this.mark();
   }
 
-  /** While somebody waits for memory that the OS refused, ask again from time to time. */
+  /**
+   * While somebody waits for memory that the OS refused, or refused to make accessible again, ask
+   * again from time to time.
+   */
   #retryLater(): void {
-    if (this.#retryTimer !== undefined || !this.#sizer.canGrow) return;
+    if (this.#retryTimer !== undefined) return;
+    if (!this.#sizer.canGrow && this.#slots.quarantined === 0) return;
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
       const wish = this.#channel.head?.wish;

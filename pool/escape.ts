@@ -54,6 +54,11 @@ export function bringBack(
 function viewIn(result: unknown): ArrayBufferView | undefined {
   if (ArrayBuffer.isView(result)) return result;
   if (typeof result !== "object" || result === null) return undefined;
-  const { value } = result as { value?: unknown };
-  return ArrayBuffer.isView(value) ? value : undefined;
+  try {
+    const { value } = result as { value?: unknown };
+    return ArrayBuffer.isView(value) ? value : undefined;
+  } catch {
+    // It brings nothing back, then; its owner gets it as it is.
+    return undefined;
+  }
 }

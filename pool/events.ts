@@ -78,6 +78,8 @@ export class Events {
     string,
     Map<AnyListener, PoolListenerOptions>
   >();
+  /** What listeners are being told of now. */
+  readonly #telling = new Set<PoolEventType>();
 
   /** Adds a listener; adding it twice changes nothing. */
   add(
@@ -108,10 +110,15 @@ export class Events {
     this.#listeners.get(type)?.delete(listener);
   }
 
-  /** Sends an event; `detail` is made only if somebody listens. */
+  /**
+   * Sends an event; `detail` is made only if somebody listens. What listeners themselves bring
+   * about while they are told is not told again: it would go on until the stack ran out.
+   */
   emit<K extends PoolEventType>(type: K, detail: () => PoolEventMap[K]): void {
     const listeners = this.#listeners.get(type);
     if (listeners === undefined || listeners.size === 0) return;
+    if (this.#telling.has(type)) return;
+    this.#telling.add(type);
     const event = new CustomEvent(type, { detail: detail() });
     // A copy: a listener may add and remove others.
     for (const [listener, options] of [...listeners]) {
@@ -119,6 +126,7 @@ export class Events {
       if (options.once) listeners.delete(listener);
       this.#call(listener, event);
     }
+    this.#telling.delete(type);
   }
 
   #call(listener: AnyListener, event: CustomEvent): void {

@@ -97,7 +97,10 @@ export class Quarantine {
   empty(): void {
     for (let left = this.#queue.size; left > 0; left--) this.letGo();
     // What the OS would not open again goes with the mapping.
-    for (const isClosed of this.#queue.values()) if (isClosed) forbidden--;
+    for (const [slot, isClosed] of this.#queue) {
+      if (isClosed) forbidden--;
+      slot.state = ENDED;
+    }
     this.#queue.clear();
   }
 

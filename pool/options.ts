@@ -10,6 +10,7 @@ import {
   integer,
   MAX_DELAY_MS,
   number,
+  optional,
   record,
   refuse,
   text,
@@ -238,23 +239,33 @@ const ACQUIRE_NAMES: ReadonlySet<string> = new Set<keyof AcquireOptions>([
   "timeoutMs",
 ]);
 
-/** Throws unless these are options of an acquire that never waits. */
-export function checkTryAcquire(options: TryAcquireOptions): void {
+/**
+ * Throws unless these are options of an acquire that never waits. Gives what it has read: a getter
+ * may say something else the next time.
+ */
+export function checkTryAcquire(options: TryAcquireOptions): TryAcquireOptions {
   const { reserved, tag } = record("options", options, TRY_NAMES);
-  if (reserved !== undefined) boolean("reserved", reserved);
-  if (tag !== undefined) text("tag", tag);
+  return {
+    reserved: optional(boolean, "reserved", reserved),
+    tag: optional(text, "tag", tag),
+  };
 }
 
-/** Throws unless these are options of an acquire that waits. */
-export function checkAcquire(options: AcquireOptions): void {
+/** Throws unless these are options of an acquire that waits. Gives what it has read. */
+export function checkAcquire(options: AcquireOptions): AcquireOptions {
   const given = record("options", options, ACQUIRE_NAMES);
   const { reserved, tag, signal, timeoutMs } = given;
-  if (reserved !== undefined) boolean("reserved", reserved);
-  if (tag !== undefined) text("tag", tag);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    refuse(TypeError, "signal", signal, "an AbortSignal");
-  }
-  if (timeoutMs !== undefined) duration("timeoutMs", timeoutMs);
+  return {
+    reserved: optional(boolean, "reserved", reserved),
+    tag: optional(text, "tag", tag),
+    signal: optional(abortSignal, "signal", signal),
+    timeoutMs: optional(duration, "timeoutMs", timeoutMs),
+  };
+}
+
+function abortSignal(name: string, value: unknown): AbortSignal {
+  if (value instanceof AbortSignal) return value;
+  return refuse(TypeError, name, value, "an AbortSignal");
 }
 
 /** How to close. */

@@ -200,17 +200,21 @@ export class Region {
     return this.#backend.protect(this.range, slot * stride, stride, true) === 0;
   }
 
-  /** Drops the pages of the first slots; the addresses stay mapped and accessible. */
-  drop(slots: number): void {
+  /**
+   * Drops the pages of the first slots; the addresses stay mapped and accessible. False if the OS
+   * refused.
+   */
+  drop(slots: number): boolean {
     const count = Math.ceil(slots / this.slabSlots);
-    if (count > 0) this.decommit({ first: 0, count });
+    return count === 0 || this.decommit({ first: 0, count }) === 0;
   }
 
-  /** Gives the whole range back. Every view must have been revoked. */
-  unmap(): void {
+  /** Gives the whole range back; false if the OS refused. Every view must have been revoked. */
+  unmap(): boolean {
     if (this.#mapped && this.#backend.unmap(this.range) === 0) {
       this.#mapped = false;
     }
+    return !this.#mapped;
   }
 }
 

@@ -126,6 +126,8 @@ export class Sizer {
 
   /** The number of committed blocks has changed. */
   #resized(): void {
+    // A listener may have closed the pool in the middle of it.
+    if (this.#stopped) return;
     const { committed, free } = this.#slots;
     this.#scaling.resized(committed, free, Date.now());
     if (this.#scaling.spare === 0) {

@@ -209,10 +209,17 @@ export class Slots {
     }
   }
 
-  /** The pool has ended: what is left are the blocks that somebody may still write to. */
-  retire(): void {
-    this.committed = this.abandoned;
+  /**
+   * The pool has ended: what is left are the blocks that somebody may still write to, or all of
+   * them if the OS has not taken their memory back.
+   */
+  retire(isGivenBack: boolean): void {
+    if (isGivenBack) this.committed = this.abandoned;
+    else this.abandoned = this.committed;
     this.free = this.acquired = this.quarantined = 0;
+    // Nothing is free to give back, whoever may still be in the middle of looking.
+    this.#freeIn.fill(0);
+    this.#holes.addRange(0, this.#top);
   }
 
   #isFree(slab: number): boolean {

@@ -148,8 +148,17 @@ Deno.test("retire() leaves only the abandoned slots", () => {
   const slots = made(4, 2, 2);
   pops(slots, 3);
   slots.abandon(0);
-  slots.retire();
+  slots.retire(true);
   assertEquals(counts(slots), [1, 0, 0, 0, 1]);
+  assertEquals(slots.freeRun(Infinity, 9), undefined);
+});
+
+Deno.test("retire() counts what was not given back as abandoned", () => {
+  const slots = made(4, 2, 2);
+  pops(slots, 3);
+  slots.retire(false);
+  assertEquals(counts(slots), [4, 0, 0, 0, 4]);
+  assertEquals(slots.freeRun(Infinity, 9), undefined);
 });
 
 Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
