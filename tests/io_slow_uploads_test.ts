@@ -1,7 +1,7 @@
 // Far more slow uploads at once than the pool has blocks: each is answered right
 // or refused clearly, and the pool never holds more than it may.
-// SMRITI_SLOW_UPLOADS says how many; bench/io/report.ts runs 2000 against 256
-// blocks in a process of its own and looks at its memory.
+// SMRITI_SLOW_UPLOADS says how many; bench/io/report.ts does the same with the
+// server in a process of its own and looks at its memory.
 
 import {
   assert,
@@ -16,8 +16,8 @@ import { lawful } from "./support/law.ts";
 import "./support/open_library.ts";
 import { Client, pattern, serve } from "./support/uploads.ts";
 
-const UPLOADS = Number(Deno.env.get("SMRITI_SLOW_UPLOADS") ?? 240);
-const BLOCKS = Math.ceil(UPLOADS / 8);
+const UPLOADS = Number(Deno.env.get("SMRITI_SLOW_UPLOADS") ?? 2000);
+const BLOCKS = Math.ceil(UPLOADS * 256 / 2000);
 const SIZE = 20_000;
 
 Deno.test("uploads beyond the pool's blocks are answered right or refused with 503", async () => {
