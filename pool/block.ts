@@ -4,7 +4,7 @@
  * A handle has one field. When the lease ends the handle is parted from the slot, so a stale handle
  * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
  */
-import { boolean, callable, integer, record, show } from "./checks.ts";
+import { boolean, callable, integer, quote, record, show } from "./checks.ts";
 import { type BlockTicket, ENDED, HELD, type Settled, Slot } from "./slot.ts";
 
 /** What is known about an operation that a block is lent to. */
@@ -220,7 +220,7 @@ export class Block {
 
   /** One line for `console.log`. */
   [Symbol.for("Deno.customInspect")](): string {
-    const tag = this.tag === undefined ? "" : ` ${JSON.stringify(this.tag)}`;
+    const tag = this.tag === undefined ? "" : ` ${quote(this.tag)}`;
     const state = this.released ? "ended" : "held";
     return `Block(${this.size} bytes${tag}, ${state})`;
   }

@@ -4,6 +4,7 @@
  * Reads only. Its cost grows with the number of slots ever lent, so nothing here is on a hot path.
  */
 import type { Events } from "./events.ts";
+import { quote } from "./checks.ts";
 import { stackOf } from "./leaks.ts";
 import type { FilledOptions } from "./options.ts";
 import { ENDING, HELD, LOST, QUARANTINED, type Slot } from "./slot.ts";
@@ -35,6 +36,8 @@ export interface SlotInfo {
 
 /** Rows that one dump shows at most. */
 const MOST_ROWS = 1000;
+/** Characters of a tag that one dump shows at most. */
+const MOST_TAG = 40;
 
 /** Whether a lease of the slot has not ended. */
 export function isOut({ state }: Slot): boolean {
@@ -69,27 +72,22 @@ export function* census(
 
 /** A table of the slots: neighbours of which nothing is to be told share a row. */
 export function table(slots: Iterable<SlotInfo>): string {
-  const rows: string[] = [];
-  let run: { first: SlotInfo; last: number } | undefined;
-  const flush = () => {
-    if (run !== undefined) rows.push(rowOf(run.first, run.last));
-  };
+  const rows: { first: SlotInfo; last: number }[] = [];
+  let more = "";
   for (const slot of slots) {
-    const first = run?.first;
-    const alike = first?.state === slot.state && isPlain(first) &&
-      isPlain(slot);
-    if (run !== undefined && alike) {
-      run.last = slot.index;
-      continue;
-    }
-    flush();
-    run = { first: slot, last: slot.index };
-    if (rows.length >= MOST_ROWS) {
-      return `${rows.join("\n")}\n… and so on from slot ${slot.index}`;
+    const row = rows.at(-1);
+    if (
+      row?.first.state === slot.state && isPlain(row.first) && isPlain(slot)
+    ) {
+      row.last = slot.index;
+    } else if (rows.length === MOST_ROWS) {
+      more = `\n… and so on from slot ${slot.index}`;
+      break;
+    } else {
+      rows.push({ first: slot, last: slot.index });
     }
   }
-  flush();
-  return rows.join("\n");
+  return aligned(rows.map(({ first, last }) => cellsOf(first, last))) + more;
 }
 
 /** Tells listeners of leases held too long, each once. */
@@ -134,14 +132,27 @@ function isPlain({ tag, ageMs, stack }: SlotInfo): boolean {
   return tag === undefined && ageMs === undefined && stack === undefined;
 }
 
-function rowOf(
+function cellsOf(
   { index, state, tag, ageMs, stack }: SlotInfo,
   last: number,
-): string {
-  const where = last === index ? `${index}` : `${index}–${last}`;
-  const columns = [where.padStart(11), state.padEnd(11)];
-  if (tag !== undefined) columns.push(JSON.stringify(tag));
-  if (ageMs !== undefined) columns.push(`${ageMs} ms`);
-  if (stack !== undefined) columns.push(stack.split("\n")[0].trim());
-  return columns.join("  ").trimEnd();
+): string[] {
+  return [
+    last === index ? `${index}` : `${index}–${last}`,
+    state,
+    tag === undefined ? "" : quote(tag, MOST_TAG),
+    ageMs === undefined ? "" : `${ageMs} ms`,
+    stack === undefined ? "" : stack.split("\n")[0].trim(),
+  ];
+}
+
+/** Each cell as wide as the widest below and above it; numbers to the right. */
+function aligned(rows: string[][]): string {
+  const widths = [11, 11, 0, 0, 0].map((least, column) =>
+    rows.reduce((width, row) => Math.max(width, row[column].length), least)
+  );
+  const pads = ["padStart", "padEnd", "padEnd", "padStart", "padEnd"] as const;
+  return rows.map((row) =>
+    row.map((cell, at) => cell[pads[at]](widths[at]))
+      .filter((_, at) => widths[at] > 0).join("  ").trimEnd()
+  ).join("\n");
 }

@@ -6,9 +6,20 @@
 /** The longest delay a timer takes. */
 export const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** How a value looks in a message: short, and never throwing. */
+/** What a terminal obeys instead of showing, beyond what JSON escapes by itself. */
+const CONTROLS = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text in quotes on one line, whatever is in it, cut to `most` characters. */
+export function quote(text: string, most = 80): string {
+  return JSON.stringify(text.slice(0, most)).replace(
+    CONTROLS,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** How a value looks in a message: short. */
 export function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
+  if (typeof value === "string") return quote(value);
   if (typeof value === "bigint") return `${value}n`;
   if (value === null || typeof value !== "object") {
     return typeof value === "function" ? "a function" : String(value);

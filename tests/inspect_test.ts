@@ -155,6 +155,40 @@ Deno.test("dump() tells tag, age and the place that acquired, as far as watched"
   assertMatch(place, /handlerOfRequests.*inspect_test\.ts:\d+/);
 });
 
+Deno.test("dump() keeps its columns, whatever the tags", () => {
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 8,
+    initialBlocks: 8,
+    leakDetection: "all",
+  });
+  const tags = ["a", undefined, "somewhat longer", "x".repeat(5_000)];
+  const blocks = tags.map((tag) => pool.acquireSync({ tag }));
+  pool.acquireSync({ tag: "gone" }).abandon();
+  const lines = pool.dump().split("\n").slice(1, 1 + tags.length);
+  for (const end of [" ms", "inspect_test.ts"]) {
+    const columns = new Set(lines.map((line) => line.indexOf(end)));
+    assertEquals(columns.size, 1, lines.join("\n"));
+  }
+  assertStringIncludes(lines[2], '"somewhat longer"');
+  // Cut, so that the rest of the line can be seen.
+  assertLess(Math.max(...lines.map((line) => line.indexOf(" ms"))), 90);
+  for (const block of blocks) block.release();
+});
+
+Deno.test("what controls a terminal is not shown as it is", () => {
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 2,
+    name: "\x9b31m\u2028\u202e\x7f",
+  });
+  using block = pool.acquireSync({ tag: "\x9b31m\u2028\u202e\x7f" });
+  for (const told of [pool.dump(), Deno.inspect(pool), Deno.inspect(block)]) {
+    assert(!/[\x7f-\x9f\u2028\u202e]/.test(told), JSON.stringify(told));
+    assertStringIncludes(told, "\\u009b31m\\u2028\\u202e\\u007f");
+  }
+});
+
 Deno.test("dump() tells of a free slot nothing of the lease before", () => {
   using pool = new BlockPool({
     blockSize: 64,
