@@ -46,9 +46,12 @@ export interface PoolOptions {
   growThreshold?: number;
   /** Share of `maxBlocks` committed by one grow. In (0, 1]. Default 0.1. */
   growStep?: number;
-  /** Share of the committed blocks that must stay free before the pool shrinks. In [0, 1). Default 0.5. */
+  /**
+   * Share of the committed blocks that must stay free before the pool shrinks. In [0, 1), and above
+   * `1 − growThreshold × (1 − shrinkStep)`, or the pool would grow and shrink in turns. Default 0.5.
+   */
   shrinkThreshold?: number;
-  /** Share of the committed blocks given back by one shrink. In (0, 1]. Default 0.1. */
+  /** Share of the committed blocks given back by one shrink. In (0, 1), see above. Default 0.1. */
   shrinkStep?: number;
   /** Milliseconds between two looks at whether to shrink. Integer from 1 to 2^31 − 1. Default 60 000. */
   shrinkIntervalMs?: number;
@@ -160,10 +163,14 @@ export function fillOptions(options: PoolOptions): FilledOptions {
     SHARE,
   );
   if (!((1 - shrinkThreshold) / (1 - shrinkStep) < growThreshold)) {
+    const least = 1 - growThreshold * (1 - shrinkStep);
+    const remedy = least < 1
+      ? `shrinkThreshold must be above ${Number(least.toPrecision(6))}`
+      : "shrinkStep must be below 1";
     throw new RangeError(
       "(1 − shrinkThreshold) / (1 − shrinkStep) must be below growThreshold, or the pool would " +
         `grow and shrink in turns; got shrinkThreshold ${shrinkThreshold}, shrinkStep ` +
-        `${shrinkStep}, growThreshold ${growThreshold}`,
+        `${shrinkStep}, growThreshold ${growThreshold}: ${remedy} with the other two`,
     );
   }
   const safety = word("safety", or("safety", "revoke"), [

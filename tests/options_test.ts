@@ -259,7 +259,14 @@ Deno.test("thresholds and steps that would make the pool oscillate are refused",
   // (1 − 0.5) / (1 − 0.1) is 0.5555…
   fill({ growThreshold: 0.56 });
   const message = refusal(RangeError, { growThreshold: 0.55 });
-  for (const part of ["growThreshold 0.55", "shrinkThreshold 0.5", "0.1"]) {
+  for (
+    const part of [
+      "growThreshold 0.55",
+      "shrinkThreshold 0.5",
+      "0.1",
+      "shrinkThreshold must be above 0.505",
+    ]
+  ) {
     assertStringIncludes(message, part);
   }
   // Equal is refused, too: after the shrink the pool would stand at its threshold.
@@ -269,9 +276,15 @@ Deno.test("thresholds and steps that would make the pool oscillate are refused",
     growThreshold: 1,
   });
   // Divides by zero.
-  refusal(RangeError, { shrinkStep: 1 });
+  assertStringIncludes(
+    refusal(RangeError, { shrinkStep: 1 }),
+    "shrinkStep must be below 1",
+  );
   // In its own range, but then no growThreshold is large enough.
-  refusal(RangeError, { shrinkThreshold: 0, growThreshold: 1 });
+  assertStringIncludes(
+    refusal(RangeError, { shrinkThreshold: 0, growThreshold: 1 }),
+    "shrinkThreshold must be above 0.1",
+  );
 });
 
 Deno.test("strict safety watches every lease, whatever leakDetection says", () => {
