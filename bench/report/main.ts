@@ -5,13 +5,15 @@
  *
  * With `--only`, one scenario runs and its tables are printed; the report stays as it is.
  */
+import { day } from "./day.ts";
+import { life } from "./life.ts";
 import { load, machine } from "./machine.ts";
 import { sectionText, verdictText } from "./markdown.ts";
 import { churn } from "./churn.ts";
 import { oneIsolate } from "./one_isolate.ts";
 import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
-const SCENARIOS: readonly Scenario[] = [oneIsolate, churn];
+const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day];
 const BENCH = new URL("../", import.meta.url);
 const HELP = `deno task bench:report [--only ID] [--rounds N]
 
