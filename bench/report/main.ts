@@ -11,9 +11,10 @@ import { load, machine } from "./machine.ts";
 import { sectionText, verdictText } from "./markdown.ts";
 import { churn } from "./churn.ts";
 import { oneIsolate } from "./one_isolate.ts";
+import { waiting } from "./waiting.ts";
 import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
-const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day];
+const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day, waiting];
 const BENCH = new URL("../", import.meta.url);
 const HELP = `deno task bench:report [--only ID] [--rounds N]
 
