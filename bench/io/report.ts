@@ -8,6 +8,7 @@
  * of the machine meets all of them; the median round counts. Cost is the processor time of the
  * server process for one request, and the most memory it ever had resident.
  */
+import { flags } from "../flags.ts";
 import { Child, type Cost } from "./child.ts";
 import * as load from "./load.ts";
 
@@ -39,15 +40,16 @@ const SERVERS = new URL("servers.ts", import.meta.url).href;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-const quick = Deno.args.includes("--quick");
-const rounds = Number(flag("rounds") ?? (quick ? 3 : 5));
-const only = flag("only") ?? "";
-const share = quick ? 0.25 : 1;
+const HELP = `deno run -A bench/io/report.ts [flags]
 
-function flag(name: string): string | undefined {
-  const at = Deno.args.indexOf(`--${name}`);
-  return at < 0 ? undefined : Deno.args[at + 1];
-}
+  --rounds N    how often every contestant runs (default 5, or 3 with --quick)
+  --only WORD   scenarios with this in their name
+  --quick       a quarter of the load
+  --help        this`;
+const given = flags(HELP, { rounds: 0, only: "", quick: false });
+const { only, quick } = given;
+const rounds = given.rounds || (quick ? 3 : 5);
+const share = quick ? 0.25 : 1;
 
 /** Warms a server up, then measures `count` turns of the load. */
 async function served(
