@@ -1,0 +1,54 @@
+/**
+ * One measurement, in a process of its own: prints one number, of nanoseconds.
+ *
+ *     deno run -A bench/shared/contestant.ts KIND NAME [WORKERS]
+ */
+import { BlockPool } from "@smriti/pool";
+import { SharedBlockPool } from "@smriti/pool/shared";
+import { nsPerOperation } from "../measure.ts";
+import { nsWith, type Run } from "./crew.ts";
+import { nsByWay } from "./handover.ts";
+
+/** About so long does one measurement take. */
+const SLICE_MS = 300;
+
+const OPTIONS = { blockSize: 65_536, maxBlocks: 1024 };
+const SMALL = { blockSize: 4096, maxBlocks: 2048 };
+
+/** Operations of each Worker, and the pool they use. */
+const RUNS: Record<string, Pick<Run, "count" | "options">> = {
+  cycle: { count: 600_000, options: OPTIONS },
+  larson: { count: 200_000, options: SMALL },
+  xmalloc: { count: 128_000, options: SMALL },
+  mstress: { count: 100_000, options: SMALL },
+  scratch: { count: 20_000_000, options: { blockSize: 64, maxBlocks: 1024 } },
+};
+
+function alone(pool: BlockPool | SharedBlockPool): number {
+  // Both are warmed up, or the first loop would pay for being compiled.
+  const cycle = (n: number) => {
+    for (let i = 0; i < n; i++) pool.tryAcquire()!.release();
+  };
+  nsPerOperation(cycle, SLICE_MS / 3);
+  return nsPerOperation(cycle, SLICE_MS);
+}
+
+async function measure(kind: string, name: string, workers: number) {
+  switch (kind) {
+    case "alone":
+      return alone(
+        name === "BlockPool"
+          ? new BlockPool(OPTIONS)
+          : SharedBlockPool.create(OPTIONS),
+      );
+    case "handover":
+      return await nsByWay(name, SLICE_MS);
+    default:
+      return await nsWith({ ...RUNS[name], pattern: name, workers });
+  }
+}
+
+const [kind, name, workers] = Deno.args;
+console.log(await measure(kind, name, Number(workers)));
+// The pools of the measurement are not closed one by one.
+Deno.exit(0);
