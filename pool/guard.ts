@@ -21,6 +21,8 @@ const MOST_FORBIDDEN = 8192;
 const SHARE = 8;
 /** What a released slot is filled with: odd, large, no valid text. */
 const POISON = 0xdb;
+/** Four such bytes as one number. */
+const POISON_WORD = 0xdbdbdbdb | 0;
 
 /** Slots that are inaccessible now, over all pools. */
 let forbidden = 0;
@@ -144,8 +146,12 @@ export function quarantineFor(
 }
 
 /** Position of the first byte that is not the pattern, or -1. */
-function firstStain(bytes: Uint8Array): number {
-  for (let at = 0; at < bytes.length; at++) {
+function firstStain(bytes: Uint8Array<ArrayBuffer>): number {
+  // By words: a byte at a time would be most of what strict mode costs.
+  const words = new Int32Array(bytes.buffer, 0, bytes.length >>> 2);
+  let word = 0;
+  while (word < words.length && words[word] === POISON_WORD) word++;
+  for (let at = word * 4; at < bytes.length; at++) {
     if (bytes[at] !== POISON) return at;
   }
   return -1;

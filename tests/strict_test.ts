@@ -137,6 +137,20 @@ Deno.test({
   assertEquals(lawful(pool).abandonedBlocks, 1);
 });
 
+Deno.test({
+  name: "a late write is found whichever byte it hits",
+  ignore: !hasNative,
+}, async () => {
+  for (const blockSize of [1, 2, 3, 4, 7, 16, 257]) {
+    for (let at = 0; at < blockSize; at++) {
+      const pool = strict({ blockSize, maxBlocks: 1 });
+      writeLate(pool.acquireSync(), [at]);
+      const { message } = await rejected("corrupted", pool.close());
+      assertStringIncludes(message, `byte ${at} is 7`);
+    }
+  }
+});
+
 Deno.test("a block out of quarantine is zeroed and its views are new", () => {
   for (const blockSize of [64, 4096, 5000]) {
     using pool = strict({ blockSize, maxBlocks: 1 });
