@@ -1,7 +1,7 @@
 /**
  * 64 KiB go to a Worker, which looks at a byte of it, and back: by ticket, by tickets in batches, by
- * a message that takes the array along, by a message that copies it. Run as a Worker, this file is
- * the other side.
+ * a message that takes the array along (the same one, or a new one each time), by a message that
+ * copies it. Run as a Worker, this file is the other side.
  */
 import type { Block } from "@smriti/pool";
 import {
@@ -21,16 +21,14 @@ type Message =
   | Int32Array
   | Uint8Array<ArrayBuffer>;
 
-/** Sends so many blocks and waits until they are back. */
-type Turn = (
-  send: Send,
-  arrive: (use: (message: never) => void) => void,
-) => Promise<void>;
+/** Sends `WINDOW` blocks and waits until they are back. */
+type Turn = (send: Send, arrive: Arrive) => Promise<void>;
 type Send = (message: Message, transfer?: Transferable[]) => void;
+type Arrive = (use: (message: never) => void) => void;
 
-/** Resolves after `WINDOW` answers. */
+/** Resolves after so many answers. */
 function answers<T extends Message>(
-  arrive: Parameters<Turn>[1],
+  arrive: Arrive,
   count: number,
   use: (message: T) => void,
 ): Promise<void> {
@@ -50,37 +48,54 @@ function blocks(pool: SharedBlockPool): Block[] {
   });
 }
 
-/** The sides that send. The array of the other contestants is as new as a block: all zeroes. */
-const TURNS: Record<string, (pool: SharedBlockPool) => Turn> = {
-  "tickets": (pool) => (send, arrive) => {
-    for (const block of blocks(pool)) send(block.detach());
-    return answers<BlockTicket>(
+function arrays(): Uint8Array<ArrayBuffer>[] {
+  return Array.from({ length: WINDOW }, () => new Uint8Array(SIZE).fill(1));
+}
+
+/** Arrays that go along with the message and come back. */
+function transfer(make: (before: Uint8Array<ArrayBuffer>[]) => typeof before) {
+  let held = arrays();
+  return (send: Send, arrive: Arrive) => {
+    held = make(held);
+    for (const bytes of held.splice(0)) send(bytes, [bytes.buffer]);
+    return answers<Uint8Array<ArrayBuffer>>(
       arrive,
       WINDOW,
-      (ticket) => pool.adopt(ticket).release(),
+      (bytes) => held.push(bytes),
     );
-  },
-  "batches of tickets": (pool) => (send, arrive) => {
-    send(pool.detachMany(blocks(pool)));
-    return answers<Int32Array>(arrive, 1, (tickets) => {
-      for (const block of pool.adoptMany(tickets)) block.release();
-    });
-  },
-  "transfer list": () => (send, arrive) => {
-    for (let i = 0; i < WINDOW; i++) {
-      const bytes = new Uint8Array(SIZE);
-      bytes[0] = 1;
-      send(bytes, [bytes.buffer]);
-    }
-    return answers(arrive, WINDOW, () => {});
-  },
-  "clone": () => {
-    const bytes = new Uint8Array(SIZE);
+  };
+}
+
+/** The sides that send. The same memory goes there and back, but for the arrays made anew. */
+const TURNS: Record<string, (pool: SharedBlockPool) => Turn> = {
+  "tickets": (pool) => {
+    const held = blocks(pool);
     return (send, arrive) => {
-      for (let i = 0; i < WINDOW; i++) {
-        bytes[0] = 1;
-        send(bytes);
-      }
+      for (const block of held.splice(0)) send(block.detach());
+      return answers<BlockTicket>(
+        arrive,
+        WINDOW,
+        (ticket) => held.push(pool.adopt(ticket)),
+      );
+    };
+  },
+  "batches of tickets": (pool) => {
+    let held = blocks(pool);
+    return (send, arrive) => {
+      send(pool.detachMany(held));
+      return answers<Int32Array>(
+        arrive,
+        1,
+        (tickets) => held = pool.adoptMany(tickets),
+      );
+    };
+  },
+  "transfer list": () => transfer((before) => before),
+  "new and transfer list": () => transfer(() => arrays()),
+  "clone": () => {
+    const held = arrays();
+    return (send, arrive) => {
+      for (const bytes of held) send(bytes);
       return answers(arrive, WINDOW, () => {});
     };
   },
@@ -113,29 +128,32 @@ export async function nsByWay(way: string, sliceMs: number): Promise<number> {
 }
 
 /** The sides that answer. */
-const BACK: Record<
-  string,
-  (pool: SharedBlockPool, message: never, send: Send) => void
-> = {
-  "tickets": (pool, ticket: BlockTicket, send) => {
+const BACK: Record<string, (pool: SharedBlockPool, send: Send) => Answer> = {
+  "tickets": (pool, send) => (ticket: BlockTicket) => {
     const block = pool.adopt(ticket);
     look(block.bytes);
     send(block.detach());
   },
-  "batches of tickets": (pool, tickets: Int32Array, send) => {
+  "batches of tickets": (pool, send) => (tickets: Int32Array) => {
     const all = pool.adoptMany(tickets);
     for (const { bytes } of all) look(bytes);
     send(pool.detachMany(all));
   },
-  "transfer list": (_, bytes: Uint8Array<ArrayBuffer>, send) => {
-    look(bytes);
-    send(bytes, [bytes.buffer]);
-  },
-  "clone": (_, bytes: Uint8Array<ArrayBuffer>, send) => {
+  "transfer list": sendBack,
+  "new and transfer list": sendBack,
+  "clone": (_, send) => (bytes: Uint8Array<ArrayBuffer>) => {
     look(bytes);
     send(bytes);
   },
 };
+type Answer = (message: never) => void;
+
+function sendBack(_: SharedBlockPool, send: Send): Answer {
+  return (bytes: Uint8Array<ArrayBuffer>) => {
+    look(bytes);
+    send(bytes, [bytes.buffer]);
+  };
+}
 
 function look(bytes: Uint8Array): void {
   if (bytes[0] !== 1) throw new Error(`${bytes[0]} instead of 1`);
@@ -148,6 +166,7 @@ if ("WorkerGlobalScope" in globalThis) {
     scope.postMessage(message, transfer);
   scope.onmessage = ({ data: handle }: MessageEvent<SharedPoolHandle>) => {
     const pool = SharedBlockPool.attach(handle);
-    scope.onmessage = ({ data }) => back(pool, data as never, send);
+    const answer = back(pool, send);
+    scope.onmessage = ({ data }) => answer(data as never);
   };
 }
