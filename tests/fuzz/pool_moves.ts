@@ -21,7 +21,7 @@ const MOVES: readonly [number, PoolMove][] = [
   [5, misuse],
   [1, listen],
   [0.5, construct],
-  [0.2, lateWrite],
+  [1, lateWrite],
 ];
 
 const TOTAL = MOVES.reduce((sum, [weight]) => sum + weight, 0);
