@@ -38,6 +38,8 @@ export class SharedSlots {
   readonly #held: number;
   /** The word of hints to look at first. */
   #cursor = 0;
+  /** What this worker gave back last: warm, and most likely still free. */
+  #last = 0;
 
   /** Acts for one worker id. */
   constructor(control: Control, worker: number) {
@@ -62,27 +64,52 @@ export class SharedSlots {
     return used;
   }
 
-  /** Takes a free slot, or returns -1. */
+  /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
   pop(): number {
-    const { hints, owner, words } = this.#control;
+    const isFromBelow = this.taken % FROM_BELOW === 0;
+    const slot = !isFromBelow && this.#takeLast()
+      ? this.#last
+      : this.#search(isFromBelow ? 0 : this.#cursor);
+    if (slot >= 0) {
+      this.taken++;
+      this.#control.words[this.#held]++;
+    }
+    return slot;
+  }
+
+  /**
+   * Takes the slot given back last, unless a lower one may be free. Its hint stays and is wrong
+   * meanwhile, which spares a cycle two atomic operations of four: whoever follows it drops it, and
+   * `push` looks whether it is still there.
+   */
+  #takeLast(): boolean {
+    const { hints, owner } = this.#control;
+    const last = this.#last;
+    const at = last >>> 5;
+    const lower = (1 << (last & 31)) - 1;
+    if (at > this.#cursor || (hints[at] & lower) !== 0) return false;
+    // A plain read is a tenth of an atomic one, and the swap sees whether it was right.
+    return this.#take(last, owner[last]);
+  }
+
+  /** Follows the hints from a word of them on. */
+  #search(start: number): number {
+    const { hints } = this.#control;
     const count = hints.length;
-    const start = this.taken % FROM_BELOW === 0 ? 0 : this.#cursor;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
-      // A hint is cleared before the look at the owner, and set after a slot became free: if the
-      // swap fails, whoever was faster sets the hint again when it frees the slot.
       let bits = hints[at];
       while (bits !== 0) {
         const bit = bits & -bits;
+        // A hint is cleared before the look at the owner; whoever frees a slot looks at its hint
+        // after that. So one of the two sees what the other has done: the slot is taken here, or
+        // its hint is set again.
         const before = Atomics.and(hints, at, ~bit);
         if ((before & bit) !== 0) {
           const slot = (at << 5) + 31 - Math.clz32(bit);
-          // A plain read: the clearing before it saw the hint, and so comes after the freeing.
-          const word = owner[slot];
-          if (kindOf(word) === FREE && this.#swap(slot, word, HELD)) {
+          const word = Atomics.load(this.#control.owner, slot);
+          if (this.#take(slot, word)) {
             this.#cursor = at;
-            this.taken++;
-            words[this.#held]++;
             return slot;
           }
         }
@@ -92,10 +119,16 @@ export class SharedSlots {
     return -1;
   }
 
+  /** Takes a slot if `word` says that it is free, and still stands there. */
+  #take(slot: number, word: number): boolean {
+    return kindOf(word) === FREE && this.#swap(slot, word, HELD);
+  }
+
   /** Puts a slot of this worker back. */
   push(slot: number): void {
+    this.#last = slot;
     this.#change(slot, FREE);
-    this.hint(slot);
+    this.rehint(slot);
   }
 
   /** Takes a slot of this worker out of the pool for good. */
@@ -192,12 +225,13 @@ export class SharedSlots {
     return (Atomics.or(this.#control.hints, at, bit) & bit) === 0;
   }
 
-  /** The same, of a slot that should have its hint already. */
+  /** The same, of a slot that has its hint most of the time. */
   rehint(slot: number): boolean {
+    const at = slot >>> 5;
+    if (at < this.#cursor) this.#cursor = at;
     const bit = 1 << (slot & 31);
-    if ((Atomics.load(this.#control.hints, slot >>> 5) & bit) !== 0) {
-      return false;
-    }
+    // After the slot became free; so whoever clears the hint from here on finds it free.
+    if ((Atomics.load(this.#control.hints, at) & bit) !== 0) return false;
     return this.hint(slot);
   }
 
