@@ -32,6 +32,7 @@ interface Load {
   readonly heapMb: number;
   readonly kept: number;
   readonly perSecond: number;
+  readonly runMs: number;
   readonly names: readonly string[];
 }
 
@@ -41,6 +42,7 @@ const LOADS = {
     heapMb: 0,
     kept: 256,
     perSecond: 0,
+    runMs: 1500,
     names: [FRESH, "smriti trust, not zeroed", TRUST, REVOKE, STRICT],
   },
   heap: {
@@ -48,6 +50,7 @@ const LOADS = {
     heapMb: 500,
     kept: 256,
     perSecond: 0,
+    runMs: 1500,
     names: [FRESH, TRUST, REVOKE],
   },
   large: {
@@ -55,6 +58,7 @@ const LOADS = {
     heapMb: 500,
     kept: 4096,
     perSecond: 0,
+    runMs: 3000,
     names: [FRESH, TRUST, REVOKE, STRICT],
   },
   paced: {
@@ -62,13 +66,14 @@ const LOADS = {
     heapMb: 500,
     kept: 4096,
     perSecond: PACE,
+    runMs: 2000,
     names: [FRESH, TRUST, REVOKE],
   },
 } satisfies Record<string, Load>;
 
 async function once(load: Load, name: string): Promise<Run> {
-  const { heapMb, kept, perSecond } = load;
-  const args = [name, heapMb, kept, perSecond];
+  const { heapMb, kept, perSecond, runMs } = load;
+  const args = [name, heapMb, kept, perSecond, runMs];
   const { result, trace } = await inChild<Churn>("churn_child.ts", args, [
     "--trace-gc",
   ]);

@@ -2,7 +2,8 @@
  * Buffers of 64 KiB, each written whole, the last so many kept alive, beside a heap of small
  * objects: one contestant in this process alone.
  *
- * Arguments: the contestant, MB of live heap, buffers kept, operations a second (0: as many as will).
+ * Arguments: the contestant, MB of live heap, buffers kept, operations a second (0: as many as will),
+ * milliseconds.
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { waitedMs } from "../measure.ts";
@@ -13,7 +14,6 @@ const SIZE = 65_536;
 /** Operations between two turns of the event loop. */
 const BATCH = 32;
 const WARM_MS = 400;
-const RUN_MS = 1500;
 
 /** What one run came to. */
 export interface Churn {
@@ -122,7 +122,7 @@ async function drive(
 }
 
 if (import.meta.main) {
-  const [name, megabytes, keptText, rate] = Deno.args;
+  const [name, megabytes, keptText, rate, runMs] = Deno.args;
   const kept = Number(keptText);
   const heap = liveHeap(Number(megabytes));
   const operate = CONTESTANTS[name](kept);
@@ -134,7 +134,7 @@ if (import.meta.main) {
   const stalls = new Histogram();
   const waited = waitedMs();
   const startMs = performance.now();
-  const end = startMs + RUN_MS;
+  const end = startMs + Number(runMs);
   const done = await drive(operate, kept, Number(rate), end, latencies, stalls);
   const endMs = performance.now();
   const busyMs = endMs - startMs - (waitedMs() - waited);

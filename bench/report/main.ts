@@ -54,6 +54,7 @@ function fail(why: string): never {
 }
 
 const { chosen, rounds } = flags(Deno.args);
+if (Deno.build.os !== "linux") fail("the report asks /proc: it runs on Linux");
 const start = performance.now();
 const say = (text: string) => {
   const seconds = (performance.now() - start) / 1000;
@@ -98,8 +99,11 @@ if (isWhole) {
     Deno.writeTextFileSync(new URL(`plots/${file}`, BENCH), svg);
   }
   Deno.writeTextFileSync(path, `${head}\n${text("plots")}\n`);
+  const written = ["report.md", "plots/"].map((name) =>
+    decodeURIComponent(new URL(name, BENCH).pathname)
+  );
   const { success } = await new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--quiet", decodeURIComponent(path.pathname)],
+    args: ["fmt", "--quiet", ...written],
   }).output();
   if (!success) fail("deno fmt does not like the report");
   console.log(`${head}\nbench/report.md and bench/plots/ are written.`);
