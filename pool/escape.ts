@@ -12,35 +12,55 @@ export function isDetached({ view }: Slot): boolean {
   return view.length === 0 && view !== NO_VIEW;
 }
 
-/** Makes the view's buffer the slot's own, if it is the slot's memory. */
-export function adopt(
+/**
+ * The view's buffer, if it is the whole of the slot's memory. Looking may run the user's code: what
+ * was known of the slot before has to be looked at again.
+ */
+export function wholeOf(
   region: Region,
   slot: Slot,
   { buffer }: ArrayBufferView,
-): boolean {
-  if (!region.isWhole(slot.index, buffer)) return false;
-  if (buffer === slot.view.buffer) return true;
+): ArrayBuffer | undefined {
+  return region.isWhole(slot.index, buffer) ? buffer as ArrayBuffer : undefined;
+}
+
+/** The same of what an operation gave: a view, or the result of a BYOB read. Never throws. */
+export function broughtBy(
+  region: Region,
+  slot: Slot,
+  result: unknown,
+): ArrayBuffer | undefined {
+  try {
+    const view = viewIn(result);
+    return view && wholeOf(region, slot, view);
+  } catch {
+    // It brings nothing back, then; its owner gets it as it is.
+    return undefined;
+  }
+}
+
+/** Makes a buffer that is the slot's memory the slot's own. */
+export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
+  if (buffer === slot.view.buffer) return;
   if (slot.view.length !== 0) {
     // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns.
     region.revoke(slot.view);
     if (slot.escaped > 0) slot.escaped--;
   }
-  slot.view = new Uint8Array(buffer as ArrayBuffer);
+  slot.view = new Uint8Array(buffer);
   slot.owed = false;
   slot.touched = true;
-  return true;
 }
 
-/** A lent operation has settled and the slot's buffer is not where it was. */
+/** A lent operation has settled, with this buffer if any, and the slot's is not where it was. */
 export function bringBack(
   region: Region,
   slot: Slot,
   how: Settled,
-  result: unknown,
+  buffer: ArrayBuffer | undefined,
   isLast: boolean,
 ): void {
-  const view = how === "fulfilled" ? viewIn(result) : undefined;
-  if (view !== undefined && adopt(region, slot, view)) return;
+  if (buffer !== undefined) return adopt(region, slot, buffer);
   if (how === "finished" && isLast && !slot.owed) {
     // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took
     // along died with it.
@@ -54,11 +74,6 @@ export function bringBack(
 function viewIn(result: unknown): ArrayBufferView | undefined {
   if (ArrayBuffer.isView(result)) return result;
   if (typeof result !== "object" || result === null) return undefined;
-  try {
-    const { value } = result as { value?: unknown };
-    return ArrayBuffer.isView(value) ? value : undefined;
-  } catch {
-    // It brings nothing back, then; its owner gets it as it is.
-    return undefined;
-  }
+  const { value } = result as { value?: unknown };
+  return ArrayBuffer.isView(value) ? value : undefined;
 }

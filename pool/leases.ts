@@ -8,13 +8,13 @@
 import { Block } from "./block.ts";
 import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
-import { adopt, bringBack, isDetached } from "./escape.ts";
+import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
 import { type Leak, LeakWatch } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
-import { called, refusal } from "./refusal.ts";
+import { called, otherMemory, refusal } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import {
   type BlockTicket,
@@ -149,15 +149,11 @@ export class Leases implements Owner {
 
   reattach(slot: Slot, view: ArrayBufferView): void {
     if (slot.state !== HELD) this.refuse(slot, "use");
-    if (!adopt(this.region, slot, view)) {
-      throw new SmritiError(
-        "foreign-block",
-        `view must cover the whole memory of ${
-          called(this.poolName, slot)
-        }, got ` +
-          `${view.buffer.byteLength} bytes of other memory`,
-      );
-    }
+    const buffer = wholeOf(this.region, slot, view);
+    // Looking may have run code that ended the lease.
+    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (buffer === undefined) throw otherMemory(this.poolName, slot);
+    adopt(this.region, slot, buffer);
   }
 
   /**
@@ -197,6 +193,10 @@ export class Leases implements Owner {
   }
 
   lendEnds(slot: Slot, how: Settled, result: unknown): void {
+    // First what may run the user's code, as long as the lend still counts.
+    const buffer = how === "fulfilled" && isDetached(slot)
+      ? broughtBy(this.region, slot, result)
+      : undefined;
     const isLast = --slot.lends === 0;
     this.hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
@@ -204,9 +204,7 @@ export class Leases implements Owner {
     if (slot.state === LOST) return;
     if (isLast) this.#counters.lentBlocks--;
     if (how === "running") return this.lose(slot);
-    if (isDetached(slot)) {
-      bringBack(this.region, slot, how, result, isLast);
-    }
+    if (isDetached(slot)) bringBack(this.region, slot, how, buffer, isLast);
     if (!isLast || slot.state !== ENDING) return;
     if (slot.escaped !== 0) this.lose(slot);
     else this.#end(slot, slot.usedBytes);

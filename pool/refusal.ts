@@ -30,3 +30,11 @@ export function refusal(
     `${called(pool, slot)} ${what}: ${advice}`,
   );
 }
+
+/** The error for a view that was to be taken back and is not of the block. */
+export function otherMemory(pool: string, slot: Slot): SmritiError {
+  return new SmritiError(
+    "foreign-block",
+    `view must cover the whole memory of ${called(pool, slot)}`,
+  );
+}

@@ -99,3 +99,29 @@ Deno.test("an interrupted read costs its block also when the error was wrapped",
     assertEquals(told, { ...LOST, abandonedBlocks });
   }
 });
+
+Deno.test("a block lent anew while the result is looked at waits for that, too", async () => {
+  await using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const gate = Promise.withResolvers<void>();
+  const block = pool.acquireSync();
+  let second: Promise<void> | undefined;
+  let looked = 0;
+  await block.lend((bytes) => {
+    const stolen = steal(bytes);
+    return {
+      get value() {
+        looked++;
+        second = block.lend(gate.promise);
+        block.release();
+        return stolen;
+      },
+    };
+  });
+  assertEquals(looked, 1);
+  const { lentBlocks, acquiredBlocks } = lawful(pool);
+  assertEquals([lentBlocks, acquiredBlocks], [1, 1]);
+  assertEquals(pool.tryAcquire(), undefined);
+  gate.resolve();
+  await second;
+  assertEquals(lawful(pool).freeBlocks, 1);
+});
