@@ -27,10 +27,16 @@ function smriti(options: Partial<PoolOptions>): Run {
 }
 
 const CONTESTANTS: Record<string, () => Run> = {
-  "await of a resolved promise"() {
+  "await of one and the same resolved promise"() {
     const bytes = Promise.resolve(new Uint8Array(SIZE));
     return async (n) => {
       for (let i = 0; i < n; i++) (await bytes)[0] = i;
+    };
+  },
+  "await of a fresh resolved promise"() {
+    const bytes = new Uint8Array(SIZE);
+    return async (n) => {
+      for (let i = 0; i < n; i++) (await Promise.resolve(bytes))[0] = i;
     };
   },
   "smriti trust, not zeroed": () => smriti({ safety: "trust", zero: false }),

@@ -56,7 +56,7 @@ async function run(turns: Turns): Promise<Section> {
     const all = COUNTS.map((count) => ns(count, held).median);
     return spread([Math.max(...all) / Math.min(...all)]);
   };
-  const title = "Cost of a cycle by size of the pool (10 to the power of x)";
+  const title = "Cost of a cycle in small pools and large";
   const large = lived["64 GiB, plain"];
   return {
     tables: [
@@ -125,7 +125,7 @@ async function run(turns: Turns): Promise<Section> {
       alt: title,
       svg: lines(
         title,
-        "",
+        "10^x blocks",
         "ns",
         Object.keys(HELD).map((name) => ({
           name,

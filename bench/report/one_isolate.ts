@@ -24,7 +24,7 @@ const SIZES: readonly (readonly [string, number])[] = [
 const LEAN = "smriti trust, not zeroed";
 const REVOKE = "smriti revoke (default)";
 const BARE = "bare array free list";
-const RESOLVED = "await of a resolved promise";
+const RESOLVED = "await of a fresh resolved promise";
 
 /** In the order of the report. */
 type Results = Record<string, Shapes[]>;
@@ -93,6 +93,9 @@ async function run(turns: Turns): Promise<Section> {
       plot("held", "held.svg", "64 KiB: 256 held, swap a random one"),
     ],
     notes: [
+      "An acquire has to make a promise of its own, so `await acquire()` is held against an await of " +
+      "a fresh one. Awaiting one and the same promise again and again, which no pool can offer, is " +
+      "shown beside it.",
       "JavaScript is timed by the clock less the main thread's wait for a processor; C by the " +
       "processor time of its thread; Go by the clock.",
       floor.leftOut.length === 0

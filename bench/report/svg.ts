@@ -134,8 +134,7 @@ export function lines(
     parts.push(line(legend, row - 4, legend + 22, row - 4, style));
     parts.push(text(legend + 28, row, name));
   });
-  parts.push(text(right, bottom + 16, xUnit, "end"));
-  parts.push(text(left, top - 4, yUnit, "end"));
+  parts.push(text(right, 18, `${yUnit} by ${xUnit}`, "end"));
   return picture(bottom + 46 + Math.ceil(all.length / 3) * 18, title, parts);
 }
 
