@@ -42,7 +42,7 @@ const LOADS = {
     heapMb: 0,
     kept: 256,
     perSecond: 0,
-    runMs: 1500,
+    runMs: 1200,
     names: [FRESH, "smriti trust, not zeroed", TRUST, REVOKE, STRICT],
   },
   heap: {
@@ -50,7 +50,7 @@ const LOADS = {
     heapMb: 500,
     kept: 256,
     perSecond: 0,
-    runMs: 1500,
+    runMs: 1200,
     names: [FRESH, TRUST, REVOKE],
   },
   large: {
@@ -58,7 +58,7 @@ const LOADS = {
     heapMb: 500,
     kept: 4096,
     perSecond: 0,
-    runMs: 3000,
+    runMs: 2500,
     names: [FRESH, TRUST, REVOKE, STRICT],
   },
   paced: {
@@ -66,7 +66,7 @@ const LOADS = {
     heapMb: 500,
     kept: 4096,
     perSecond: PACE,
-    runMs: 2000,
+    runMs: 1500,
     names: [FRESH, TRUST, REVOKE],
   },
 } satisfies Record<string, Load>;
