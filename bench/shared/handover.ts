@@ -1,7 +1,7 @@
 /**
- * 64 KiB go to a Worker, which looks at a byte of it, and back: by ticket, by tickets in batches, by
- * a message that takes the array along (the same one, or a new one each time), by a message that
- * copies it. Run as a Worker, this file is the other side.
+ * 64 KiB go to a Worker by message, which looks at a byte of it, and back: as a ticket, as tickets in
+ * batches, as an array that the message takes along (the same one, or a new one each time), or
+ * copies. Run as a Worker, this file is the other side. Without messages: `patterns.ts`.
  */
 import type { Block } from "@smriti/pool";
 import {
@@ -12,7 +12,9 @@ import {
 
 const SIZE = 65_536;
 /** Blocks under way at once, in every contestant. */
-const WINDOW = 64;
+const WINDOW = 256;
+/** Tickets in one message, of those that go in batches. */
+const BATCH = 64;
 
 /** What comes and goes. */
 type Message =
@@ -68,7 +70,7 @@ function transfer(make: (before: Uint8Array<ArrayBuffer>[]) => typeof before) {
 
 /** The sides that send. The same memory goes there and back, but for the arrays made anew. */
 const TURNS: Record<string, (pool: SharedBlockPool) => Turn> = {
-  "tickets": (pool) => {
+  "tickets, by message": (pool) => {
     const held = blocks(pool);
     return (send, arrive) => {
       for (const block of held.splice(0)) send(block.detach());
@@ -79,14 +81,14 @@ const TURNS: Record<string, (pool: SharedBlockPool) => Turn> = {
       );
     };
   },
-  "batches of tickets": (pool) => {
-    let held = blocks(pool);
+  "batches, by message": (pool) => {
+    const held = blocks(pool);
     return (send, arrive) => {
-      send(pool.detachMany(held));
+      while (held.length > 0) send(pool.detachMany(held.splice(0, BATCH)));
       return answers<Int32Array>(
         arrive,
-        1,
-        (tickets) => held = pool.adoptMany(tickets),
+        WINDOW / BATCH,
+        (tickets) => held.push(...pool.adoptMany(tickets)),
       );
     };
   },
@@ -112,7 +114,7 @@ export async function nsByWay(way: string, sliceMs: number): Promise<number> {
   const turn = TURNS[way](pool);
   const go = () =>
     turn(
-      (message, transfer = []) => worker.postMessage(message, transfer),
+      (message, transfer) => post(worker, message, transfer),
       (use) => worker.onmessage = ({ data }) => use(data as never),
     );
   for (let i = 0; i < 20; i++) await go();
@@ -127,14 +129,20 @@ export async function nsByWay(way: string, sliceMs: number): Promise<number> {
   return ms * 1e6 / (turns * WINDOW);
 }
 
+/** Without so much as an empty transfer list where nothing is transferred: that would cost, too. */
+function post(to: Worker, message: Message, transfer?: Transferable[]): void {
+  if (transfer === undefined) to.postMessage(message);
+  else to.postMessage(message, transfer);
+}
+
 /** The sides that answer. */
 const BACK: Record<string, (pool: SharedBlockPool, send: Send) => Answer> = {
-  "tickets": (pool, send) => (ticket: BlockTicket) => {
+  "tickets, by message": (pool, send) => (ticket: BlockTicket) => {
     const block = pool.adopt(ticket);
     look(block.bytes);
     send(block.detach());
   },
-  "batches of tickets": (pool, send) => (tickets: Int32Array) => {
+  "batches, by message": (pool, send) => (tickets: Int32Array) => {
     const all = pool.adoptMany(tickets);
     for (const { bytes } of all) look(bytes);
     send(pool.detachMany(all));
@@ -162,8 +170,7 @@ function look(bytes: Uint8Array): void {
 if ("WorkerGlobalScope" in globalThis) {
   const scope = self as unknown as Worker;
   const back = BACK[(self as unknown as { name: string }).name];
-  const send: Send = (message, transfer = []) =>
-    scope.postMessage(message, transfer);
+  const send: Send = (message, transfer) => post(scope, message, transfer);
   scope.onmessage = ({ data: handle }: MessageEvent<SharedPoolHandle>) => {
     const pool = SharedBlockPool.attach(handle);
     const answer = back(pool, send);

@@ -113,6 +113,40 @@ function scratch({ pool, count }: Task): void {
   }
 }
 
+/** Blocks under way between two Workers. */
+const WINDOW = 256;
+
+/**
+ * Blocks go from the first Worker to the second, which looks at a byte, and back, so many at a time:
+ * their tickets lie in shared memory, and no message is sent.
+ */
+function thereAndBack(batch: number): (task: Task) => void {
+  return ({ pool, rings, me, count }) => {
+    const out = new Ring(rings, me);
+    const input = new Ring(rings, 1 - me);
+    const receive = (): Block[] => {
+      const blocks = pool.adoptMany(input.read(batch));
+      for (const { bytes } of blocks) {
+        if (bytes[0] !== 1) throw new Error(`${bytes[0]} instead of 1`);
+      }
+      return blocks;
+    };
+    const fresh = () => {
+      const blocks = Array.from({ length: batch }, () => pool.acquireSync());
+      for (const { bytes } of blocks) bytes[0] = 1;
+      return blocks;
+    };
+    for (let i = 0; i < count; i += batch) {
+      const blocks = me === 0 && i < WINDOW ? fresh() : receive();
+      out.write(pool.detachMany(blocks));
+    }
+    if (me !== 0) return;
+    for (let i = 0; i < Math.min(WINDOW, count); i += batch) {
+      for (const block of receive()) block.release();
+    }
+  };
+}
+
 /** By name. */
 export const PATTERNS: Readonly<Record<string, (task: Task) => void>> = {
   cycle,
@@ -120,4 +154,6 @@ export const PATTERNS: Readonly<Record<string, (task: Task) => void>> = {
   xmalloc,
   mstress,
   scratch,
+  "ticket by ticket": thereAndBack(1),
+  "ticket batches": thereAndBack(64),
 };
