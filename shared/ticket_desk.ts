@@ -69,7 +69,9 @@ export class TicketDesk {
     const numbers = new Int32Array(blocks.length * NUMBERS);
     blocks.forEach((block, at) => {
       const { pool, slot, serial } = block.detach();
-      numbers.set([pool, slot, serial], at * NUMBERS);
+      numbers[at * NUMBERS] = pool;
+      numbers[at * NUMBERS + 1] = slot;
+      numbers[at * NUMBERS + 2] = serial;
     });
     return numbers;
   }
@@ -133,9 +135,12 @@ function unpack(numbers: Int32Array): BlockTicket[] {
       }`,
     );
   }
-  return Array.from({ length: numbers.length / NUMBERS }, (_, i) => {
-    const [pool, slot, serial] = numbers.subarray(i * NUMBERS);
+  // Read once: if they lie in shared memory, they may change.
+  const tickets: BlockTicket[] = [];
+  for (let at = 0; at < numbers.length; at += NUMBERS) {
+    const slot = numbers[at + 1];
     if (slot < 0) throw new RangeError(`a slot must be from 0, got ${slot}`);
-    return { pool, slot, serial };
-  });
+    tickets.push({ pool: numbers[at], slot, serial: numbers[at + 2] });
+  }
+  return tickets;
 }
