@@ -18,21 +18,27 @@ export function isDetached({ view }: Slot): boolean {
  */
 export function wholeOf(
   region: Region,
+  slots: readonly Slot[],
   slot: Slot,
   { buffer }: ArrayBufferView,
 ): ArrayBuffer | undefined {
-  return region.isWhole(slot.index, buffer) ? buffer as ArrayBuffer : undefined;
+  if (!region.isWhole(slot.index, buffer)) return undefined;
+  // Without addresses any memory of this length could be it, but not what another slot has.
+  const isAnothers = !region.hasAddresses &&
+    slots.some((each) => each !== slot && each.view.buffer === buffer);
+  return isAnothers ? undefined : buffer as ArrayBuffer;
 }
 
 /** The same of what an operation gave: a view, or the result of a BYOB read. Never throws. */
 export function broughtBy(
   region: Region,
+  slots: readonly Slot[],
   slot: Slot,
   result: unknown,
 ): ArrayBuffer | undefined {
   try {
     const view = viewIn(result);
-    return view && wholeOf(region, slot, view);
+    return view && wholeOf(region, slots, slot, view);
   } catch {
     // It brings nothing back, then; its owner gets it as it is.
     return undefined;

@@ -149,7 +149,7 @@ export class Leases implements Owner {
 
   reattach(slot: Slot, view: ArrayBufferView): void {
     if (slot.state !== HELD) this.refuse(slot, "use");
-    const buffer = wholeOf(this.region, slot, view);
+    const buffer = wholeOf(this.region, this.records, slot, view);
     // Looking may have run code that ended the lease.
     if (slot.state !== HELD) this.refuse(slot, "use");
     if (buffer === undefined) throw otherMemory(this.poolName, slot);
@@ -195,7 +195,7 @@ export class Leases implements Owner {
   lendEnds(slot: Slot, how: Settled, result: unknown): void {
     // First what may run the user's code, as long as the lend still counts.
     const buffer = how === "fulfilled" && isDetached(slot)
-      ? broughtBy(this.region, slot, result)
+      ? broughtBy(this.region, this.records, slot, result)
       : undefined;
     const isLast = --slot.lends === 0;
     this.hooks.lending?.(slot.index, -1);

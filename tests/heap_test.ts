@@ -115,6 +115,23 @@ Deno.test("a heap block takes a buffer back by its size", () => {
   assertEquals(lawful(pool).abandonedBlocks, 0);
 });
 
+Deno.test("a heap block never takes the buffer that another block has", async () => {
+  using pool = heapPool();
+  using one = pool.acquireSync();
+  using other = pool.acquireSync();
+  other.bytes[0] = 7;
+  one.bytes[0] = 1;
+  refused("foreign-block", () => one.reattach(other.bytes));
+  // Nor from an operation that took its own along.
+  await one.lend((bytes) => {
+    bytes.buffer.transfer();
+    return other.bytes;
+  });
+  assertEquals(other.bytes[0], 7);
+  assert(one.bytes.buffer !== other.bytes.buffer);
+  assertEquals(one.bytes[0], 0);
+});
+
 Deno.test("a BYOB read on a lent heap block brings its buffer back", async () => {
   using pool = heapPool();
   using block = pool.acquireSync();
