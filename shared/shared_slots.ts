@@ -152,8 +152,9 @@ export class SharedSlots {
   /** Puts a slot of this worker in transit until `deadline`; returns the ticket's number. */
   send(slot: number, deadline: number): number {
     const { serial, words } = this.#control;
-    Atomics.store(this.#control.deadline, slot, deadline | 0);
-    const number = Atomics.add(serial, slot, 1) + 1 | 0;
+    // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
+    this.#control.deadline[slot] = deadline;
+    const number = serial[slot] = serial[slot] + 1 | 0;
     Atomics.add(words, HEADER.TICKETS, 1);
     this.#change(slot, TRANSIT);
     return number;
@@ -170,7 +171,10 @@ export class SharedSlots {
   receive(slot: number, serial: number): boolean {
     const { owner, words } = this.#control;
     const word = Atomics.load(owner, slot);
-    if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
+    if (kindOf(word) !== TRANSIT || this.#serialOf(slot) !== serial) {
+      return false;
+    }
+    if (!this.seize(slot, word)) return false;
     if (this.#serialOf(slot) === serial) {
       Atomics.sub(words, HEADER.TICKETS, 1);
       this.taken++;
