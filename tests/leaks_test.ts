@@ -165,6 +165,23 @@ Deno.test("leases that end as they should are never reported, however many", asy
   assertEquals(acquires, 8 * 58 + 1);
 });
 
+Deno.test("a watched lease that has ended is not taken for the next lease of its slot", async () => {
+  const { leaks, released, abandoned } = await find(
+    async ({ BlockPool }, collect) => {
+      const pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+      // The 128th is watched, the one after it is not.
+      for (let i = 0; i < 128; i++) pool.acquireSync().release();
+      const held = pool.acquireSync();
+      held.bytes[0] = 7;
+      await collect();
+      const { leaks, abandonedBlocks } = pool.stats();
+      const released = held.released || held.bytes[0] !== 7;
+      return { leaks, released, abandoned: abandonedBlocks };
+    },
+  );
+  assertEquals([leaks, released, abandoned], [0, false, 0]);
+});
+
 Deno.test("a block whose handle is dropped while it is lent is no leak: the pool holds it", async () => {
   const { leaks, lent, abandoned, afterwards } = await find(
     async ({ BlockPool }, collect) => {

@@ -164,7 +164,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "reattach(): any memory is taken",
     file: "pool/escape.ts",
-    find: "if (!region.isWhole(slot.index, buffer)) return false;",
+    find: "if (!region.isWhole(slot.index, buffer)) return undefined;",
     put: "",
     caughtBy: ["escape"],
   },
@@ -296,8 +296,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: it unmaps a region with abandoned blocks",
     file: "pool/closing.ts",
-    find: "if (this.#slots.abandoned === 0) this.#region.unmap();",
-    put: "if (this.#slots.abandoned >= 0) this.#region.unmap();",
+    find: "const isGone = this.#slots.abandoned === 0 &&",
+    put: "const isGone = this.#slots.abandoned >= 0 &&",
     caughtBy: ["close", "close_race"],
   },
   {
@@ -313,5 +313,101 @@ export const BUGS: readonly Bug[] = [
     find: "this.#leases.dropViews(0, this.#slots.top);",
     put: "",
     caughtBy: ["kept_views"],
+  },
+  {
+    what: "close: pages stay when the OS will not unmap",
+    file: "pool/closing.ts",
+    find: "isGone || this.#region.drop(this.#slots.top);",
+    put:
+      "isGone || this.#slots.abandoned === 0 ||\n      this.#region.drop(this.#slots.top);",
+    caughtBy: ["once_unmap_refused"],
+  },
+  {
+    what: "close: an acquire goes on in a pool that a listener has closed",
+    file: "pool/dispatcher.ts",
+    find: "this.#refuseIfClosed();\n    return may;",
+    put: "return may;",
+    caughtBy: ["once_close_in_acquire"],
+  },
+  {
+    what: "listeners: an event is told inside itself",
+    file: "pool/events.ts",
+    find: "if (this.#telling.has(type)) return;",
+    put: "",
+    caughtBy: ["once_listener_loop"],
+  },
+  {
+    what: "lending: the user's code runs when the lend no longer counts",
+    file: "pool/leases.ts",
+    find: "const isLast = --slot.lends === 0;",
+    put: `const isLast = --slot.lends === 0;
+    if (how === "fulfilled") broughtBy(this.region, this.records, slot, result);`,
+    caughtBy: ["once_hostile_result"],
+  },
+  {
+    what: "lending: a wrapped interruption is taken for an end",
+    file: "pool/block.ts",
+    find: "at = at.cause;",
+    put: "return false;",
+    caughtBy: ["once_hostile_result"],
+  },
+  {
+    what: "reattach(): on the heap another block's buffer is taken",
+    file: "pool/escape.ts",
+    find: "return isAnothers ? undefined : buffer as ArrayBuffer;",
+    put: "return isAnothers || true ? buffer as ArrayBuffer : undefined;",
+    caughtBy: ["heap"],
+  },
+  {
+    what: "reattach(): a part of the memory is enough",
+    file: "pool/region.ts",
+    find: "buffer.byteLength === this.#size &&",
+    put: "buffer.byteLength <= this.#size &&",
+    caughtBy: ["heap"],
+  },
+  {
+    what:
+      "reattach(): the healed buffer stays alive beside the one that returns",
+    file: "pool/escape.ts",
+    find: "region.revoke(slot.view);",
+    put: "",
+    caughtBy: ["escape"],
+  },
+  {
+    what: "quarantine: what the OS refused to open is not tried again",
+    file: "pool/dispatcher.ts",
+    find: "if (!this.#sizer.canGrow && this.#slots.quarantined === 0) return;",
+    put: "if (!this.#sizer.canGrow) return;",
+    caughtBy: ["once_quarantine_stuck"],
+  },
+  {
+    what: "poison: one byte in four is looked at",
+    file: "pool/guard.ts",
+    find: "for (let at = word * 4; at < bytes.length; at++) {",
+    put: "for (let at = word * 4; at < bytes.length; at += 4) {",
+    caughtBy: ["strict"],
+  },
+  {
+    what: "leaks: a place is reported each time",
+    file: "pool/leaks.ts",
+    find:
+      "const isNew = this.#sites.size < MAX_SITES && !this.#sites.has(key);",
+    put: "const isNew = true;",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "leaks: a lease that has ended is still watched",
+    file: "pool/leaks.ts",
+    find:
+      "this.#registry?.unregister(slot.watch!);\n    slot.watch = undefined;",
+    put: "",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "overdue: a lease is reported again and again",
+    file: "pool/census.ts",
+    find: "slot.overdue = true;",
+    put: "",
+    caughtBy: ["overdue"],
   },
 ];
