@@ -42,14 +42,16 @@ export class SharedLeases extends Leases {
   }
 
   /**
-   * Throws unless the block can be detached now.
+   * The slot of a block; throws unless the block can be detached now.
    *
    * @throws {TypeError} for anything but a block
    * @throws {SmritiError} `foreign-block`, `released`, `lent`
    */
-  checkDetach(block: Block): void {
+  checkDetach(block: Block): number {
     this.checkOwn(block);
-    this.#refuseDetach(Block.slotOf(block)!);
+    const slot = Block.slotOf(block)!;
+    this.#refuseDetach(slot);
+    return slot.index;
   }
 
   override detach(slot: Slot): BlockTicket {
