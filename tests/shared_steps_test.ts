@@ -88,6 +88,7 @@ class Stage {
   readonly ours: Block[] = [];
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   tickets: BlockTicket[] = [];
+  numbers = new Int32Array(0);
 
   constructor(options: { maxBlocks?: number; reservedBlocks?: number } = {}) {
     const { maxBlocks = 6 } = options;
@@ -192,6 +193,17 @@ const ACTS: Record<string, {
     before: ({ actor, held }) => held.push(actor.acquireSync()),
     act: ({ held }) => held.pop()!.release(),
   },
+  "acquire of what was given back last": {
+    before: ({ actor }) => actor.acquireSync().release(),
+    act: ({ actor, held }) => held.push(actor.acquireSync()),
+  },
+  "release of what was taken again": {
+    before: ({ actor, held }) => {
+      actor.acquireSync().release();
+      held.push(actor.acquireSync());
+    },
+    act: ({ held }) => held.pop()!.release(),
+  },
   "acquireMany": {
     act: ({ actor }) => void actor.acquireMany(4).catch(() => {}),
   },
@@ -206,6 +218,19 @@ const ACTS: Record<string, {
   "adopt": {
     before: ({ pool, tickets }) => tickets.push(pool.acquireSync().detach()),
     act: ({ actor, tickets, held }) => held.push(actor.adopt(tickets[0])),
+  },
+  "detachMany": {
+    before: ({ actor, held }) => {
+      held.push(actor.acquireSync(), actor.acquireSync());
+    },
+    act: ({ actor, held }) => void actor.detachMany(held.splice(0)),
+  },
+  "adoptMany": {
+    before: (stage) => {
+      const blocks = [stage.pool.acquireSync(), stage.pool.acquireSync()];
+      stage.numbers = stage.pool.detachMany(blocks);
+    },
+    act: ({ actor, numbers, held }) => held.push(...actor.adoptMany(numbers)),
   },
   "abandon": {
     before: ({ actor, held }) => held.push(actor.acquireSync()),
