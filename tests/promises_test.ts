@@ -1,0 +1,30 @@
+// The page that says which test stands behind which promise must say what `deno task planted` does.
+
+import { assertEquals, assertGreater } from "@std/assert";
+import { BUGS } from "./planted/bugs.ts";
+
+const page = new URL("../docs/safety.md", import.meta.url);
+
+Deno.test("docs/safety.md names guards that are planted, with the tests that notice", async () => {
+  const rows = (await Deno.readTextFile(page)).split("\n")
+    .filter((line) => line.startsWith("|")).slice(2)
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+  assertGreater(rows.length, 30);
+  for (const [, guard, tests] of rows) {
+    const bug = BUGS.find(({ what }) => what === guard);
+    const noticed = bug?.caughtBy.map((name) => `\`tests/${name}_test.ts\``);
+    assertEquals(tests, noticed?.join(", "), guard);
+  }
+});
+
+Deno.test("every planted bug is of a guard and a test that are there", async () => {
+  for (const { what, file, caughtBy } of BUGS) {
+    const paths = [file, ...caughtBy.map((name) => `tests/${name}_test.ts`)];
+    for (const path of paths) {
+      const { isFile } = await Deno.stat(
+        new URL(`../${path}`, import.meta.url),
+      );
+      assertEquals(isFile, true, `${what}: ${path}`);
+    }
+  }
+});
