@@ -162,20 +162,17 @@ export class SharedSlots {
 
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
-    const { owner } = this.#control;
-    return kindOf(Atomics.load(owner, slot)) === TRANSIT &&
-      this.#serialOf(slot) === serial;
+    // Plain reads: whoever has the ticket has it from the sender, and so sees what was sent.
+    return kindOf(this.#control.owner[slot]) === TRANSIT &&
+      this.#control.serial[slot] === serial;
   }
 
   /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
   receive(slot: number, serial: number): boolean {
     const { owner, words } = this.#control;
-    const word = Atomics.load(owner, slot);
-    if (kindOf(word) !== TRANSIT || this.#serialOf(slot) !== serial) {
-      return false;
-    }
-    if (!this.seize(slot, word)) return false;
-    if (this.#serialOf(slot) === serial) {
+    const word = owner[slot];
+    if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
+    if (this.#control.serial[slot] === serial) {
       Atomics.sub(words, HEADER.TICKETS, 1);
       this.taken++;
       return true;
@@ -237,10 +234,6 @@ export class SharedSlots {
     // After the slot became free; so whoever clears the hint from here on finds it free.
     if ((Atomics.load(this.#control.hints, at) & bit) !== 0) return false;
     return this.hint(slot);
-  }
-
-  #serialOf(slot: number): number {
-    return Atomics.load(this.#control.serial, slot);
   }
 
   /** The owner word of a slot of this worker; nobody else changes it. */
