@@ -10,6 +10,7 @@ import {
   SmritiError,
 } from "@smriti/pool";
 import { lawful } from "./support/law.ts";
+import { addressOf } from "./support/misuse.ts";
 import "./support/open_library.ts";
 import { hasNative, isEmulated } from "./support/platform.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
@@ -39,9 +40,13 @@ class Round {
   readonly #held = new Map<Block, number>();
   /** Buffers that left by themselves; written to all the time. */
   readonly #strays: Uint8Array<ArrayBuffer>[] = [];
+  /** How many operations have the memory at an address. */
+  readonly #running = new Map<bigint, number>();
   readonly #aborts: AbortController[] = [];
   readonly #pending: Promise<unknown>[] = [];
   #depth = 0;
+  /** Calls under way that vouch, with `socket`, for every buffer that leaves in them. */
+  #vouching = 0;
   #stamp = 0;
   #closed = false;
   /** An assertion that failed where the pool catches errors. */
@@ -50,7 +55,8 @@ class Round {
   constructor(rng: Rng) {
     this.#rng = rng;
     this.#zero = rng.chance(0.8);
-    const maxBlocks = 1 + rng.below(40);
+    // Few blocks: what is done inside a call is often done to the very block it is about.
+    const maxBlocks = rng.pick([1, 1, 2, 3, 40]);
     this.#pool = new BlockPool({
       blockSize: rng.pick([64, 1000, 4096, 20_000]),
       maxBlocks,
@@ -122,7 +128,7 @@ class Round {
     const rng = this.#rng;
     const pool = this.#pool;
     const block = rng.pick([...this.#held.keys(), undefined]);
-    switch (rng.below(18)) {
+    switch (rng.below(20)) {
       case 0:
       case 1:
       case 2:
@@ -154,13 +160,15 @@ class Round {
         return void pool.trim();
       case 13:
       case 14:
-        return this.#lend(block);
       case 15:
+      case 16:
+        return this.#lend(block);
+      case 17:
         if (rng.chance(0.2)) this.#escape(block);
         return;
-      case 16:
+      case 18:
         return this.#aborts.pop()?.abort();
-      case 17:
+      case 19:
         if (rng.chance(0.02)) {
           this.#closed = true;
           pool.close({ timeoutMs: rng.below(4) }).catch(() => {});
@@ -204,6 +212,8 @@ class Round {
     assert(!this.#held.has(block), "one handle a lease");
     const { bytes } = block;
     assertEquals(bytes.length, block.size);
+    const running = this.#running.get(addressOf(bytes)) ?? 0;
+    assertEquals(running, 0, "an operation still has it");
     const at = placesOf(block);
     if (this.#zero) assert(at.every((place) => bytes[place] === 0), "zeroed");
     const stamp = this.#stamp++ % 255 + 1;
@@ -234,14 +244,19 @@ class Round {
 
   #lend(block: Block | undefined): void {
     if (block === undefined) return;
-    const kind = this.#rng.below(6);
-    const act = () => this.act();
-    const lent = block.lend((bytes) => {
+    const kind = this.#rng.below(8);
+    const act = () => {
+      for (let times = this.#rng.below(4); times > 0; times--) this.act();
+    };
+    const socket = this.#rng.chance(0.5);
+    const lent = block.lend<unknown>((bytes) => {
+      if (socket) this.#vouching++;
       act();
+      if (socket) this.#vouching--;
       const moves = kind > 3 && bytes.length > 0;
       if (moves) {
         const value = structuredClone(bytes, { transfer: [bytes.buffer] });
-        return kind === 4 ? { value, done: false } : {
+        return kind < 6 ? { value, done: false } : {
           get value() {
             act();
             return value;
@@ -253,20 +268,29 @@ class Round {
         };
       }
       if (kind === 1) return Promise.reject(new Error("failed"));
-      if (kind === 2) return new Promise((go) => setTimeout(go, 1));
+      if (kind > 1) return this.#operate(bytes);
       return Promise.resolve().then(act);
     }, {
       get socket() {
         act();
-        return kind % 2 === 0;
+        return socket;
       },
     });
     this.#pending.push(lent.catch(() => {}));
   }
 
+  /** An operation that has the block's memory for a while, whatever becomes of the block. */
+  async #operate(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (bytes.length === 0) return;
+    const address = addressOf(bytes);
+    this.#running.set(address, (this.#running.get(address) ?? 0) + 1);
+    await new Promise((go) => setTimeout(go, 1));
+    this.#running.set(address, this.#running.get(address)! - 1);
+  }
+
   /** A buffer leaves by itself, and may come back. */
   #escape(block: Block | undefined): void {
-    if (block === undefined || block.released) return;
+    if (block === undefined || block.released || this.#vouching > 0) return;
     const { bytes } = block;
     const stray = structuredClone(bytes, { transfer: [bytes.buffer] });
     if (this.#rng.chance(0.5)) block.reattach(stray);
