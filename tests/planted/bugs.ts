@@ -249,7 +249,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "growth: nobody asks again for those who wait",
     file: "pool/dispatcher.ts",
-    find: "if (this.#retryTimer !== undefined || !this.#sizer.canGrow) return;",
+    find: "if (this.#retryTimer !== undefined) return;",
     put: "if (true) return;",
     caughtBy: ["limits"],
   },
