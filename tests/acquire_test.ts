@@ -16,6 +16,7 @@ import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "./support/law.ts";
 import { addressOf, refused, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { PAGE } from "./support/sizes.ts";
 
 Deno.test("acquire() gives exactly blockSize zeroed bytes of a buffer of their own", async () => {
   for (const blockSize of [1, 63, 64, 65, 4095, 4096, 4097, 65_536]) {
@@ -66,7 +67,7 @@ Deno.test("acquire() never lets two blocks share a byte", () => {
 Deno.test("acquire() grows the pool when no block is free and it may", async () => {
   // A threshold of 1 never grows ahead: the fourth acquire finds nothing free.
   using pool = new BlockPool({
-    blockSize: 4096,
+    blockSize: PAGE,
     maxBlocks: 8,
     initialBlocks: 3,
     growThreshold: 1,
@@ -142,7 +143,7 @@ Deno.test("reserved callers alone may take the reserved blocks", async () => {
 });
 
 Deno.test("pointer is where bytes lie, aligned to a line or to a page", () => {
-  for (const [blockSize, alignment] of [[1, 64n], [65, 64n], [4097, 4096n]]) {
+  for (const [blockSize, alignment] of [[1, 64n], [65, 64n], [PAGE, 4096n]]) {
     using pool = new BlockPool({ blockSize: Number(blockSize), maxBlocks: 3 });
     const blocks = takeAll(pool);
     for (const block of blocks) {

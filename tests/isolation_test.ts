@@ -6,6 +6,7 @@ import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
 import { lawful } from "./support/law.ts";
 import { addressOf, refused, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { PAGE } from "./support/sizes.ts";
 
 /** Leaves a secret in a block and says where. */
 function soil(block: Block): bigint {
@@ -125,7 +126,7 @@ for (const safety of ["trust", "revoke", "strict"] as const) {
 
   Deno.test(`a lease shows only zeroes after trim() and growing again (${safety})`, () => {
     using pool = new BlockPool({
-      blockSize: 4096,
+      blockSize: PAGE,
       maxBlocks: 16,
       initialBlocks: 1,
       safety,

@@ -6,6 +6,7 @@ import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "./support/law.ts";
 import { addressOf, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { PAGE } from "./support/sizes.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 
@@ -152,7 +153,7 @@ Deno.test("trust lends the same view object again, zeroed", () => {
 
 Deno.test("trim() and close() end the views that trust left alive", async () => {
   await using pool = new BlockPool({
-    blockSize: 4096,
+    blockSize: PAGE,
     maxBlocks: 4,
     initialBlocks: 1,
     safety: "trust",
@@ -160,10 +161,10 @@ Deno.test("trim() and close() end the views that trust left alive", async () => 
   const blocks = takeAll(pool);
   const views = blocks.map(({ bytes }) => bytes);
   for (const block of blocks) block.release();
-  assertEquals(views.map(({ length }) => length), Array(4).fill(4096));
+  assertEquals(views.map(({ length }) => length), Array(4).fill(PAGE));
   pool.trim();
   // The initial block keeps its memory, so its view may live on.
-  assertEquals(views.map(({ length }) => length), [4096, 0, 0, 0]);
+  assertEquals(views.map(({ length }) => length), [PAGE, 0, 0, 0]);
   await pool.close();
   assertEquals(views.map(({ length }) => length), [0, 0, 0, 0]);
 });

@@ -15,8 +15,10 @@ import { lawful } from "./support/law.ts";
 import { microtasks, refused, rejected } from "./support/misuse.ts";
 import "./support/open_library.ts";
 import { hasNative } from "./support/platform.ts";
+import { PAGE } from "./support/sizes.ts";
 
-const SIZES = [100, 4096, 20_000];
+const SIZES = [1000, PAGE, 3 * PAGE];
+const [SMALL, MIDDLE, LARGE] = SIZES;
 
 /** Three classes, given in no order, of so many blocks each. */
 function three(maxBlocks = 2): SizeClassPool {
@@ -40,13 +42,13 @@ const acquired = (pool: SizeClassPool) =>
 Deno.test("the smallest class that fits serves, at every edge", async () => {
   using pool = three();
   const asks: [number, number][] = [
-    [0, 100],
-    [1, 100],
-    [100, 100],
-    [101, 4096],
-    [4096, 4096],
-    [4097, 20_000],
-    [20_000, 20_000],
+    [0, SMALL],
+    [1, SMALL],
+    [SMALL, SMALL],
+    [SMALL + 1, MIDDLE],
+    [MIDDLE, MIDDLE],
+    [MIDDLE + 1, LARGE],
+    [LARGE, LARGE],
   ];
   for (const [byteLength, size] of asks) {
     for (
@@ -63,7 +65,7 @@ Deno.test("the smallest class that fits serves, at every edge", async () => {
 
 Deno.test("a size that no class has is a RangeError that names both", async () => {
   using pool = three();
-  for (const wrong of [20_001, -1, 1.5, NaN, Infinity]) {
+  for (const wrong of [LARGE + 1, -1, 1.5, NaN, Infinity]) {
     const error = assertThrows(() => pool.tryAcquire(wrong), RangeError);
     assertStringIncludes(error.message, `${wrong}`);
     assertStringIncludes(error.message, "byteLength");
@@ -88,9 +90,9 @@ Deno.test("upgrade goes up strictly in order, and never down", async () => {
   using pool = three();
   const sizes: (number | undefined)[] = [];
   for (let i = 0; i < 5; i++) {
-    sizes.push(pool.tryAcquire(4096, { upgrade: true })?.size);
+    sizes.push(pool.tryAcquire(MIDDLE, { upgrade: true })?.size);
   }
-  assertEquals(sizes, [4096, 4096, 20_000, 20_000, undefined]);
+  assertEquals(sizes, [MIDDLE, MIDDLE, LARGE, LARGE, undefined]);
   assertEquals(acquired(pool), [0, 2, 2]);
   assertEquals(numbers(pool).map(({ upgrades }) => upgrades), [0, 0, 2]);
   // Without it, a free larger block is no use.
@@ -98,12 +100,14 @@ Deno.test("upgrade goes up strictly in order, and never down", async () => {
   assertEquals(pool.tryAcquire(1), undefined);
   assertEquals(pool.tryAcquire(1, { upgrade: false }), undefined);
   small[0].release();
-  assertEquals((await pool.acquire(1, { upgrade: true })).size, 100);
+  assertEquals((await pool.acquire(1, { upgrade: true })).size, SMALL);
 });
 
 Deno.test("who waits, waits for the right class, with upgrade too", async () => {
   using pool = three(1);
-  const [small, middle, large] = [1, 101, 4097].map((n) => pool.tryAcquire(n)!);
+  const [small, middle, large] = [1, MIDDLE, LARGE].map((n) =>
+    pool.tryAcquire(n)!
+  );
   let served: Block | undefined;
   const waiting = pool.acquire(50, { upgrade: true }).then((block) => {
     served = block;
@@ -114,7 +118,7 @@ Deno.test("who waits, waits for the right class, with upgrade too", async () => 
   assertEquals(served, undefined, "a waiter is not moved to another class");
   small.release();
   await waiting;
-  assertEquals(served!.size, 100);
+  assertEquals(served!.size, SMALL);
   assertEquals(numbers(pool).map(({ waits }) => waits), [1, 0, 0]);
 });
 
@@ -149,26 +153,33 @@ Deno.test("an ask passes its options on to its class", async () => {
 Deno.test("waste is what was lent beyond what was asked, class by class", async () => {
   using pool = three(4);
   pool.tryAcquire(30);
-  await pool.acquire(100);
+  await pool.acquire(SMALL);
   pool.tryAcquire(0)!.release();
-  await pool.acquire(5000, { tag: "big" });
+  await pool.acquire(LARGE - 7, { tag: "big" });
   const told = numbers(pool).map((
     stats,
   ) => [stats.askedBytes, stats.wastedBytes]);
-  assertEquals(told, [[130, 70 + 100], [0, 0], [5000, 15_000]]);
+  assertEquals(told, [
+    [
+      1030,
+      970 + SMALL,
+    ],
+    [0, 0],
+    [LARGE - 7, 7],
+  ]);
   assert(Object.isFrozen(pool.stats()[0]));
 });
 
 Deno.test("release() takes blocks of its classes only, and each once", () => {
   using pool = three();
-  using other = new BlockPool({ blockSize: 4096, maxBlocks: 1 });
+  using other = new BlockPool({ blockSize: MIDDLE, maxBlocks: 1 });
   using odd = new BlockPool({ blockSize: 7, maxBlocks: 1 });
-  const block = pool.tryAcquire(200)!;
+  const block = pool.tryAcquire(MIDDLE)!;
   pool.release(block);
   refused("released", () => pool.release(block));
   refused("foreign-block", () => pool.release(other.acquireSync()));
   refused("foreign-block", () => pool.release(odd.acquireSync()));
-  for (const junk of [undefined, null, 5, {}, { size: 4096 }]) {
+  for (const junk of [undefined, null, 5, {}, { size: MIDDLE }]) {
     assertThrows(() => pool.release(junk as Block), TypeError, "block must be");
   }
 });
@@ -205,7 +216,8 @@ Deno.test({
 });
 
 Deno.test("trim() and close() are for all classes", async () => {
-  const pool = three(64);
+  // Two whole slabs of the smallest where pages are of 64 KiB, more elsewhere.
+  const pool = three(128);
   for (const { blockSize, maxBlocks } of pool.stats()) {
     const blocks = Array.from(
       { length: maxBlocks },
@@ -235,7 +247,7 @@ Deno.test("trim() and close() are for all classes", async () => {
 Deno.test("close() names what every class misses", async () => {
   const pool = three();
   await pool.acquire(1, { tag: "small one" });
-  await pool.acquire(5000, { tag: "large one" });
+  await pool.acquire(LARGE, { tag: "large one" });
   const error = await rejected("timeout", pool.close({ timeoutMs: 0 }));
   assertStringIncludes(error.message, "small one");
   assertStringIncludes(error.message, "large one");
@@ -248,12 +260,13 @@ Deno.test("close() names what every class misses", async () => {
 
 Deno.test("console.log() of a SizeClassPool is one readable line", async () => {
   const pool = three(10);
-  pool.tryAcquire(150);
-  const line =
-    "SizeClassPool(in use: 0 of 40 × 100 bytes, 1 of 2 × 4096 bytes, " +
-    "0 of 2 × 20000 bytes)";
-  const [{ committedBlocks }] = pool.stats();
-  assertEquals(Deno.inspect(pool), line.replace("40", `${committedBlocks}`));
+  pool.tryAcquire(MIDDLE);
+  const [small] = pool.stats();
+  assertEquals(
+    Deno.inspect(pool),
+    `SizeClassPool(in use: 0 of ${small.committedBlocks} × 1000 bytes, ` +
+      `1 of 2 × ${MIDDLE} bytes, 0 of 2 × ${LARGE} bytes)`,
+  );
   pool[Symbol.dispose]();
   await microtasks();
   assertStringIncludes(Deno.inspect(pool), ", closed)");

@@ -4,7 +4,7 @@ import { BlockPool, type PoolOptions } from "../../mod.ts";
 import { lawful } from "./law.ts";
 
 /** Whole pages on every system, so a slab is one block. */
-export const PAGE = 16_384;
+export const PAGE = 65_536;
 
 /** A pool of 100 such blocks, 20 of them committed at the start. */
 export function pagePool(options: Partial<PoolOptions> = {}): BlockPool {
