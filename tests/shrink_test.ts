@@ -274,7 +274,7 @@ Deno.test("a pool left open with its timer running lets the process end", {
 }, async () => {
   const child = survives(({ BlockPool }) => {
     const pool = new BlockPool({
-      blockSize: PAGE,
+      blockSize: 65_536,
       maxBlocks: 100,
       overdueMs: 100_000,
     });
