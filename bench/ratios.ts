@@ -10,11 +10,11 @@
  */
 import { CASES, SHAPES } from "./cases.ts";
 import { flags } from "./flags.ts";
+import { intoReadme } from "./readme.ts";
 import { nsPerOperation, type Spread, spread } from "./measure.ts";
 
 /** About so long does one measurement take. */
 const SLICE_MS = 150;
-const README = new URL("../README.md", import.meta.url);
 const HELP = `deno run -A bench/ratios.ts [flags]
 
   --size N      bytes in a block (default 65536; the targets are for that)
@@ -100,7 +100,7 @@ const command = `deno run -A bench/ratios.ts` +
 const table = tableOf(size === 65_536 ? "64 KiB" : `${size} bytes`);
 console.log(table);
 const missed = size === 65_536 ? judge() : 0;
-if (write) await intoReadme(table);
+if (write) await intoReadme("ratios", table);
 Deno.exit(missed > 0 ? 1 : 0);
 
 function tableOf(blocks: string): string {
@@ -147,19 +147,4 @@ function judge(): number {
     );
   }
   return missed;
-}
-
-async function intoReadme(table: string): Promise<void> {
-  const text = await Deno.readTextFile(README);
-  const place = /(<!-- ratios -->\n)[^]*(<!-- end -->)/;
-  if (!place.test(text)) throw new Error("the README has no place for it");
-  const written = text.replace(
-    place,
-    (_, start, end) => `${start}\n${table}\n\n${end}`,
-  );
-  await Deno.writeTextFile(README, written);
-  const { success } = await new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--quiet", README.pathname],
-  }).output();
-  if (!success) throw new Error("deno fmt refused the README");
 }

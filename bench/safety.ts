@@ -5,9 +5,11 @@
  * Each setting is a process of its own, because V8 optimises a loop for what it has seen before;
  * the rounds are interleaved, and the median counts.
  *
- *     deno run -A bench/safety.ts [--rounds 3]
+ *     deno run -A bench/safety.ts [--rounds 5] [--write]
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
+import { flags } from "./flags.ts";
+import { intoReadme } from "./readme.ts";
 import { nsPerOperation, spread } from "./measure.ts";
 
 /** About so long does one measurement take. */
@@ -87,8 +89,12 @@ async function inChild(at: number, blockSize: number): Promise<number> {
   return Number(new TextDecoder().decode(stdout));
 }
 
-const given = Deno.args.indexOf("--rounds");
-const rounds = given < 0 ? 3 : Number(Deno.args[given + 1]);
+const HELP = `deno run -A bench/safety.ts [flags]
+
+  --rounds N    how often every contestant runs (default 5)
+  --write       put the table into the README
+  --help        this`;
+const { rounds, write } = flags(HELP, { rounds: 5, write: false });
 const samples = SETTINGS.map(() => SIZES.map((): number[] => []));
 for (let round = 0; round < rounds; round++) {
   for (const [column, size] of SIZES.entries()) {
@@ -101,11 +107,20 @@ for (let round = 0; round < rounds; round++) {
 const cell = (values: number[]) => {
   const { median, min, max } = spread(values);
   const whole = (ns: number) => Math.round(ns).toLocaleString("en");
-  return `${whole(median)} (${whole(min)} – ${whole(max)})`;
+  return `${whole(median)} (${whole(min)} to ${whole(max)})`;
 };
-console.log(`one lease in ns, median (least – most) of ${rounds} rounds\n`);
-console.log(`| | ${SIZES.map((size) => `${size / KIB} KiB`).join(" | ")} |`);
-console.log(`| --- |${SIZES.map(() => " --: |").join("")}`);
-for (const [row, { name }] of SETTINGS.entries()) {
-  console.log(`| ${name} | ${samples[row].map(cell).join(" | ")} |`);
-}
+const sizes = SIZES.map((size) => `${size / KIB} KiB`).join(" | ");
+const rows = SETTINGS.map(({ name }, row) =>
+  `| ${name} | ${samples[row].map(cell).join(" | ")} |`
+);
+const command = "deno run -A bench/safety.ts" +
+  (rounds === 5 ? "" : ` --rounds ${rounds}`);
+const table =
+  `\`${command}\`: a lease that takes a block, writes one byte and gives it back, warm;
+median of ${rounds} rounds with the least and the most.
+
+| one lease, ns | ${sizes} |
+| --- |${" --: |".repeat(SIZES.length)}
+${rows.join("\n")}`;
+console.log(table);
+if (write) await intoReadme("safety", table);

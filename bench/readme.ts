@@ -1,0 +1,21 @@
+/**
+ * Puts figures where they are read: between two marks in the README, formatted.
+ */
+
+const README = new URL("../README.md", import.meta.url);
+
+/** Replaces what stands between `<!-- name -->` and `<!-- end name -->`. */
+export async function intoReadme(name: string, text: string): Promise<void> {
+  const before = await Deno.readTextFile(README);
+  const place = new RegExp(`(<!-- ${name} -->\n)[^]*(<!-- end ${name} -->)`);
+  if (!place.test(before)) throw new Error(`the README has no place ${name}`);
+  const after = before.replace(
+    place,
+    (_, start, end) => `${start}\n${text}\n\n${end}`,
+  );
+  await Deno.writeTextFile(README, after);
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--quiet", README.pathname],
+  }).output();
+  if (!success) throw new Error("deno fmt refused the README");
+}
