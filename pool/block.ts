@@ -16,6 +16,9 @@ export interface LendOptions {
   socket?: boolean;
 }
 
+/** V8 folds it into the code, but reads an imported constant anew each time. */
+const HOT_HELD = HELD;
+
 /** How far an error's causes are followed: they may go in a circle. */
 const MOST_CAUSES = 16;
 
@@ -41,7 +44,8 @@ export class Block {
 
   /** For pools only: `slot` is not something a user can have. */
   constructor(slot: Slot) {
-    if (!(slot instanceof Slot)) {
+    // Not by instanceof, which would be a tenth of an acquire.
+    if (slot?.owner === undefined) {
       throw new TypeError("blocks are made by a pool's acquire(), not by new");
     }
     this.#slot = slot;
@@ -204,13 +208,12 @@ export class Block {
    */
   release(usedBytes?: number): void {
     const slot = this.#slot;
-    const size = slot.owner.blockSize;
-    const used = usedBytes === undefined
-      ? size
-      : integer("usedBytes", usedBytes, 0, size);
-    if (slot.state !== HELD) return slot.owner.refuse(slot, "release");
+    if (usedBytes !== undefined) {
+      integer("usedBytes", usedBytes, 0, slot.owner.blockSize);
+    }
+    if (slot.state !== HOT_HELD) return slot.owner.refuse(slot, "release");
     this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
-    slot.owner.release(slot, used);
+    slot.owner.release(slot, usedBytes);
   }
 
   /** Releases the block if its lease has not ended yet. */

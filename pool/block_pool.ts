@@ -325,7 +325,8 @@ export class BlockPool implements Pool {
 
   /** A block if nothing at all is in the way. */
   #takeFast(): Block | undefined {
-    return this.#slots.free > this.#dispatcher.fastAbove
+    const slots = this.#slots;
+    return slots.free > slots.calmAbove
       ? this.#leases.begin(undefined)
       : undefined;
   }

@@ -20,7 +20,7 @@ import {
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer } from "./sizer.ts";
-import type { Slots } from "./slots.ts";
+import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
@@ -28,9 +28,6 @@ export type Grant = Block | BlockArray;
 
 /** Hands the blocks of one pool out. */
 export class Dispatcher {
-  /** With more free blocks than this an acquire without options needs no second thought. */
-  fastAbove = Infinity;
-
   readonly #options: FilledOptions;
   readonly #slots: Slots;
   readonly #leases: Leases;
@@ -149,8 +146,9 @@ export class Dispatcher {
     const alert = this.#closed || this.#channel.waiting > 0;
     const { lowMark, highMark } = this.#sizer;
     const kept = this.#kept(false);
-    this.fastAbove = alert ? Infinity : Math.max(kept, lowMark);
-    this.#leases.quietUpTo = alert ? -1 : highMark;
+    const slots = this.#slots;
+    slots.calmAbove = alert ? COUNTLESS : Math.max(kept, lowMark);
+    slots.calmUpTo = alert ? -1 : highMark;
   }
 
   /** The error for an acquire that is refused. */

@@ -8,6 +8,8 @@ import type { Leak } from "./leaks.ts";
 export interface LeaseSlots {
   /** Slots ready to be lent. */
   readonly free: number;
+  /** The pool need not hear of a slot put back while at most this many are free. */
+  readonly calmUpTo: number;
   /** Slots ever taken. */
   readonly taken: number;
   /** Takes the next free slot. */

@@ -5,13 +5,14 @@
  * number of free blocks with two marks; everything else happens when one of them is passed.
  */
 import { type FilledOptions, shareOf } from "./options.ts";
+import { COUNTLESS } from "./slots.ts";
 
 /** Decides the size of one pool. */
 export class ScalingController {
   /** Call {@linkcode fell} when fewer blocks than this are free. */
   lowMark = 0;
   /** Call {@linkcode rose} when more blocks than this are free. */
-  highMark = Infinity;
+  highMark: number = COUNTLESS;
 
   readonly #options: FilledOptions;
   readonly #slabSlots: number;
@@ -21,7 +22,7 @@ export class ScalingController {
   /** Free blocks at or below which growing is due; -1 when it never is. */
   #growAt = -1;
   /** Free blocks above which the pool counts as idle. */
-  #idleAbove = Infinity;
+  #idleAbove: number = COUNTLESS;
   /** Since when it has been idle without a break. */
   #idleSince = Infinity;
   /** No grow by threshold before this time: the OS has just refused one. */
@@ -111,7 +112,7 @@ export class ScalingController {
     const idle = free > this.#idleAbove;
     if (!idle) this.#idleSince = Infinity;
     else if (this.#idleSince === Infinity) this.#idleSince = now;
-    this.highMark = idle ? Infinity : this.#idleAbove;
+    this.highMark = idle ? COUNTLESS : this.#idleAbove;
     this.lowMark = Math.max(this.#growAt, idle ? this.#idleAbove : -1) + 1;
   }
 }

@@ -43,8 +43,8 @@ export interface Owner {
   view(slot: Slot): Uint8Array<ArrayBuffer>;
   /** Address of a held slot's first byte. */
   pointer(slot: Slot): Deno.PointerObject;
-  /** The lease of a held slot ends; `usedBytes` of it may have been written. */
-  release(slot: Slot, usedBytes: number): void;
+  /** The lease of a held slot ends; `usedBytes` of it may have been written, or all. */
+  release(slot: Slot, usedBytes: number | undefined): void;
   /** The slot leaves the pool for good. */
   abandon(slot: Slot): void;
   /** Takes a buffer that had left back as the slot's own. */
@@ -91,8 +91,8 @@ export class Slot {
   lends = 0;
   /** Keeps the handle of a lent block alive. */
   lentTo: Block | undefined = undefined;
-  /** Bytes to zero when an `ENDING` lease ends. */
-  usedBytes = 0;
+  /** Bytes to zero when an `ENDING` lease ends; all if `undefined`. */
+  usedBytes: number | undefined = undefined;
   /** The user's label for the lease. */
   tag: string | undefined = undefined;
   /** When the lease began, in ms; 0 if nobody asked for ages. */

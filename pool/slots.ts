@@ -17,6 +17,11 @@ export interface SlabRun {
 
 /** No slot. */
 const NONE = -1;
+/**
+ * More blocks than any pool has. Not Infinity: the counts and marks of the hot path are small
+ * integers, which V8 compares without a load and a conversion.
+ */
+export const COUNTLESS: number = 2 ** 31 - 1;
 
 /** Free lists and counts of the slots of one pool. */
 export class Slots {
@@ -24,16 +29,19 @@ export class Slots {
   committed = 0;
   /** Blocks ready to be lent. */
   free = 0;
-  /** Blocks held by leases. */
-  acquired = 0;
   /** Blocks released but not yet reusable. */
   quarantined = 0;
   /** Blocks out of the pool for good. */
   abandoned = 0;
   /** Slots ever taken. */
   taken = 0;
-  /** The most blocks ever acquired at once. */
-  peak = 0;
+  /** Taking a block needs no second thought while more than this are free. */
+  calmAbove: number = COUNTLESS;
+  /** Putting one back needs none while at most this are free. */
+  calmUpTo: number = NONE;
+  /** The fewest free since what is not free last changed its meaning. */
+  #leastFree = 0;
+  #peak = 0;
 
   readonly #max: number;
   readonly #slabSlots: number;
@@ -75,6 +83,16 @@ export class Slots {
     this.#lowEnd = slabSlots;
   }
 
+  /** Blocks held by leases. */
+  get acquired(): number {
+    return this.#lendable - this.free;
+  }
+
+  /** The most blocks ever acquired at once. */
+  get peak(): number {
+    return Math.max(this.#peak, this.#lendable - this.#leastFree);
+  }
+
   /** One past the highest slot ever committed. */
   get top(): number {
     return Math.min(this.#max, this.#top * this.#slabSlots);
@@ -102,14 +120,12 @@ export class Slots {
     const hot = this.#hot;
     this.#hot = NONE;
     this.taken++;
-    this.free--;
-    if (++this.acquired > this.peak) this.peak = this.acquired;
+    if (--this.free < this.#leastFree) this.#leastFree = this.free;
     return hot === NONE ? this.#unlistNext() : hot;
   }
 
   /** Puts an acquired slot back. */
   push(slot: number): void {
-    this.acquired--;
     this.free++;
     if (this.#hot === NONE && slot < this.#lowEnd) this.#hot = slot;
     else this.#heat(slot);
@@ -117,35 +133,39 @@ export class Slots {
 
   /** Takes an acquired slot out of use until `restore`. */
   quarantine(): void {
-    this.acquired--;
-    this.quarantined++;
+    this.#change(() => this.quarantined++);
   }
 
   /** Puts a quarantined slot back. */
   restore(slot: number): void {
-    this.quarantined--;
-    this.free++;
+    this.#change(() => {
+      this.quarantined--;
+      this.free++;
+    });
     this.#heat(slot);
   }
 
   /** Takes an acquired slot out of the pool for good. */
   abandon(_slot: number): void {
-    this.acquired--;
-    this.abandoned++;
+    this.#change(() => this.abandoned++);
   }
 
   /** Takes a quarantined slot out of the pool for good. */
   abandonQuarantined(): void {
-    this.quarantined--;
-    this.abandoned++;
+    this.#change(() => {
+      this.quarantined--;
+      this.abandoned++;
+    });
   }
 
   /** Takes a free slot out of the pool for good. */
   abandonFree(slot: number): void {
     this.#cool();
     this.#unlist(slot);
-    this.free--;
-    this.abandoned++;
+    this.#change(() => {
+      this.free--;
+      this.abandoned++;
+    });
   }
 
   /** The lowest run of at most `most` slabs without memory, or `undefined` when all have. */
@@ -168,8 +188,10 @@ export class Slots {
       if (slab < this.#top) this.#holes.remove(slab);
       const slots = this.slotsIn(slab);
       this.#freeIn[slab] = slots;
-      this.committed += slots;
-      this.free += slots;
+      this.#change(() => {
+        this.committed += slots;
+        this.free += slots;
+      });
     }
     this.#open.addRange(first, first + count);
     this.#top = Math.max(this.#top, first + count);
@@ -204,8 +226,10 @@ export class Slots {
       this.#freeIn[slab] = 0;
       this.#open.remove(slab);
       this.#holes.add(slab);
-      this.committed -= slots;
-      this.free -= slots;
+      this.#change(() => {
+        this.committed -= slots;
+        this.free -= slots;
+      });
     }
   }
 
@@ -214,12 +238,26 @@ export class Slots {
    * them if the OS has not taken their memory back.
    */
   retire(isGivenBack: boolean): void {
-    if (isGivenBack) this.committed = this.abandoned;
-    else this.abandoned = this.committed;
-    this.free = this.acquired = this.quarantined = 0;
+    this.#change(() => {
+      if (isGivenBack) this.committed = this.abandoned;
+      else this.abandoned = this.committed;
+      this.free = this.quarantined = 0;
+    });
     // Nothing is free to give back, whoever may still be in the middle of looking.
     this.#freeIn.fill(0);
     this.#holes.addRange(0, this.#top);
+  }
+
+  /** Blocks that are free or acquired. */
+  get #lendable(): number {
+    return this.committed - this.quarantined - this.abandoned;
+  }
+
+  /** Changes how many are lendable: what was least free says no more how many were acquired. */
+  #change(change: () => void): void {
+    this.#peak = this.peak;
+    change();
+    this.#leastFree = this.free;
   }
 
   #isFree(slab: number): boolean {

@@ -30,6 +30,8 @@ const FROM_BELOW = 64;
 export class SharedSlots {
   /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
   readonly free = 0;
+  /** So it always is. */
+  readonly calmUpTo = -1;
   /** Slots this worker has taken, ever. */
   taken = 0;
 

@@ -1,7 +1,7 @@
 // The page that says which test stands behind which promise must say what `deno task planted` does.
 
 import { assertEquals, assertGreater } from "@std/assert";
-import { BUGS } from "./planted/bugs.ts";
+import { BUGS, patternOf } from "./planted/bugs.ts";
 
 const page = new URL("../docs/safety.md", import.meta.url);
 
@@ -18,7 +18,11 @@ Deno.test("docs/safety.md names guards that are planted, with the tests that not
 });
 
 Deno.test("every planted bug is of a guard and a test that are there", async () => {
-  for (const { what, file, caughtBy } of BUGS) {
+  for (const { what, file, find, caughtBy } of BUGS) {
+    const source = await Deno.readTextFile(
+      new URL(`../${file}`, import.meta.url),
+    );
+    assertEquals([...source.matchAll(patternOf(find))].length, 1, what);
     const paths = [file, ...caughtBy.map((name) => `tests/${name}_test.ts`)];
     for (const path of paths) {
       const { isFile } = await Deno.stat(

@@ -15,11 +15,21 @@ export interface Bug {
   readonly caughtBy: readonly string[];
 }
 
+/** Finds a text however its lines are broken, and whether its members are private or not. */
+export function patternOf(text: string): RegExp {
+  const escaped = text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(
+    escaped.replaceAll(/\s+/g, "\\s+").replaceAll("#", "#?"),
+    "g",
+  );
+}
+
 export const BUGS: readonly Bug[] = [
   {
     what: "double release: the second one is let through",
     file: "pool/block.ts",
-    find: `if (slot.state !== HELD) return slot.owner.refuse(slot, "release");`,
+    find:
+      `if (slot.state !== HOT_HELD) return slot.owner.refuse(slot, "release");`,
     put: "",
     caughtBy: ["misuse"],
   },
@@ -28,8 +38,8 @@ export const BUGS: readonly Bug[] = [
     file: "pool/block.ts",
     find:
       `this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
-    slot.owner.release(slot, used);`,
-    put: "slot.owner.release(slot, used);",
+    slot.owner.release(slot, usedBytes);`,
+    put: "slot.owner.release(slot, usedBytes);",
     caughtBy: ["misuse"],
   },
   {
@@ -42,14 +52,15 @@ export const BUGS: readonly Bug[] = [
   {
     what: "zeroing: released blocks keep their bytes",
     file: "pool/leases.ts",
-    find: "if (this.#zero) slot.view.fill(0, 0, usedBytes);",
+    find: "if (this.#zero === true) slot.view.fill(0, 0, usedBytes);",
     put: "",
     caughtBy: ["isolation"],
   },
   {
     what: "revocation: views live on after release",
     file: "pool/leases.ts",
-    find: "if (this.#revoke) slot.view = this.#region.renew(slot.view);",
+    find:
+      "if (this.#revoke === true) slot.view = this.#region.renew(slot.view);",
     put: "",
     caughtBy: ["revoke"],
   },

@@ -2,7 +2,7 @@
 // its tests notice. Without this nobody knows whether a guard is tested or only exercised.
 // Arguments, if any, are words: only bugs whose description has one of them are tried.
 
-import { type Bug, BUGS } from "./bugs.ts";
+import { type Bug, BUGS, patternOf } from "./bugs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 /** What the tests need; the rest is not worth copying. */
@@ -93,15 +93,6 @@ async function attempt(bug: Bug, folder: string): Promise<Verdict> {
   } finally {
     await Deno.writeTextFile(path, source);
   }
-}
-
-/** Finds a text however its lines are broken, and whether its members are private or not. */
-function patternOf(text: string): RegExp {
-  const escaped = text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(
-    escaped.replaceAll(/\s+/g, "\\s+").replaceAll("#", "#?"),
-    "g",
-  );
 }
 
 /** How a test file fails; `undefined` if it does not. */
