@@ -2,13 +2,14 @@
  * Measures the adaptors against what one would write without a pool, and compares the ratios with
  * the targets. Linux only. Ends with 1 if a target is missed.
  *
- *     deno run -A bench/io/report.ts [--rounds 5] [--only WORD] [--quick]
+ *     deno run -A bench/io/report.ts [--rounds 5] [--only WORD] [--quick] [--write]
  *
  * Every contestant is a server process of its own; in each round they take turns, so that the noise
  * of the machine meets all of them; the median round counts. Cost is the processor time of the
  * server process for one request, and the most memory it ever had resident.
  */
 import { flags } from "../flags.ts";
+import { intoReadme } from "../readme.ts";
 import { Child, type Cost } from "./child.ts";
 import * as load from "./load.ts";
 
@@ -45,9 +46,15 @@ const HELP = `deno run -A bench/io/report.ts [flags]
   --rounds N    how often every contestant runs (default 5, or 3 with --quick)
   --only WORD   scenarios with this in their name
   --quick       a quarter of the load
+  --write       put the table into the README
   --help        this`;
-const given = flags(HELP, { rounds: 0, only: "", quick: false });
-const { only, quick } = given;
+const given = flags(HELP, {
+  rounds: 0,
+  only: "",
+  quick: false,
+  write: false,
+});
+const { only, quick, write } = given;
 const rounds = given.rounds || (quick ? 3 : 5);
 const share = quick ? 0.25 : 1;
 
@@ -338,13 +345,34 @@ function mb(bytes: number): string {
   return (bytes / 1e6).toFixed(0);
 }
 
+/** A row for the README: what one would write without a pool, beside the first adaptor. */
+function row(
+  { name, unit, contestants }: Scenario,
+  all: Map<string, Result[]>,
+) {
+  const [without, pooled] = contestants;
+  const cell = (value: keyof Result, show: (number: number) => string) =>
+    [without, pooled].map((one) => show(typical(all.get(one)!, value)))
+      .join(" → ");
+  const micros = cell("micros", (number) => number.toFixed(0));
+  const peak = cell("peakBytes", mb);
+  return `| ${name} | ${without} → ${pooled} | ${unit} ${micros} | ${peak} |`;
+}
+
 let met = true;
+const rows: string[] = [];
 console.log(`Median of ${rounds} rounds.`);
 for (const scenario of SCENARIOS) {
   if (!scenario.name.includes(only)) continue;
   const results = await measure(scenario);
   print(scenario, results);
   met = judge(scenario, results) && met;
+  rows.push(row(scenario, results));
 }
 if ("slow uploads".includes(only)) met = await crowds() && met;
+if (write) {
+  const head = "| what | without → pooled | cost | peak memory, MB |\n" +
+    "| --- | --- | --- | --- |\n";
+  await intoReadme("io", head + rows.join("\n"));
+}
 Deno.exit(met ? 0 : 1);
