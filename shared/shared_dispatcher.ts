@@ -27,6 +27,7 @@ import type { SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 import { Taker } from "./taker.ts";
 
+const NO_OPTIONS: TryAcquireOptions = {};
 /** How often somebody who waits asks again unasked, in ms. */
 const RETRY_MS = 25;
 /** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
@@ -90,13 +91,14 @@ export class SharedDispatcher {
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions | undefined): Block | undefined {
-    if (options !== undefined) checkTryAcquire(options);
+    const { reserved = false, tag } = options === undefined
+      ? NO_OPTIONS
+      : checkTryAcquire(options);
     this.refuseIfClosed();
-    const reserved = options?.reserved ?? false;
     const slot = this.#channel.isAhead(reserved)
       ? -1
       : this.#taker.slot(reserved, true);
-    if (slot >= 0) return this.#begin(slot, options?.tag);
+    if (slot >= 0) return this.#begin(slot, tag);
     this.#countExhaustion();
     return undefined;
   }
@@ -119,9 +121,11 @@ export class SharedDispatcher {
    * could do nothing with a block before the thread goes on.
    */
   block(options: AcquireOptions): Block {
-    checkAcquire(options);
+    const { signal, timeoutMs = Infinity, reserved = false, tag } =
+      checkAcquire(
+        options,
+      );
     this.refuseIfClosed();
-    const { signal, timeoutMs = Infinity, reserved = false, tag } = options;
     signal?.throwIfAborted();
     this.#refuseHopeless({ count: undefined, reserved });
     const end = performance.now() + timeoutMs;
@@ -216,9 +220,8 @@ export class SharedDispatcher {
     count: number | undefined,
     options: AcquireOptions,
   ): Grant | Promise<Grant> {
-    checkAcquire(options);
+    const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
     this.refuseIfClosed();
-    const { signal, timeoutMs, tag, reserved = false } = options;
     signal?.throwIfAborted();
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     this.#refuseHopeless(wish);

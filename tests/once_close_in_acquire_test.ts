@@ -2,7 +2,8 @@
 // answered "none free" or even lent a block of the closed pool. Now it is refused as `closed`.
 
 import { assertEquals } from "@std/assert";
-import { type Block, BlockPool } from "../mod.ts";
+import { type Block, BlockPool, type Pool } from "../mod.ts";
+import { SharedBlockPool } from "../shared/mod.ts";
 import { gone, lawful } from "./support/law.ts";
 import { refused, rejected } from "./support/misuse.ts";
 import "./support/open_library.ts";
@@ -73,30 +74,38 @@ Deno.test("an option's getter that closes the pool gets no block of it", () => {
   }
 });
 
-Deno.test("options are read once: a getter cannot pass the check and then say something else", async () => {
-  await using pool = new BlockPool({ blockSize: 64, maxBlocks: 4 });
-  const reads: Record<string, number> = {};
-  const changing = (values: Record<string, unknown[]>) =>
-    Object.defineProperties(
-      {},
-      Object.fromEntries(
-        Object.entries(values).map(([name, [first, ...more]]) => [name, {
-          enumerable: true,
-          get() {
-            reads[name] = (reads[name] ?? 0) + 1;
-            return reads[name] === 1 ? first : more[0];
-          },
-        }]),
-      ),
+const SIZE = { blockSize: 64, maxBlocks: 4 };
+const KINDS: Record<string, () => Pool> = {
+  BlockPool: () => new BlockPool(SIZE),
+  SharedBlockPool: () => SharedBlockPool.create(SIZE),
+};
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  Deno.test(`${kind} reads options once: a getter cannot pass the check and then say something else`, async () => {
+    await using pool = make();
+    const reads: Record<string, number> = {};
+    const changing = (values: Record<string, unknown[]>) =>
+      Object.defineProperties(
+        {},
+        Object.fromEntries(
+          Object.entries(values).map(([name, [first, ...more]]) => [name, {
+            enumerable: true,
+            get() {
+              reads[name] = (reads[name] ?? 0) + 1;
+              return reads[name] === 1 ? first : more[0];
+            },
+          }]),
+        ),
+      );
+    const block = await pool.acquire(
+      changing({
+        tag: ["fine", 7],
+        timeoutMs: [5, "soon"],
+        reserved: [false, 1],
+      }),
     );
-  const block = await pool.acquire(
-    changing({
-      tag: ["fine", 7],
-      timeoutMs: [5, "soon"],
-      reserved: [false, 1],
-    }),
-  );
-  assertEquals(block.tag, "fine");
-  block.release();
-  assertEquals(reads, { tag: 1, timeoutMs: 1, reserved: 1 });
-});
+    assertEquals(block.tag, "fine");
+    block.release();
+    assertEquals(reads, { tag: 1, timeoutMs: 1, reserved: 1 });
+  });
+}
