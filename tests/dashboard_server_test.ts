@@ -79,7 +79,7 @@ Deno.test("dashboard() streams frames while somebody looks, and lets go when dis
         frames.push(frame);
         return frame;
       }
-      const { value, done } = await deadline(reader.read(), 10_000);
+      const { value, done } = await deadline(reader.read(), 60_000);
       if (done) return undefined;
       text += value;
     }
@@ -186,7 +186,7 @@ Deno.test("the upload demo shows its pool to browsers, and its state to curl", a
     assertEquals(JSON.parse(await ask()).requests, 1);
     const events = await fetch(`${url}dashboard/events`);
     // An open page does not keep the server from ending.
-    await deadline(server.close(), 5_000);
+    await deadline(server.close(), 30_000);
     await events.body?.cancel();
   } finally {
     await server.close();

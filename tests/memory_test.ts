@@ -55,8 +55,9 @@ Deno.test(
     );
     // 4 GiB of addresses, 0.8 GiB of them usable.
     assertLess(made - before, 4 * MIB);
-    // And then what is written to, and little more.
-    assertGreaterOrEqual(used - made, 16 * MIB);
+    // And then what is written to, 16 MiB, and little more; the runtime may have given some of its
+    // own back meanwhile.
+    assertGreaterOrEqual(used - made, 15 * MIB);
     assertLess(used - made, 24 * MIB);
   },
 );
@@ -88,7 +89,7 @@ Deno.test("a burst and then silence leave the memory there was at first", {
       const full = burst(200);
       // Nothing calls the pool from here on. Its timer alone does not keep the process alive.
       await new Promise<void>((resolve) => {
-        const patience = setTimeout(resolve, 20_000);
+        const patience = setTimeout(resolve, 60_000);
         pool.addEventListener("shrink", ({ detail }) => {
           if (detail.committedBlocks > 40) return;
           clearTimeout(patience);

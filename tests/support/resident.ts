@@ -36,8 +36,8 @@ export function isMapped(base: bigint, size: number): boolean {
   return false;
 }
 
-/** Resident bytes of the whole process. */
+/** Resident bytes of the whole process, less pages of files, which come and go as the system likes. */
 export function residentBytes(): number {
   const rollup = Deno.readTextFileSync("/proc/self/smaps_rollup");
-  return Number(rollup.match(/^Rss: +(\d+) kB/m)![1]) * 1024;
+  return Number(rollup.match(/^Anonymous: +(\d+) kB/m)![1]) * 1024;
 }
