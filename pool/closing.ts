@@ -9,6 +9,7 @@ import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
+import { outstandingBlocks } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
@@ -90,17 +91,13 @@ export class Closing {
   #giveUp(timeoutMs: number): void {
     // Only a prefault is under way: its end is the pool's.
     if (this.#slots.acquired === 0) return;
-    const tags = this.#leases.outstanding();
-    const names = new Set(
-      tags.map((tag) => tag === undefined ? "no tag" : show(tag)),
-    );
     this.#done.reject(
       new SmritiError(
         "timeout",
         `close() of pool ${
           show(this.#name)
         } waited ${timeoutMs} ms; still out and now revoked: ` +
-          `${tags.length} blocks (${[...names].slice(0, 20).join(", ")})`,
+          outstandingBlocks(this.#leases.outstanding()),
       ),
     );
     this.#leases.loseAll();

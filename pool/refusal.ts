@@ -15,6 +15,14 @@ export function called(pool: string, slot: Slot): string {
   return `this block${label} of pool ${show(pool)}${age}`;
 }
 
+/** Blocks that are still out, in words: how many, and the tags of some. */
+export function outstandingBlocks(tags: (string | undefined)[]): string {
+  const names = new Set(
+    tags.map((tag) => tag === undefined ? "no tag" : show(tag)),
+  );
+  return `${tags.length} blocks (${[...names].slice(0, 20).join(", ")})`;
+}
+
 /** The error for using or releasing a lease that has ended. */
 export function refusal(
   pool: string,

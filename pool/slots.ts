@@ -186,17 +186,16 @@ export class Slots {
     this.#cool();
     for (let slab = first; slab < first + count; slab++) {
       if (slab < this.#top) this.#holes.remove(slab);
-      const slots = this.slotsIn(slab);
-      this.#freeIn[slab] = slots;
-      this.#change(() => {
-        this.committed += slots;
-        this.free += slots;
-      });
+      this.#freeIn[slab] = this.slotsIn(slab);
     }
+    const { start, end } = this.bounds({ first, count });
+    this.#change(() => {
+      this.committed += end - start;
+      this.free += end - start;
+    });
     this.#open.addRange(first, first + count);
     this.#top = Math.max(this.#top, first + count);
     if (this.#slabSlots > 1) {
-      const { start, end } = this.bounds({ first, count });
       this.#head.fill(0, first, first + count);
       this.#next.fill(0, start, end);
     }
@@ -222,15 +221,15 @@ export class Slots {
   /** Takes the slots of wholly free slabs out; their memory is about to be given back. */
   decommit({ first, count }: SlabRun): void {
     for (let slab = first; slab < first + count; slab++) {
-      const slots = this.slotsIn(slab);
       this.#freeIn[slab] = 0;
       this.#open.remove(slab);
       this.#holes.add(slab);
-      this.#change(() => {
-        this.committed -= slots;
-        this.free -= slots;
-      });
     }
+    const { start, end } = this.bounds({ first, count });
+    this.#change(() => {
+      this.committed -= end - start;
+      this.free -= end - start;
+    });
   }
 
   /**

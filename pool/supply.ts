@@ -6,11 +6,8 @@
  */
 import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
-import type { Region } from "./region.ts";
+import { PREFAULT_PIECE, type Region } from "./region.ts";
 import { type SlabRun, Slots } from "./slots.ts";
-
-/** Bytes faulted in by one call: longer ones would hold up every other mmap of the process. */
-const FAULT_PIECE = 8 * 1024 * 1024;
 
 /** What a grow came to. */
 export interface Grown {
@@ -162,7 +159,8 @@ export class Supply {
   }
 
   async #faultPieces(run: SlabRun): Promise<void> {
-    const slabs = Math.max(1, Math.floor(FAULT_PIECE / this.#region.slabBytes));
+    const { slabBytes } = this.#region;
+    const slabs = Math.max(1, Math.floor(PREFAULT_PIECE / slabBytes));
     const end = run.first + run.count;
     for (let first = run.first; first < end; first += slabs) {
       const piece = { first, count: Math.min(slabs, end - first) };

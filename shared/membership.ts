@@ -6,6 +6,7 @@
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
 import { unref } from "../pool/sizer.ts";
 import type { Bell } from "./bell.ts";
@@ -200,18 +201,14 @@ export class Membership {
   #giveUp(timeoutMs: number): void {
     const { leases, roster, worker, options } = this.#parts;
     clearInterval(this.#keepAlive);
-    const tags = leases.outstanding();
-    const names = new Set(
-      tags.map((tag) => tag === undefined ? "no tag" : show(tag)),
-    );
     const others = roster.attached().filter((other) => other !== worker);
     this.#done.reject(
       new SmritiError(
         "timeout",
         `close() of pool ${show(options.name)} waited ${timeoutMs} ms; ` +
-          `still out here and now revoked: ${tags.length} blocks (${
-            [...names].slice(0, 20).join(", ")
-          }); ` +
+          `still out here and now revoked: ${
+            outstandingBlocks(leases.outstanding())
+          }; ` +
           `other isolates that hold blocks or have not answered: ${others.length}`,
       ),
     );

@@ -55,7 +55,6 @@ export class SharedLeases extends Leases {
   }
 
   override detach(slot: Slot): BlockTicket {
-    if (slot.state !== HELD) this.refuse(slot, "use");
     this.#refuseDetach(slot);
     if (slot.watch !== undefined) this.leaks.forget(slot);
     slot.special = slot.touched = false;

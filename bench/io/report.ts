@@ -9,6 +9,7 @@
  * server process for one request, and the most memory it ever had resident.
  */
 import { flags } from "../flags.ts";
+import { spread } from "../measure.ts";
 import { intoReadme } from "../readme.ts";
 import { Child, type Cost } from "./child.ts";
 import * as load from "./load.ts";
@@ -219,10 +220,6 @@ const SCENARIOS: Scenario[] = [
   },
 ];
 
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1];
-}
-
 /** Interleaved rounds: by contestant, the results of each round. */
 async function measure(scenario: Scenario): Promise<Map<string, Result[]>> {
   const all = new Map<string, Result[]>(
@@ -235,7 +232,7 @@ async function measure(scenario: Scenario): Promise<Map<string, Result[]>> {
 }
 
 function typical(results: Result[], value: keyof Result): number {
-  return median(results.map((result) => result[value]));
+  return spread(results.map((result) => result[value])).median;
 }
 
 function print(scenario: Scenario, all: Map<string, Result[]>): void {
@@ -261,7 +258,7 @@ function judge({ targets }: Scenario, all: Map<string, Result[]>): boolean {
   let met = true;
   for (const { of, against, value, atMost } of targets) {
     const others = against === undefined ? undefined : all.get(against)!;
-    const number = median(
+    const { median: number } = spread(
       all.get(of)!.map((result, round) =>
         result[value] / (others?.[round][value] ?? 1)
       ),

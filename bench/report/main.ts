@@ -5,6 +5,7 @@
  *
  * With `--only`, one scenario runs and its tables are printed; the report stays as it is.
  */
+import { flags } from "../flags.ts";
 import { day } from "./day.ts";
 import { life } from "./life.ts";
 import { load, machine } from "./machine.ts";
@@ -22,38 +23,16 @@ const HELP = `deno task bench:report [--only ID] [--rounds N]
   --rounds N   how often every contestant runs (default 5)
   --help       this`;
 
-interface Flags {
-  readonly chosen: readonly Scenario[];
-  readonly rounds: number;
-}
-
-function flags(args: readonly string[]): Flags {
-  let chosen = SCENARIOS;
-  let rounds = 5;
-  for (let at = 0; at < args.length; at++) {
-    if (args[at] === "--help") {
-      console.log(HELP);
-      Deno.exit(0);
-    } else if (args[at] === "--only") {
-      const id = args[++at];
-      chosen = SCENARIOS.filter((scenario) => scenario.id === id);
-      if (chosen.length === 0) fail(`there is no scenario ${id}`);
-    } else if (args[at] === "--rounds") {
-      rounds = Number(args[++at]);
-      if (!Number.isInteger(rounds) || rounds < 1) {
-        fail("--rounds takes an integer from 1");
-      }
-    } else fail(`unknown flag ${args[at]}`);
-  }
-  return { chosen, rounds };
-}
-
 function fail(why: string): never {
   console.error(`${why}\n\n${HELP}`);
   Deno.exit(2);
 }
 
-const { chosen, rounds } = flags(Deno.args);
+const { only, rounds } = flags(HELP, { only: "", rounds: 5 });
+const chosen = only === ""
+  ? SCENARIOS
+  : SCENARIOS.filter(({ id }) => id === only);
+if (chosen.length === 0) fail(`there is no scenario ${only}`);
 if (Deno.build.os !== "linux") fail("the report asks /proc: it runs on Linux");
 const start = performance.now();
 const say = (text: string) => {

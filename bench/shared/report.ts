@@ -9,6 +9,7 @@
  * rounds' own ratios. What it does not show: more than two processors, and Workers that do
  * something else in between.
  */
+import { flags } from "../flags.ts";
 import { Child } from "../io/child.ts";
 import { uploads } from "../io/load.ts";
 import { type Spread, spread } from "../measure.ts";
@@ -158,11 +159,6 @@ const LABELS: Record<keyof Result, string> = {
   peakBytes: "peak memory",
 };
 
-function flag(name: string, fallback: string): string {
-  const at = Deno.args.indexOf(`--${name}`);
-  return at < 0 ? fallback : Deno.args[at + 1];
-}
-
 function text({ median, min, max }: Spread, unit: string): string {
   const digits = median < 10 ? 2 : 0;
   const show = (value: number) => value.toFixed(digits);
@@ -203,9 +199,12 @@ function judge(scenario: Scenario, all: Map<string, Result[]>): boolean {
   return met;
 }
 
-const rounds = Number(flag("rounds", "5"));
-const only = flag("only", "");
-if (!(rounds >= 1)) throw new RangeError("--rounds must be a number from 1");
+const HELP = `deno run -A bench/shared/report.ts [flags]
+
+  --rounds N    how often every contestant runs (default 5)
+  --only WORD   scenarios with this in their name
+  --help        this`;
+const { rounds, only } = flags(HELP, { rounds: 5, only: "" });
 let met = true;
 console.log(`Medians of ${rounds} rounds, with the least and the most.`);
 for (const scenario of SCENARIOS) {
