@@ -5,25 +5,8 @@ import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import "./support/open_library.ts";
 import { hasNative } from "./support/platform.ts";
-import { Rng, seedOfRun } from "./support/rng.ts";
 import { type Setting, Trial } from "./support/trial.ts";
-
-const PLAIN: Setting = {
-  blockSize: 16_384,
-  maxBlocks: 24,
-  initialBlocks: 5,
-  reservedBlocks: 0,
-  growThreshold: 80,
-  growStep: 10,
-  shrinkThreshold: 50,
-  shrinkStep: 10,
-  shrinkIntervalMs: 100,
-  safety: "revoke",
-  zero: true,
-  maxWaiting: 4,
-  leakDetection: "sampled",
-  backend: "native",
-};
+import { seed, trials } from "./support/trials.ts";
 
 const SETTINGS: Record<string, Partial<Setting>> = {
   "blocks of a page": {},
@@ -60,26 +43,7 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   "nobody may wait": { maxWaiting: 0 },
 };
 
-const STEPS = 500;
-const seed = seedOfRun();
-
-for (const [name, difference] of Object.entries(SETTINGS)) {
-  Deno.test({
-    name: `a pool agrees with its model: ${name}`,
-    ignore: !hasNative,
-    fn: async () => {
-      const rng = new Rng(seed);
-      const numbers = Array.from({ length: STEPS }, () => rng.next());
-      using time = new FakeTime();
-      try {
-        await new Trial({ ...PLAIN, ...difference }, time).run(numbers);
-      } catch (error) {
-        console.error(`SMRITI_SEED=${seed} runs this again`);
-        throw error;
-      }
-    },
-  });
-}
+trials("a pool agrees with its model", SETTINGS);
 
 /** Any options that a pool takes. */
 const setting: fc.Arbitrary<Setting> = fc.record({

@@ -1,30 +1,10 @@
 // The random operations and the model of tests/model_test.ts, on a SharedBlockPool in one isolate. Only
 // which of a slab's slots comes next is its own affair, so here a slab is one slot.
 
-import { FakeTime } from "@std/testing/time";
-import type { PoolOptions } from "@smriti/pool";
 import { SharedBlockPool } from "../shared/mod.ts";
 import "./shared/pools.ts";
-import { hasNative } from "./support/platform.ts";
-import { Rng, seedOfRun } from "./support/rng.ts";
-import { type Setting, Trial } from "./support/trial.ts";
-
-const PLAIN: Setting = {
-  blockSize: 16_384,
-  maxBlocks: 24,
-  initialBlocks: 5,
-  reservedBlocks: 0,
-  growThreshold: 80,
-  growStep: 10,
-  shrinkThreshold: 50,
-  shrinkStep: 10,
-  shrinkIntervalMs: 100,
-  safety: "revoke",
-  zero: true,
-  maxWaiting: 4,
-  leakDetection: "sampled",
-  backend: "native",
-};
+import type { Setting } from "./support/trial.ts";
+import { trials } from "./support/trials.ts";
 
 const SETTINGS: Record<string, Partial<Setting>> = {
   "blocks of a page": {},
@@ -47,25 +27,8 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   "nobody may wait": { maxWaiting: 0 },
 };
 
-const STEPS = 500;
-const seed = seedOfRun();
-const make = (options: PoolOptions) => SharedBlockPool.create(options);
-
-for (const [name, difference] of Object.entries(SETTINGS)) {
-  Deno.test({
-    name: `a shared pool agrees with the model of BlockPool: ${name}`,
-    ignore: !hasNative,
-    fn: async () => {
-      const rng = new Rng(seed);
-      const numbers = Array.from({ length: STEPS }, () => rng.next());
-      using time = new FakeTime();
-      try {
-        const setting = { ...PLAIN, ...difference };
-        await new Trial(setting, time, make).run(numbers);
-      } catch (error) {
-        console.error(`SMRITI_SEED=${seed} runs this again`);
-        throw error;
-      }
-    },
-  });
-}
+trials(
+  "a shared pool agrees with the model of BlockPool",
+  SETTINGS,
+  (options) => SharedBlockPool.create(options),
+);
