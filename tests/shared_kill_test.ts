@@ -92,8 +92,7 @@ const ROLES: Record<string, Role> = {
     }
   },
   reading: async ({ pool }, beat, fifo) => {
-    const block = pool.tryAcquire();
-    if (block === undefined) return;
+    const block = await pool.acquire();
     const file = await Deno.open(fifo, { read: true, write: true });
     await block.lend((bytes) => {
       Atomics.store(beat, 0, 1);
