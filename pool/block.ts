@@ -5,7 +5,14 @@
  * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
  */
 import { boolean, callable, integer, quote, record, show } from "./checks.ts";
-import { type BlockTicket, ENDED, HELD, type Settled, Slot } from "./slot.ts";
+import {
+  type BlockTicket,
+  ENDED,
+  HELD,
+  type Owner,
+  type Settled,
+  Slot,
+} from "./slot.ts";
 
 /** What is known about an operation that a block is lent to. */
 export interface LendOptions {
@@ -208,12 +215,11 @@ export class Block {
    */
   release(usedBytes?: number): void {
     const slot = this.#slot;
-    if (usedBytes !== undefined) {
-      integer("usedBytes", usedBytes, 0, slot.owner.blockSize);
-    }
-    if (slot.state !== HOT_HELD) return slot.owner.refuse(slot, "release");
-    this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
-    slot.owner.release(slot, usedBytes);
+    const { owner } = slot;
+    if (usedBytes !== undefined) checkUsed(usedBytes, owner);
+    if (slot.state !== HOT_HELD) return owner.refuse(slot, "release");
+    this.#slot = slot.tag === undefined ? owner.ended : endedOf(slot);
+    owner.release(slot, usedBytes);
   }
 
   /** Releases the block if its lease has not ended yet. */
@@ -227,6 +233,10 @@ export class Block {
     const state = this.released ? "ended" : "held";
     return `Block(${this.size} bytes${tag}, ${state})`;
   }
+}
+
+function checkUsed(usedBytes: number, { blockSize }: Owner): void {
+  integer("usedBytes", usedBytes, 0, blockSize);
 }
 
 /** What the handle of an ended lease points to if it had a tag to remember. */

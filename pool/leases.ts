@@ -14,7 +14,7 @@ import { type Leak, LeakWatch } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
-import { called, otherMemory, refusal } from "./refusal.ts";
+import { bufferLent, otherMemory, refusal } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import {
   type BlockTicket,
@@ -89,13 +89,11 @@ export class Leases implements Owner {
 
   /** Begins a lease of a slot that was taken for it. */
   beginAt(index: number, tag: string | undefined): Block {
-    const slot = index < this.records.length
-      ? this.records[index]
-      : this.#record(index);
+    const slot = this.records[index] ?? this.#record(index);
     slot.state = HOT_HELD;
     slot.tag = tag;
     const block = new HotBlock(slot);
-    if (this.#slots.taken >= this.#observeAt) this.#observe(block, slot);
+    if (this.#slots.taken >= this.#observeAt) return this.#observe(block, slot);
     return block;
   }
 
@@ -107,12 +105,7 @@ export class Leases implements Owner {
       if (this.zero && this.region.mayBeStale(slot.index)) slot.view.fill(0);
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
-        throw new SmritiError(
-          "lent",
-          `${
-            called(this.poolName, slot)
-          } is lent and its buffer is with the operation: await it first`,
-        );
+        throw bufferLent(this.poolName, slot);
       }
       slot.escaped++;
       slot.special = true;
@@ -130,19 +123,21 @@ export class Leases implements Owner {
   }
 
   release(slot: Slot, usedBytes: number | undefined): void {
-    if (slot.special === true) {
-      slot.trace = slot.watch?.site;
-      if (slot.watch !== undefined) this.leaks.forget(slot);
-      slot.special = false;
-      if (slot.lends !== 0) {
-        slot.state = ENDING;
-        slot.usedBytes = usedBytes;
-        return;
-      }
-      if (slot.escaped !== 0) return this.lose(slot);
-    }
+    if (slot.special === true) return this.#releaseSpecial(slot, usedBytes);
     this.#end(slot, usedBytes);
     if (this.#quarantine !== undefined) this.report();
+  }
+
+  /** The closer look at a lease that was watched, lent or has escaped. */
+  #releaseSpecial(slot: Slot, usedBytes: number | undefined): void {
+    slot.trace = slot.watch?.site;
+    if (slot.watch !== undefined) this.leaks.forget(slot);
+    slot.special = false;
+    if (slot.lends !== 0) {
+      slot.state = ENDING;
+      slot.usedBytes = usedBytes;
+    } else if (slot.escaped !== 0) this.lose(slot);
+    else this.release(slot, usedBytes);
   }
 
   abandon(slot: Slot): void {
@@ -337,7 +332,7 @@ export class Leases implements Owner {
   }
 
   /** What only some leases get: a time, a watch. */
-  #observe(block: Block, slot: Slot): void {
+  #observe(block: Block, slot: Slot): Block {
     if (this.#timed) {
       slot.since = Date.now();
       slot.overdue = false;
@@ -345,5 +340,6 @@ export class Leases implements Owner {
     const { taken } = this.#slots;
     if (taken % this.leaks.period === 0) this.leaks.watch(block, slot);
     this.#observeAt = taken + (this.#timed ? 1 : this.leaks.period);
+    return block;
   }
 }

@@ -39,6 +39,16 @@ export function refusal(
   );
 }
 
+/** The error for using a block whose buffer an operation has taken along. */
+export function bufferLent(pool: string, slot: Slot): SmritiError {
+  return new SmritiError(
+    "lent",
+    `${
+      called(pool, slot)
+    } is lent and its buffer is with the operation: await it first`,
+  );
+}
+
 /** The error for a view that was to be taken back and is not of the block. */
 export function otherMemory(pool: string, slot: Slot): SmritiError {
   return new SmritiError(

@@ -28,18 +28,16 @@ export const BUGS: readonly Bug[] = [
   {
     what: "double release: the second one is let through",
     file: "pool/block.ts",
-    find:
-      `if (slot.state !== HOT_HELD) return slot.owner.refuse(slot, "release");`,
+    find: `if (slot.state !== HOT_HELD) return owner.refuse(slot, "release");`,
     put: "",
     caughtBy: ["misuse"],
   },
   {
     what: "stale handle: it is not parted from the slot",
     file: "pool/block.ts",
-    find:
-      `this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
-    slot.owner.release(slot, usedBytes);`,
-    put: "slot.owner.release(slot, usedBytes);",
+    find: `this.#slot = slot.tag === undefined ? owner.ended : endedOf(slot);
+    owner.release(slot, usedBytes);`,
+    put: "owner.release(slot, usedBytes);",
     caughtBy: ["misuse"],
   },
   {
@@ -160,8 +158,9 @@ export const BUGS: readonly Bug[] = [
   {
     what: "escape mark: release() does not look at it",
     file: "pool/leases.ts",
-    find: "if (slot.escaped !== 0) return this.#lose(slot);",
-    put: "",
+    find: `} else if (slot.escaped !== 0) this.#lose(slot);
+    else this.release(slot, usedBytes);`,
+    put: "} else this.release(slot, usedBytes);",
     caughtBy: ["escape"],
   },
   {
@@ -409,9 +408,17 @@ export const BUGS: readonly Bug[] = [
   {
     what: "leaks: a lease that has ended is still watched",
     file: "pool/leaks.ts",
-    find:
-      "this.#registry?.unregister(slot.watch!);\n    slot.watch = undefined;",
-    put: "",
+    find: `this.#registry?.unregister(slot.watch!);
+    }
+    slot.watch = undefined;`,
+    put: "}",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "leaks: the newest lease is kept alive for ever",
+    file: "pool/leaks.ts",
+    find: "queueMicrotask(() => this.#ask());",
+    put: "{}",
     caughtBy: ["leaks"],
   },
   {
