@@ -31,6 +31,8 @@ export class TicketDesk {
   readonly #pool: number;
   readonly #slots: SharedSlots;
   readonly #leases: SharedLeases;
+  /** When the tickets of the batch being made run out of time: the clock is a tenth of a ticket. */
+  #batchDeadline: number | undefined;
 
   /** No tickets yet. */
   constructor(
@@ -47,7 +49,7 @@ export class TicketDesk {
 
   /** A ticket of a held slot that nobody here uses any more. */
   send(slot: number): BlockTicket {
-    const deadline = Date.now() + this.#options.ticketTimeoutMs;
+    const deadline = this.#batchDeadline ?? this.#deadline();
     return { pool: this.#pool, slot, serial: this.#slots.send(slot, deadline) };
   }
 
@@ -69,12 +71,17 @@ export class TicketDesk {
       throw new RangeError("blocks must be different ones, got one twice");
     }
     const numbers = new Int32Array(blocks.length * NUMBERS);
-    blocks.forEach((block, at) => {
-      const { pool, slot, serial } = block.detach();
-      numbers[at * NUMBERS] = pool;
-      numbers[at * NUMBERS + 1] = slot;
-      numbers[at * NUMBERS + 2] = serial;
-    });
+    this.#batchDeadline = this.#deadline();
+    try {
+      blocks.forEach((block, at) => {
+        const { pool, slot, serial } = block.detach();
+        numbers[at * NUMBERS] = pool;
+        numbers[at * NUMBERS + 1] = slot;
+        numbers[at * NUMBERS + 2] = serial;
+      });
+    } finally {
+      this.#batchDeadline = undefined;
+    }
     return numbers;
   }
 
@@ -95,6 +102,10 @@ export class TicketDesk {
       throw error;
     }
     return blocks;
+  }
+
+  #deadline(): number {
+    return Date.now() + this.#options.ticketTimeoutMs;
   }
 
   #receive(ticket: BlockTicket, tag: string | undefined): Block {
