@@ -70,7 +70,8 @@ export function sharedStats(
   const { free, held, transit, abandoned, lent } = take(control);
   const acquired = held + transit;
   const committed = free + acquired + abandoned;
-  const acquires = control.sum(COUNT.ACQUIRES);
+  // Isolates count what they have taken a moment later.
+  const acquires = Math.max(control.sum(COUNT.ACQUIRES), acquired);
   const isGone = control.state >= ENDING && abandoned === 0;
   let waiting = 0;
   const top = Atomics.load(words, HEADER.TOP_WORKER);

@@ -353,6 +353,7 @@ for (const [name, { before, act }] of Object.entries(ACTS)) {
 
 /** What others do in between. Each leaves the stage as lawful as it found it. */
 const OTHERS: Record<string, (stage: Stage) => void> = {
+  "ask for the numbers": ({ pool }) => void numbers(pool),
   "acquire": (stage) => stage.take(),
   "release": (stage) => stage.give(),
   "acquire and release": ({ pool }) => pool.tryAcquire()?.release(),
