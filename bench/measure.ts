@@ -67,7 +67,21 @@ export function nsPerOperation(
   }
 }
 
-/** The same of something asynchronous. */
+/**
+ * The least of so many such measurements: for comparing a loop with itself at other sizes, where all
+ * that others do on the machine is in the way.
+ */
+export function leastNsPerOperation(
+  run: (n: number) => void,
+  sliceMs: number,
+  slices: number,
+): number {
+  return Math.min(
+    ...Array.from({ length: slices }, () => nsPerOperation(run, sliceMs)),
+  );
+}
+
+/** As {@linkcode nsPerOperation}, of something asynchronous. */
 export async function nsPerOperationAsync(
   run: (n: number) => Promise<void>,
   sliceMs: number,

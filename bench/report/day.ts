@@ -149,7 +149,7 @@ export const day: Scenario = {
   id: "day",
   title: "Memory over time",
   asks:
-    `A day of load (quiet, ramp, peak, plateau, quiet) in ${DAY_SECONDS} seconds, an hour a second, ` +
+    `A day of load (quiet, ramp, peak, plateau, quiet) in ${DAY_SECONDS} seconds, ` +
     "on the pool, on a list of arrays that only grows, and on fresh arrays: what is committed, what is " +
     "resident, and who waits? Beside it the same rules in their ideal form: a pool that can give back " +
     "any free block.",

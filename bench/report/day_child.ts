@@ -1,15 +1,15 @@
 /**
- * A day's load, an hour a second, on one contestant in this process alone. Argument: its name.
+ * A day's load in a minute, on one contestant in this process alone. Argument: its name.
  */
 import { BlockPool } from "@smriti/pool";
 import { report } from "./child.ts";
 
 /** Seconds that the day takes. */
-export const DAY_SECONDS = 24;
+export const DAY_SECONDS = 60;
 /** Blocks of the pool. */
 export const MAX_BLOCKS = 4096;
-/** A minute of the real option would be 17 ms of this day; this is six. */
-export const SHRINK_INTERVAL_MS = 100;
+/** A minute of the real option would be 42 ms of this day; this is six. */
+export const SHRINK_INTERVAL_MS = 250;
 const SIZE = 65_536;
 const TICK_MS = 5;
 
@@ -37,7 +37,7 @@ export interface Tick {
 /** What the day came to. */
 export interface Day {
   readonly ticks: readonly Tick[];
-  /** Resident bytes, ten times a second. */
+  /** Resident bytes, four times a second. */
   readonly resident: readonly (readonly [ms: number, bytes: number])[];
   readonly acquires: number;
   /** Acquires in which memory was committed. */
@@ -153,7 +153,7 @@ if (import.meta.main) {
     while (held.length > wanted) drop();
     while (held.length < wanted) acquire();
     ticks.push({ ms, used: held.length, committed: committed(held.length) });
-    if (ms >= 100 * resident.length) {
+    if (ms >= 250 * resident.length) {
       resident.push([ms, Deno.memoryUsage().rss]);
     }
     await new Promise((resolve) => setTimeout(resolve, TICK_MS));
