@@ -14,7 +14,14 @@ import {
 import { type Block, BlockPool, SmritiError } from "@smriti/pool";
 import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
 import { HEADER } from "../shared/control.ts";
-import { isThere, numbers, PAGE, sharedPool, whole } from "./shared/pools.ts";
+import {
+  isThere,
+  numbers,
+  PAGE,
+  sharedPool,
+  whole,
+  widePool,
+} from "./shared/pools.ts";
 import { gone } from "./support/law.ts";
 import { addressOf, refused, rejected, until } from "./support/misuse.ts";
 import { hasProc, provesDeath } from "./support/platform.ts";
@@ -258,7 +265,7 @@ Deno.test({
     "the last one to leave unmaps; a handle of the pool is then worth nothing",
   ignore: !hasProc,
   fn: () => {
-    const pool = sharedPool();
+    const pool = widePool();
     const other = SharedBlockPool.attach(pool.handle);
     assert(isThere(pool));
     pool.acquireSync().bytes.fill(1);

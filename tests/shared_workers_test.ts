@@ -9,7 +9,13 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import type { Block } from "@smriti/pool";
-import { isThere, numbers, sharedPool, whole } from "./shared/pools.ts";
+import {
+  isThere,
+  numbers,
+  sharedPool,
+  whole,
+  widePool,
+} from "./shared/pools.ts";
 import { Puppet, troupe } from "./shared/puppet.ts";
 import { gone } from "./support/law.ts";
 import { rejected, takeAll, until } from "./support/misuse.ts";
@@ -378,7 +384,7 @@ Deno.test({
   name: "the last Worker out unmaps, whoever made the pool",
   ignore: !hasProc,
   fn: async () => {
-    const pool = sharedPool();
+    const pool = widePool();
     using puppets = await troupe(pool, 2);
     pool.leave();
     assert(isThere(pool));
@@ -399,7 +405,7 @@ Deno.test({
     "close() ends the pool in every Worker, and unmaps when the last block is back",
   ignore: !hasProc,
   fn: async () => {
-    const pool = sharedPool();
+    const pool = widePool();
     using puppets = await troupe(pool, 3);
     await keepAll(puppets[1]);
     const closed = pool.close();
