@@ -94,12 +94,12 @@ export class LeakWatch {
     }
   }
 
-  /** The lease of a watched slot has ended as it should. */
+  /** Watches this lease no longer, if it was watched. */
   forget(slot: Slot): void {
-    if (slot.watch !== this.#newest?.watch) {
-      this.#registry?.unregister(slot.watch!);
-    }
+    const { watch } = slot;
+    if (watch === undefined) return;
     slot.watch = undefined;
+    if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);
   }
 
   #found({ slot, tag, site }: Watch): Leak {

@@ -131,7 +131,7 @@ export class Leases implements Owner {
   /** The closer look at a lease that was watched, lent or has escaped. */
   #releaseSpecial(slot: Slot, usedBytes: number | undefined): void {
     slot.trace = slot.watch?.site;
-    if (slot.watch !== undefined) this.leaks.forget(slot);
+    this.leaks.forget(slot);
     slot.special = false;
     if (slot.lends !== 0) {
       slot.state = ENDING;
@@ -304,7 +304,7 @@ export class Leases implements Owner {
   }
 
   protected lose(slot: Slot): void {
-    if (slot.watch !== undefined) this.leaks.forget(slot);
+    this.leaks.forget(slot);
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;

@@ -56,7 +56,7 @@ export class SharedLeases extends Leases {
 
   override detach(slot: Slot): BlockTicket {
     this.#refuseDetach(slot);
-    if (slot.watch !== undefined) this.leaks.forget(slot);
+    this.leaks.forget(slot);
     slot.special = slot.touched = false;
     slot.state = ENDED;
     if (slot.view !== NO_VIEW) slot.view = this.region.renew(slot.view);

@@ -8,8 +8,8 @@ import { report } from "./child.ts";
 export const DAY_SECONDS = 60;
 /** Blocks of the pool. */
 export const MAX_BLOCKS = 4096;
-/** A minute of the real option would be 42 ms of this day; this is six. */
-export const SHRINK_INTERVAL_MS = 250;
+/** Six minutes of the day. */
+export const SHRINK_INTERVAL_MS = 6 * 60_000 * DAY_SECONDS / 86_400;
 const SIZE = 65_536;
 const TICK_MS = 5;
 

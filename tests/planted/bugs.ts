@@ -408,10 +408,9 @@ export const BUGS: readonly Bug[] = [
   {
     what: "leaks: a lease that has ended is still watched",
     file: "pool/leaks.ts",
-    find: `this.#registry?.unregister(slot.watch!);
-    }
-    slot.watch = undefined;`,
-    put: "}",
+    find: `slot.watch = undefined;
+    if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);`,
+    put: "",
     caughtBy: ["leaks"],
   },
   {
