@@ -79,7 +79,7 @@ export class Janitor {
     Atomics.store(words, control.at(dead, WORKER.WAITING), 0);
     roster.exit(dead);
     // It may have died between a count and the slot that it counts.
-    this.#doubts.set(HEADER.TICKETS, "");
+    this.#doubts.set(HEADER.LOST_TICKETS, "");
     this.#doubts.set(HEADER.ABANDONED, "");
     dispatcher.lost();
     dispatcher.freed();
@@ -109,17 +109,22 @@ export class Janitor {
    * is found so again.
    */
   #recount(): boolean {
-    const { words, owner } = this.#parts.control;
+    const { control } = this.#parts;
+    const { words, owner } = control;
     let found = false;
     for (const [at, last] of this.#doubts) {
-      const kind = at === HEADER.TICKETS ? TRANSIT : ABANDONED;
-      const count = Atomics.load(words, at);
+      const isTickets = at === HEADER.LOST_TICKETS;
+      const kind = isTickets ? TRANSIT : ABANDONED;
+      const before = Atomics.load(words, at);
+      const count = isTickets ? control.tickets : before;
       let slots = 0;
       for (const word of owner) if (kindOf(word) === kind) slots++;
       const now = `${count} ${slots}`;
       if (count === slots) this.#doubts.delete(at);
       else if (now === last) {
-        found = Atomics.compareExchange(words, at, count, slots) === count;
+        const after = before + slots - count;
+        found = Atomics.compareExchange(words, at, before, after) === before ||
+          found;
       } else this.#doubts.set(at, now);
     }
     return found;
@@ -149,9 +154,7 @@ export class Janitor {
   #expire(slot: number, word: number): void {
     const { control, slots } = this.#parts;
     const late = Date.now() - Atomics.load(control.deadline, slot) | 0;
-    if (late < 0 || !slots.seize(slot, word)) return;
-    Atomics.sub(control.words, HEADER.TICKETS, 1);
-    this.#free(slot);
+    if (late >= 0 && slots.recall(slot, word)) this.#free(slot);
   }
 
   /** A slot of this worker that somebody else has written to is free. */

@@ -38,6 +38,7 @@ export class SharedSlots {
   readonly #control: Control;
   readonly #worker: number;
   readonly #held: number;
+  readonly #sent: number;
   /** The word of hints to look at first. */
   #cursor = 0;
   /** What this worker gave back last: warm, and most likely still free. */
@@ -48,6 +49,7 @@ export class SharedSlots {
     this.#control = control;
     this.#worker = worker;
     this.#held = control.at(worker, WORKER.HELD);
+    this.#sent = control.at(worker, WORKER.SENT);
   }
 
   /** Slots this worker holds. */
@@ -59,11 +61,12 @@ export class SharedSlots {
   get used(): number {
     const { words } = this.#control;
     const top = words[HEADER.TOP_WORKER];
-    let used = words[HEADER.TICKETS] + words[HEADER.ABANDONED];
+    let used = words[HEADER.LOST_TICKETS] + words[HEADER.ABANDONED];
     for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, WORKER.HELD)];
+      const at = this.#control.at(worker, 0);
+      used += words[at + WORKER.HELD] + words[at + WORKER.SENT];
     }
-    return used;
+    return used | 0;
   }
 
   /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
@@ -157,7 +160,7 @@ export class SharedSlots {
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     this.#control.deadline[slot] = deadline;
     const number = serial[slot] = serial[slot] + 1 | 0;
-    Atomics.add(words, HEADER.TICKETS, 1);
+    words[this.#sent]++;
     this.#change(slot, TRANSIT);
     return number;
   }
@@ -175,7 +178,7 @@ export class SharedSlots {
     const word = owner[slot];
     if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
     if (this.#control.serial[slot] === serial) {
-      Atomics.sub(words, HEADER.TICKETS, 1);
+      words[this.#sent]--;
       this.taken++;
       return true;
     }
@@ -184,6 +187,13 @@ export class SharedSlots {
     const mine = this.#mine(slot);
     Atomics.store(owner, slot, successor(mine, TRANSIT, workerOf(word)));
     return false;
+  }
+
+  /** Takes a slot in transit back that nobody received; false if that changed. */
+  recall(slot: number, word: number): boolean {
+    if (!this.seize(slot, word)) return false;
+    this.#control.words[this.#sent]--;
+    return true;
   }
 
   /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */

@@ -73,11 +73,6 @@ export function sharedStats(
   // Isolates count what they have taken a moment later.
   const acquires = Math.max(control.sum(COUNT.ACQUIRES), acquired);
   const isGone = control.state >= ENDING && abandoned === 0;
-  let waiting = 0;
-  const top = Atomics.load(words, HEADER.TOP_WORKER);
-  for (let worker = 1; worker <= top; worker++) {
-    waiting += Atomics.load(words, control.at(worker, WORKER.WAITING));
-  }
   return Object.freeze({
     name,
     blockSize,
@@ -91,7 +86,7 @@ export function sharedStats(
     lentBlocks: lent,
     transitBlocks: transit,
     attachedWorkers,
-    waiting,
+    waiting: control.total(WORKER.WAITING),
     // Isolates that take and hand over at once miss each other's blocks, or count them twice.
     peakAcquired: Math.min(acquires, Math.max(words[HEADER.PEAK], acquired)),
     acquires,

@@ -157,9 +157,9 @@ class Stage {
 
   /** Whether the counts agree with the slots. */
   isCountedRight(): boolean {
-    const { words } = this.control;
+    const { words, tickets } = this.control;
     const { transitBlocks, abandonedBlocks } = numbers(this.pool);
-    return words[HEADER.TICKETS] === transitBlocks &&
+    return tickets === transitBlocks &&
       words[HEADER.ABANDONED] === abandonedBlocks;
   }
 
