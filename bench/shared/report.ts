@@ -121,18 +121,11 @@ const SCENARIOS: readonly Scenario[] = [
         value: "ns",
         atMost: 1 / 5,
       },
-      // An array that a message has taken along is gone: who sends the next one makes it.
-      {
-        of: "batches, shared memory",
-        against: "new and transfer list",
-        value: "ns",
-        atMost: 1 / 20,
-      },
       {
         of: "batches, shared memory",
         against: "transfer list",
         value: "ns",
-        atMost: 1 / 10,
+        atMost: 1 / 20,
       },
     ],
   },
