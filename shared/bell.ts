@@ -6,6 +6,9 @@
  */
 import { type Control, HEADER } from "./control.ts";
 
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { TOP_WORKER, TURN, WAITERS } = HEADER;
+
 /** How long a turn lasts at most, in ms: whoever has it may be busy with something else. */
 const TURN_MS = 100;
 
@@ -21,7 +24,7 @@ export class Bell {
   constructor({ words }: Control, worker: number) {
     this.#words = words;
     this.#worker = worker;
-    this.#at = HEADER.WAITERS + (worker >>> 5);
+    this.#at = WAITERS + (worker >>> 5);
     this.#bit = 1 << (worker & 31);
   }
 
@@ -39,24 +42,26 @@ export class Bell {
   /** Something became free here: wakes another isolate in which somebody waits, if there is one. */
   ring(): void {
     const words = this.#words;
-    const last = HEADER.WAITERS + (words[HEADER.TOP_WORKER] >>> 5);
-    for (let at = HEADER.WAITERS; at <= last; at++) {
+    const last = WAITERS + (words[TOP_WORKER] >>> 5);
+    for (let at = WAITERS; at <= last; at++) {
       // A plain read, ten times as fast: after the read-modify-write that freed the slot x86 keeps
       // it in order, so either the waiter's look finds the slot or its bit is seen here. Elsewhere
       // it may be missed; then the waiter's next retry finds the slot.
       const bits = words[at];
-      if ((at === this.#at ? bits & ~this.#bit : bits) === 0) continue;
-      Atomics.add(words, HEADER.EPOCH, 1);
-      // One of two might be this isolate itself, and with a turn on only one can use it.
-      const isHere = (Atomics.load(words, this.#at) & this.#bit) !== 0;
-      const turn = Atomics.load(words, HEADER.TURN);
-      Atomics.notify(
-        words,
-        HEADER.EPOCH,
-        turn !== 0 ? Infinity : isHere ? 2 : 1,
-      );
-      return;
+      if (bits === 0) continue;
+      if (at !== this.#at || bits !== this.#bit) return this.#wake();
     }
+  }
+
+  /** Wakes one other isolate in which somebody waits. */
+  #wake(): void {
+    const words = this.#words;
+    Atomics.add(words, HEADER.EPOCH, 1);
+    // One of two might be this isolate itself, and with a turn on only one can use it.
+    const isHere = (Atomics.load(words, this.#at) & this.#bit) !== 0;
+    const turn = Atomics.load(words, TURN);
+    const count = turn !== 0 ? Infinity : isHere ? 2 : 1;
+    Atomics.notify(words, HEADER.EPOCH, count);
   }
 
   /** The next ring may have been heard by one who no longer waits: hands it on. */
@@ -84,19 +89,23 @@ export class Bell {
 
   /** Whether it is another isolate's turn. */
   get mustYield(): boolean {
-    const turn = this.#words[HEADER.TURN];
-    return turn !== 0 && turn !== this.#worker && !this.#isOver;
+    const turn = this.#words[TURN];
+    return turn !== 0 && this.#isOthers(turn);
+  }
+
+  #isOthers(turn: number): boolean {
+    return turn !== this.#worker && !this.#isOver;
   }
 
   /** Asks for a turn: until it ends, or is dropped, only this isolate takes blocks. */
   claimTurn(): void {
     const words = this.#words;
-    const turn = Atomics.load(words, HEADER.TURN);
+    const turn = Atomics.load(words, TURN);
     if (turn !== 0 && !this.#isOver) return;
     // Whoever had one lets others come first.
     if (turn === this.#worker) return this.dropTurn();
     if (
-      Atomics.compareExchange(words, HEADER.TURN, turn, this.#worker) === turn
+      Atomics.compareExchange(words, TURN, turn, this.#worker) === turn
     ) {
       Atomics.store(words, HEADER.TURN_END, Date.now() + TURN_MS | 0);
     }
@@ -104,14 +113,14 @@ export class Bell {
 
   /** Ends this isolate's turn, if it has one. */
   dropTurn(): void {
-    if (this.#words[HEADER.TURN] === this.#worker) this.#endTurn(this.#worker);
+    if (this.#words[TURN] === this.#worker) this.#endTurn(this.#worker);
   }
 
   /** A worker has died or left: it does not wait any more. */
   forget(worker: number): void {
     Atomics.and(
       this.#words,
-      HEADER.WAITERS + (worker >>> 5),
+      WAITERS + (worker >>> 5),
       ~(1 << (worker & 31)),
     );
     this.#endTurn(worker);
@@ -119,7 +128,7 @@ export class Bell {
 
   #endTurn(worker: number): void {
     const words = this.#words;
-    if (Atomics.compareExchange(words, HEADER.TURN, worker, 0) !== worker) {
+    if (Atomics.compareExchange(words, TURN, worker, 0) !== worker) {
       return;
     }
     Atomics.add(words, HEADER.EPOCH, 1);

@@ -23,6 +23,10 @@ import { Janitor, type JanitorParts } from "./janitor.ts";
 import type { Roster } from "./roster.ts";
 import { SharedSlots } from "./shared_slots.ts";
 
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { STATE } = HEADER;
+const HOT_OPEN = OPEN;
+
 /** How often an isolate looks after the pool, in ms. */
 const HOUSEKEEPING_MS = 250;
 /** How often while somebody awaits the end. */
@@ -134,7 +138,7 @@ export class Membership {
   /** A lease has ended here: it may be the last thing the closing pool waits for. */
   check(): void {
     // A plain read: the housekeeping sees what it misses.
-    if (this.#words[HEADER.STATE] === OPEN || this.#resting || this.#left) {
+    if (this.#words[STATE] === HOT_OPEN || this.#resting || this.#left) {
       return;
     }
     if (this.#parts.slots.held === 0) this.#rest();

@@ -27,6 +27,11 @@ import type { SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 import { Taker } from "./taker.ts";
 
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { STATE } = HEADER;
+const { ACQUIRES } = COUNT;
+const HOT_OPEN = OPEN;
+
 const NO_OPTIONS: TryAcquireOptions = {};
 /** How often somebody who waits asks again unasked, in ms. */
 const RETRY_MS = 25;
@@ -48,14 +53,15 @@ export interface DispatcherParts {
 /** Hands blocks out in one isolate. */
 export class SharedDispatcher {
   readonly #options: SharedFilledOptions;
-  readonly #control: Control;
+  readonly #words: Int32Array;
+  readonly #counts: Float64Array;
   readonly #slots: SharedSlots;
   readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
   readonly #events: Events;
   /** Index of this worker's first count. */
-  readonly #counts: number;
+  readonly #countsAt: number;
   readonly #waitingAt: number;
   readonly #taker: Taker;
   readonly #channel: Channel<Grant>;
@@ -69,14 +75,15 @@ export class SharedDispatcher {
   constructor(parts: DispatcherParts) {
     const { options, control, worker } = parts;
     this.#options = options;
-    this.#control = control;
+    this.#words = control.words;
+    this.#counts = control.counts;
     this.#slots = parts.slots;
     this.#leases = parts.leases;
     this.#sizer = parts.sizer;
     this.#bell = parts.bell;
     this.#events = parts.events;
     this.#taker = new Taker(parts);
-    this.#counts = control.countAt(worker, 0);
+    this.#countsAt = control.countAt(worker, 0);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
@@ -201,7 +208,7 @@ export class SharedDispatcher {
   /** Throws once the pool is closed, by whichever isolate. */
   refuseIfClosed(): void {
     // A plain read: whoever comes just before the end is as good as before it.
-    if (this.#closed || this.#control.words[HEADER.STATE] !== OPEN) {
+    if (this.#closed || this.#words[STATE] !== HOT_OPEN) {
       throw this.#closedError();
     }
   }
@@ -250,14 +257,14 @@ export class SharedDispatcher {
   }
 
   #begin(slot: number, tag: string | undefined): Block {
-    this.#count(COUNT.ACQUIRES);
+    this.#count(ACQUIRES);
     const block = this.#leases.beginAt(slot, tag);
     this.#sizer.taken();
     return block;
   }
 
   #grant(slots: number[], { count, tag }: Wish): Grant {
-    this.#control.counts[this.#counts + COUNT.ACQUIRES] += slots.length;
+    this.#counts[this.#countsAt + ACQUIRES] += slots.length;
     const blocks = slots.map((slot) => this.#leases.beginAt(slot, tag));
     return count === undefined ? blocks[0] : blockArray(blocks);
   }
@@ -273,7 +280,7 @@ export class SharedDispatcher {
   /** Keeps the process, the bell and the control block in step with who waits here. */
   #settle(): void {
     const { waiting } = this.#channel;
-    this.#control.words[this.#waitingAt] = waiting;
+    this.#words[this.#waitingAt] = waiting;
     const waits = waiting > 0;
     if (waits === (this.#keepAlive !== undefined)) return;
     if (waits) {
@@ -322,7 +329,7 @@ export class SharedDispatcher {
   }
 
   #count(count: number): void {
-    this.#control.counts[this.#counts + count]++;
+    this.#counts[this.#countsAt + count]++;
   }
 
   #closedError(): SmritiError {

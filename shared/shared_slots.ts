@@ -21,6 +21,14 @@ import {
   workerOf,
 } from "./control.ts";
 
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { TOP_WORKER, LOST_TICKETS, ABANDONED: LOST_BLOCKS } = HEADER;
+const { HELD: HELD_COUNT, SENT } = WORKER;
+const HOT_FREE = FREE;
+const HOT_HELD = HELD;
+const hotKindOf = kindOf;
+const hotSuccessor = successor;
+
 /** Kind and worker of an owner word. */
 const OWNER_MASK = 0x7ff;
 /** Every so many takes the search begins at the lowest slot again, so that high slabs empty. */
@@ -36,6 +44,9 @@ export class SharedSlots {
   taken = 0;
 
   readonly #control: Control;
+  readonly #words: Int32Array;
+  readonly #owner: Int32Array;
+  readonly #hints: Int32Array;
   readonly #worker: number;
   readonly #held: number;
   readonly #sent: number;
@@ -47,24 +58,27 @@ export class SharedSlots {
   /** Acts for one worker id. */
   constructor(control: Control, worker: number) {
     this.#control = control;
+    this.#words = control.words;
+    this.#owner = control.owner;
+    this.#hints = control.hints;
     this.#worker = worker;
-    this.#held = control.at(worker, WORKER.HELD);
-    this.#sent = control.at(worker, WORKER.SENT);
+    this.#held = control.at(worker, HELD_COUNT);
+    this.#sent = control.at(worker, SENT);
   }
 
   /** Slots this worker holds. */
   get held(): number {
-    return this.#control.words[this.#held];
+    return this.#words[this.#held];
   }
 
   /** Blocks with memory that are not free, by the workers' own counts. */
   get used(): number {
-    const { words } = this.#control;
-    const top = words[HEADER.TOP_WORKER];
-    let used = words[HEADER.LOST_TICKETS] + words[HEADER.ABANDONED];
+    const words = this.#words;
+    const top = words[TOP_WORKER];
+    let used = words[LOST_TICKETS] + words[LOST_BLOCKS];
     for (let worker = 1; worker <= top; worker++) {
       const at = this.#control.at(worker, 0);
-      used += words[at + WORKER.HELD] + words[at + WORKER.SENT];
+      used += words[at + HELD_COUNT] + words[at + SENT];
     }
     return used | 0;
   }
@@ -77,7 +91,7 @@ export class SharedSlots {
       : this.#search(isFromBelow ? 0 : this.#cursor);
     if (slot >= 0) {
       this.taken++;
-      this.#control.words[this.#held]++;
+      this.#words[this.#held]++;
     }
     return slot;
   }
@@ -88,18 +102,17 @@ export class SharedSlots {
    * `push` looks whether it is still there.
    */
   #takeLast(): boolean {
-    const { hints, owner } = this.#control;
     const last = this.#last;
     const at = last >>> 5;
     const lower = (1 << (last & 31)) - 1;
-    if (at > this.#cursor || (hints[at] & lower) !== 0) return false;
+    if (at > this.#cursor || (this.#hints[at] & lower) !== 0) return false;
     // A plain read is a tenth of an atomic one, and the swap sees whether it was right.
-    return this.#take(last, owner[last]);
+    return this.#take(last, this.#owner[last]);
   }
 
   /** Follows the hints from a word of them on. */
   #search(start: number): number {
-    const { hints } = this.#control;
+    const hints = this.#hints;
     const count = hints.length;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
@@ -112,7 +125,7 @@ export class SharedSlots {
         const before = Atomics.and(hints, at, ~bit);
         if ((before & bit) !== 0) {
           const slot = (at << 5) + 31 - Math.clz32(bit);
-          const word = Atomics.load(this.#control.owner, slot);
+          const word = Atomics.load(this.#owner, slot);
           if (this.#take(slot, word)) {
             this.#cursor = at;
             return slot;
@@ -126,25 +139,25 @@ export class SharedSlots {
 
   /** Takes a slot if `word` says that it is free, and still stands there. */
   #take(slot: number, word: number): boolean {
-    return kindOf(word) === FREE && this.#swap(slot, word, HELD);
+    return hotKindOf(word) === HOT_FREE && this.#swap(slot, word, HOT_HELD);
   }
 
   /** Puts a slot of this worker back. */
   push(slot: number): void {
     this.#last = slot;
-    this.#change(slot, FREE);
+    this.#change(slot, HOT_FREE);
     this.rehint(slot);
   }
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
-    Atomics.add(this.#control.words, HEADER.ABANDONED, 1);
+    Atomics.add(this.#words, LOST_BLOCKS, 1);
     this.#change(slot, ABANDONED);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
   abandonFree(slot: number): void {
-    const word = Atomics.load(this.#control.owner, slot);
+    const word = Atomics.load(this.#owner, slot);
     if (kindOf(word) !== FREE || !this.seize(slot, word)) return;
     this.abandon(slot);
   }
@@ -156,11 +169,11 @@ export class SharedSlots {
 
   /** Puts a slot of this worker in transit until `deadline`; returns the ticket's number. */
   send(slot: number, deadline: number): number {
-    const { serial, words } = this.#control;
+    const { serial } = this.#control;
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     this.#control.deadline[slot] = deadline;
     const number = serial[slot] = serial[slot] + 1 | 0;
-    words[this.#sent]++;
+    this.#words[this.#sent]++;
     this.#change(slot, TRANSIT);
     return number;
   }
@@ -168,50 +181,49 @@ export class SharedSlots {
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
     // Plain reads: whoever has the ticket has it from the sender, and so sees what was sent.
-    return kindOf(this.#control.owner[slot]) === TRANSIT &&
+    return kindOf(this.#owner[slot]) === TRANSIT &&
       this.#control.serial[slot] === serial;
   }
 
   /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
   receive(slot: number, serial: number): boolean {
-    const { owner, words } = this.#control;
-    const word = owner[slot];
+    const word = this.#owner[slot];
     if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
     if (this.#control.serial[slot] === serial) {
-      words[this.#sent]--;
+      this.#words[this.#sent]--;
       this.taken++;
       return true;
     }
     // The generation went full circle between the look and the swap: it was another ticket's.
-    words[this.#held]--;
+    this.#words[this.#held]--;
     const mine = this.#mine(slot);
-    Atomics.store(owner, slot, successor(mine, TRANSIT, workerOf(word)));
+    Atomics.store(this.#owner, slot, successor(mine, TRANSIT, workerOf(word)));
     return false;
   }
 
   /** Takes a slot in transit back that nobody received; false if that changed. */
   recall(slot: number, word: number): boolean {
     if (!this.seize(slot, word)) return false;
-    this.#control.words[this.#sent]--;
+    this.#words[this.#sent]--;
     return true;
   }
 
   /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */
   seize(slot: number, word: number): boolean {
     if (!this.#swap(slot, word, HELD)) return false;
-    this.#control.words[this.#held]++;
+    this.#words[this.#held]++;
     return true;
   }
 
   /** Takes a free slot for a change of size. */
   claim(slot: number): boolean {
-    const word = Atomics.load(this.#control.owner, slot);
+    const word = Atomics.load(this.#owner, slot);
     return kindOf(word) === FREE && this.#swap(slot, word, CLAIMED);
   }
 
   /** Gives a claimed slot back, one's own or that of a dead worker. */
   unclaim(slot: number): void {
-    const word = Atomics.load(this.#control.owner, slot);
+    const word = Atomics.load(this.#owner, slot);
     if (kindOf(word) === CLAIMED && this.#swap(slot, word, FREE)) {
       this.hint(slot);
     }
@@ -219,12 +231,12 @@ export class SharedSlots {
 
   /** A claimed slot has lost its memory. */
   drop(slot: number): void {
-    this.#swap(slot, Atomics.load(this.#control.owner, slot), UNCOMMITTED);
+    this.#swap(slot, Atomics.load(this.#owner, slot), UNCOMMITTED);
   }
 
   /** A slot without memory has been given some. */
   open(slot: number): void {
-    const word = Atomics.load(this.#control.owner, slot);
+    const word = Atomics.load(this.#owner, slot);
     if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE)) {
       this.hint(slot);
     }
@@ -235,7 +247,7 @@ export class SharedSlots {
     const at = slot >>> 5;
     const bit = 1 << (slot & 31);
     if (at < this.#cursor) this.#cursor = at;
-    return (Atomics.or(this.#control.hints, at, bit) & bit) === 0;
+    return (Atomics.or(this.#hints, at, bit) & bit) === 0;
   }
 
   /** The same, of a slot that has its hint most of the time. */
@@ -244,15 +256,15 @@ export class SharedSlots {
     if (at < this.#cursor) this.#cursor = at;
     const bit = 1 << (slot & 31);
     // After the slot became free; so whoever clears the hint from here on finds it free.
-    if ((Atomics.load(this.#control.hints, at) & bit) !== 0) return false;
+    if ((Atomics.load(this.#hints, at) & bit) !== 0) return false;
     return this.hint(slot);
   }
 
   /** The owner word of a slot of this worker; nobody else changes it. */
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
-    const word = this.#control.owner[slot];
-    if ((word & OWNER_MASK) === (HELD | this.#worker)) return word;
+    const word = this.#owner[slot];
+    if ((word & OWNER_MASK) === (HOT_HELD | this.#worker)) return word;
     throw new SmritiError(
       "corrupted",
       `slot ${slot} was taken from worker ${this.#worker}: it was reclaimed while it ran`,
@@ -264,14 +276,14 @@ export class SharedSlots {
     const word = this.#mine(slot);
     // Nobody else changes this word, so the swap cannot fail.
     this.#swap(slot, word, kind);
-    this.#control.words[this.#held]--;
+    this.#words[this.#held]--;
   }
 
   /** Makes the slot's owner this kind, if its word is still `word`. */
   #swap(slot: number, word: number, kind: number): boolean {
-    const named = kind === HELD || kind === TRANSIT || kind === CLAIMED;
-    const next = successor(word, kind, named ? this.#worker : 0);
-    const { owner } = this.#control;
+    const named = kind === HOT_HELD || kind === TRANSIT || kind === CLAIMED;
+    const next = hotSuccessor(word, kind, named ? this.#worker : 0);
+    const owner = this.#owner;
     return Atomics.compareExchange(owner, slot, word, next) === word;
   }
 }

@@ -44,7 +44,17 @@ export class Taker {
   slot(reserved: boolean, asked: boolean): number {
     if (!reserved && this.#bell.mustYield) return -1;
     const kept = this.#kept(reserved);
+    if (kept === 0) {
+      const slot = this.#slots.pop();
+      if (slot >= 0) return slot;
+    }
+    return this.#insist(kept, asked);
+  }
+
+  /** The same, if need be by growing the pool or by trying again. */
+  #insist(kept: number, asked: boolean): number {
     for (let tries = 0; tries < ATTEMPTS;) {
+      if (this.#isInVain(kept + 1)) break;
       const slot = kept > 0 && this.#sizer.spare <= kept
         ? -1
         : this.#slots.pop();
@@ -55,7 +65,6 @@ export class Taker {
         tries++;
         continue;
       }
-      if (this.#isInVain(kept + 1)) break;
       const growth = this.#sizer.grow(asked);
       if (growth === "refused") break;
       if (growth === "busy") tries++;
