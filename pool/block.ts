@@ -65,6 +65,12 @@ export class Block {
       : undefined;
   }
 
+  /** Parts a handle from its slot, whose lease has just ended. For pools only. */
+  static part(block: Block): void {
+    const slot = block.#slot;
+    block.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+  }
+
   /**
    * The block's memory: exactly `size` bytes, over an ArrayBuffer of its own.
    *
@@ -188,9 +194,8 @@ export class Block {
    * the block is of a `SharedBlockPool`
    */
   detach(): BlockTicket {
-    const slot = this.#slot;
-    const ticket = slot.owner.detach(slot);
-    this.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+    const ticket = this.#slot.owner.detach(this.#slot);
+    Block.part(this);
     return ticket;
   }
 

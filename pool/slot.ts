@@ -99,6 +99,8 @@ export class Slot {
   since = 0;
   /** Whether it was reported as overdue. */
   overdue = false;
+  /** Number of the latest batch of tickets that it was looked at for. */
+  batch = 0;
   /** What leak detection knows of the lease, if it is watched. */
   watch: Watch | undefined = undefined;
   /** Where the last lease was acquired, while the slot is in quarantine. */

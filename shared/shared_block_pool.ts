@@ -218,7 +218,9 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `foreign-block`, `released`, `lent`; nothing has happened then
    */
   detachMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
-    return this.#parts.desk.sendMany(blocks);
+    const tickets = this.#parts.desk.sendMany(blocks);
+    this.#parts.membership.check();
+    return tickets;
   }
 
   /**

@@ -42,25 +42,42 @@ export class SharedLeases extends Leases {
   }
 
   /**
-   * The slot of a block; throws unless the block can be detached now.
+   * Throws unless a block can be detached now, as one of a batch of this number.
    *
    * @throws {TypeError} for anything but a block
+   * @throws {RangeError} if the batch has it already
    * @throws {SmritiError} `foreign-block`, `released`, `lent`
    */
-  checkDetach(block: Block): number {
+  checkDetach(block: Block, batch: number): void {
     this.checkOwn(block);
     const slot = Block.slotOf(block)!;
     this.#refuseDetach(slot);
-    return slot.index;
+    // By a mark on the slot: a Set of them would be a twentieth of a batch.
+    if (slot.batch === batch) {
+      throw new RangeError("blocks must be different ones, got one twice");
+    }
+    slot.batch = batch;
   }
 
   override detach(slot: Slot): BlockTicket {
     this.#refuseDetach(slot);
+    this.#letGo(slot);
+    return this.#makeTicket(slot.index);
+  }
+
+  /** Ends the lease of a block that can be detached; its slot is for whoever makes the ticket. */
+  part(block: Block): number {
+    const slot = Block.slotOf(block)!;
+    this.#letGo(slot);
+    Block.part(block);
+    return slot.index;
+  }
+
+  #letGo(slot: Slot): void {
     this.leaks.forget(slot);
     slot.special = slot.touched = false;
     slot.state = ENDED;
     if (slot.view !== NO_VIEW) slot.view = this.region.renew(slot.view);
-    return this.#makeTicket(slot.index);
   }
 
   #refuseDetach(slot: Slot): void {

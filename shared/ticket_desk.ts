@@ -31,8 +31,8 @@ export class TicketDesk {
   readonly #pool: number;
   readonly #slots: SharedSlots;
   readonly #leases: SharedLeases;
-  /** When the tickets of the batch being made run out of time: the clock is a tenth of a ticket. */
-  #batchDeadline: number | undefined;
+  /** Number of the latest batch. */
+  #batch = 0;
 
   /** No tickets yet. */
   constructor(
@@ -49,8 +49,8 @@ export class TicketDesk {
 
   /** A ticket of a held slot that nobody here uses any more. */
   send(slot: number): BlockTicket {
-    const deadline = this.#batchDeadline ?? this.#deadline();
-    return { pool: this.#pool, slot, serial: this.#slots.send(slot, deadline) };
+    const serial = this.#slots.send(slot, this.#deadline());
+    return { pool: this.#pool, slot, serial };
   }
 
   /** Goes on with the block of a ticket. */
@@ -64,23 +64,18 @@ export class TicketDesk {
 
   /** Tickets of several blocks, all or none. */
   sendMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
-    // By their slots: a block in a Set costs more than to detach it.
-    const slots = new Set<number>();
-    for (const block of blocks) slots.add(this.#leases.checkDetach(block));
-    if (slots.size < blocks.length) {
-      throw new RangeError("blocks must be different ones, got one twice");
-    }
-    const numbers = new Int32Array(blocks.length * NUMBERS);
-    this.#batchDeadline = this.#deadline();
-    try {
-      blocks.forEach((block, at) => {
-        const { pool, slot, serial } = block.detach();
-        numbers[at * NUMBERS] = pool;
-        numbers[at * NUMBERS + 1] = slot;
-        numbers[at * NUMBERS + 2] = serial;
-      });
-    } finally {
-      this.#batchDeadline = undefined;
+    // Read once: what was checked is what goes.
+    const all = [...blocks];
+    const batch = ++this.#batch;
+    for (const block of all) this.#leases.checkDetach(block, batch);
+    const numbers = new Int32Array(all.length * NUMBERS);
+    const deadline = this.#deadline();
+    let at = 0;
+    for (const block of all) {
+      const slot = this.#leases.part(block);
+      numbers[at++] = this.#pool;
+      numbers[at++] = slot;
+      numbers[at++] = this.#slots.send(slot, deadline);
     }
     return numbers;
   }

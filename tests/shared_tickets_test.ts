@@ -187,6 +187,29 @@ Deno.test("a batch goes whole, or not at all", async () => {
   await pool.close();
 });
 
+Deno.test("detachMany() detaches what it has checked, even from a list that changes", async () => {
+  const pool = sharedPool();
+  const [first, second] = await pool.acquireMany(2);
+  second.bytes[0] = 2;
+  let reads = 0;
+  const sly = new Proxy([first], {
+    get(list, key) {
+      if (key === Symbol.iterator) reads++;
+      return Reflect.get(reads < 2 ? list : [second], key);
+    },
+  });
+  const tickets = pool.detachMany(sly);
+  assertEquals([first.released, second.released], [true, false]);
+  assertEquals(numbers(pool).transitBlocks, 1);
+  const [again] = pool.adoptMany(tickets);
+  assertEquals([again.bytes[0], second.bytes[0]], [0, 2]);
+  refused("released", () => first.bytes);
+  again.release();
+  second.release();
+  whole(pool);
+  await pool.close();
+});
+
 Deno.test(
   "a ticket outlives its sender, and comes back zeroed when its time is over",
   {
