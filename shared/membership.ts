@@ -138,9 +138,11 @@ export class Membership {
   /** A lease has ended here: it may be the last thing the closing pool waits for. */
   check(): void {
     // A plain read: the housekeeping sees what it misses.
-    if (this.#words[STATE] === HOT_OPEN || this.#resting || this.#left) {
-      return;
-    }
+    if (this.#words[STATE] !== HOT_OPEN) this.#restIfIdle();
+  }
+
+  #restIfIdle(): void {
+    if (this.#resting || this.#left) return;
     if (this.#parts.slots.held === 0) this.#rest();
   }
 

@@ -32,7 +32,6 @@ const { STATE } = HEADER;
 const { ACQUIRES } = COUNT;
 const HOT_OPEN = OPEN;
 
-const NO_OPTIONS: TryAcquireOptions = {};
 /** How often somebody who waits asks again unasked, in ms. */
 const RETRY_MS = 25;
 /** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
@@ -98,9 +97,12 @@ export class SharedDispatcher {
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions | undefined): Block | undefined {
-    const { reserved = false, tag } = options === undefined
-      ? NO_OPTIONS
-      : checkTryAcquire(options);
+    if (options === undefined) return this.#take(false, undefined);
+    const { reserved = false, tag } = checkTryAcquire(options);
+    return this.#take(reserved, tag);
+  }
+
+  #take(reserved: boolean, tag: string | undefined): Block | undefined {
     this.refuseIfClosed();
     const slot = this.#channel.isAhead(reserved)
       ? -1

@@ -7,6 +7,7 @@
 import type { Events } from "../pool/events.ts";
 import { shareOf } from "../pool/options.ts";
 import { RETRY_MS } from "../pool/sizer.ts";
+import { COUNTLESS } from "../pool/slots.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { raise } from "./roster.ts";
@@ -39,8 +40,8 @@ export class SharedSizer {
   readonly #floor: number;
   /** Committed blocks that the two lines below belong to. */
   #seen = -1;
-  #growAt = Infinity;
-  #busyAt = Infinity;
+  #growAt: number = COUNTLESS;
+  #busyAt: number = COUNTLESS;
   /** No grow by threshold before this time: the OS has just refused one. */
   #retryAt = -Infinity;
 
@@ -75,12 +76,18 @@ export class SharedSizer {
   /** Notes how full the pool is after a take; grows at the threshold. */
   taken(): void {
     const words = this.#words;
-    const committed = words[COMMITTED];
-    if (committed !== this.#seen) this.#draw(committed);
     const used = this.#slots.used;
+    if (
+      used >= this.#busyAt || used >= this.#growAt ||
+      words[COMMITTED] !== this.#seen || used - words[ABANDONED] > words[PEAK]
+    ) this.#rose(used);
+  }
+
+  /** What few takes need: the pool is busy, fuller than ever, or of another size than before. */
+  #rose(used: number): void {
+    const words = this.#words;
     const acquired = used - words[ABANDONED];
     if (acquired > words[PEAK]) raise(words, PEAK, acquired);
-    if (used < this.#busyAt && used < this.#growAt) return;
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
   }
@@ -195,7 +202,7 @@ export class SharedSizer {
     this.#seen = committed;
     this.#growAt = committed < maxBlocks
       ? shareOf(growThreshold, committed - reservedBlocks)
-      : Infinity;
+      : COUNTLESS;
     this.#busyAt = committed - Math.floor(shrinkThreshold * committed + 1e-9);
   }
 

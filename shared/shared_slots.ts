@@ -85,10 +85,9 @@ export class SharedSlots {
 
   /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
   pop(): number {
-    const isFromBelow = this.taken % FROM_BELOW === 0;
-    const slot = !isFromBelow && this.#takeLast()
+    const slot = this.taken % FROM_BELOW !== 0 && this.#takeLast()
       ? this.#last
-      : this.#search(isFromBelow ? 0 : this.#cursor);
+      : this.#search();
     if (slot >= 0) {
       this.taken++;
       this.#words[this.#held]++;
@@ -110,10 +109,11 @@ export class SharedSlots {
     return this.#take(last, this.#owner[last]);
   }
 
-  /** Follows the hints from a word of them on. */
-  #search(start: number): number {
+  /** Follows the hints, now and then from the lowest on. */
+  #search(): number {
     const hints = this.#hints;
     const count = hints.length;
+    const start = this.taken % FROM_BELOW === 0 ? 0 : this.#cursor;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
       let bits = hints[at];
@@ -139,20 +139,21 @@ export class SharedSlots {
 
   /** Takes a slot if `word` says that it is free, and still stands there. */
   #take(slot: number, word: number): boolean {
-    return hotKindOf(word) === HOT_FREE && this.#swap(slot, word, HOT_HELD);
+    return hotKindOf(word) === HOT_FREE &&
+      this.#swap(slot, word, HOT_HELD, this.#worker);
   }
 
   /** Puts a slot of this worker back. */
   push(slot: number): void {
     this.#last = slot;
-    this.#change(slot, HOT_FREE);
+    this.#change(slot, HOT_FREE, 0);
     this.rehint(slot);
   }
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
     Atomics.add(this.#words, LOST_BLOCKS, 1);
-    this.#change(slot, ABANDONED);
+    this.#change(slot, ABANDONED, 0);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
@@ -174,7 +175,7 @@ export class SharedSlots {
     this.#control.deadline[slot] = deadline;
     const number = serial[slot] = serial[slot] + 1 | 0;
     this.#words[this.#sent]++;
-    this.#change(slot, TRANSIT);
+    this.#change(slot, TRANSIT, this.#worker);
     return number;
   }
 
@@ -210,7 +211,7 @@ export class SharedSlots {
 
   /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */
   seize(slot: number, word: number): boolean {
-    if (!this.#swap(slot, word, HELD)) return false;
+    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
     this.#words[this.#held]++;
     return true;
   }
@@ -218,26 +219,27 @@ export class SharedSlots {
   /** Takes a free slot for a change of size. */
   claim(slot: number): boolean {
     const word = Atomics.load(this.#owner, slot);
-    return kindOf(word) === FREE && this.#swap(slot, word, CLAIMED);
+    return kindOf(word) === FREE &&
+      this.#swap(slot, word, CLAIMED, this.#worker);
   }
 
   /** Gives a claimed slot back, one's own or that of a dead worker. */
   unclaim(slot: number): void {
     const word = Atomics.load(this.#owner, slot);
-    if (kindOf(word) === CLAIMED && this.#swap(slot, word, FREE)) {
+    if (kindOf(word) === CLAIMED && this.#swap(slot, word, FREE, 0)) {
       this.hint(slot);
     }
   }
 
   /** A claimed slot has lost its memory. */
   drop(slot: number): void {
-    this.#swap(slot, Atomics.load(this.#owner, slot), UNCOMMITTED);
+    this.#swap(slot, Atomics.load(this.#owner, slot), UNCOMMITTED, 0);
   }
 
   /** A slot without memory has been given some. */
   open(slot: number): void {
     const word = Atomics.load(this.#owner, slot);
-    if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE)) {
+    if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE, 0)) {
       this.hint(slot);
     }
   }
@@ -265,24 +267,27 @@ export class SharedSlots {
     // A plain read sees the latest word, because only this worker changes it.
     const word = this.#owner[slot];
     if ((word & OWNER_MASK) === (HOT_HELD | this.#worker)) return word;
-    throw new SmritiError(
+    throw this.#stolen(slot);
+  }
+
+  #stolen(slot: number): SmritiError {
+    return new SmritiError(
       "corrupted",
       `slot ${slot} was taken from worker ${this.#worker}: it was reclaimed while it ran`,
     );
   }
 
   /** A slot of this worker goes out of its hands. */
-  #change(slot: number, kind: number): void {
+  #change(slot: number, kind: number, worker: number): void {
     const word = this.#mine(slot);
     // Nobody else changes this word, so the swap cannot fail.
-    this.#swap(slot, word, kind);
+    this.#swap(slot, word, kind, worker);
     this.#words[this.#held]--;
   }
 
-  /** Makes the slot's owner this kind, if its word is still `word`. */
-  #swap(slot: number, word: number, kind: number): boolean {
-    const named = kind === HOT_HELD || kind === TRANSIT || kind === CLAIMED;
-    const next = hotSuccessor(word, kind, named ? this.#worker : 0);
+  /** Makes the slot's owner this kind and worker, if its word is still `word`. */
+  #swap(slot: number, word: number, kind: number, worker: number): boolean {
+    const next = hotSuccessor(word, kind, worker);
     const owner = this.#owner;
     return Atomics.compareExchange(owner, slot, word, next) === word;
   }
