@@ -68,6 +68,7 @@ export class Block {
   /** Parts a handle from its slot, whose lease has just ended. For pools only. */
   static part(block: Block): void {
     const slot = block.#slot;
+    if (slot.state !== ENDED) return;
     block.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
   }
 

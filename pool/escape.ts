@@ -49,9 +49,9 @@ export function broughtBy(
 export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
   if (buffer === slot.view.buffer) return;
   if (slot.view.length !== 0) {
-    // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns.
-    region.revoke(slot.view);
-    if (slot.escaped > 0) slot.escaped--;
+    // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One
+    // that cannot end is out in its place.
+    if (region.revoke(slot.view) && slot.escaped > 0) slot.escaped--;
   }
   slot.view = new Uint8Array(buffer);
   slot.owed = false;

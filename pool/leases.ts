@@ -226,16 +226,14 @@ export class Leases implements Owner {
     for (let index = start; index < top; index++) {
       const slot = this.records[index];
       if (slot.state !== ENDED) continue;
-      if (isDetached(slot)) {
+      // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
+      // keeps the slot out of the pool, and the memory mapped.
+      if (isDetached(slot) || !this.region.revoke(slot.view)) {
         slot.state = LOST;
-        slot.view = NO_VIEW;
         this.#slots.abandonFree(index);
         dropped = false;
-      } else {
-        // SAFETY: the slot is free; a view kept under "trust" becomes empty here.
-        this.region.revoke(slot.view);
-        slot.view = NO_VIEW;
       }
+      slot.view = NO_VIEW;
     }
     if (!dropped) this.hooks.lost();
     return dropped;
@@ -287,7 +285,11 @@ export class Leases implements Owner {
       if (slot.view.length === 0) return this.lose(slot);
       slot.touched = false;
       if (this.zero === true) slot.view.fill(0, 0, usedBytes);
-      if (this.#revoke === true) slot.view = this.region.renew(slot.view);
+      if (this.#revoke === true) {
+        const view = this.region.renew(slot.view);
+        if (view === undefined) return this.lose(slot);
+        slot.view = view;
+      }
       if (this.#quarantine !== undefined) return this.#isolate(slot);
     }
     slot.state = HOT_ENDED;

@@ -140,17 +140,31 @@ export class Region {
       this.#stale[Math.floor(slot / this.slabSlots)] === 1;
   }
 
-  /** Ends every view of the slot and returns a new one of the same memory: no copy, no charge. */
-  renew(view: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-    // SAFETY: transfer() keeps the memory and detaches the old buffer with everything over it; the
-    // slot is ours alone: its lease has ended and nothing lent is running.
-    return new Uint8Array(view.buffer.transfer());
+  /**
+   * Ends every view of the slot and returns a new one of the same memory: no copy, no charge.
+   * `undefined` if the buffer was made undetachable (`markAsUntransferable`): its views live on.
+   */
+  renew(
+    view: Uint8Array<ArrayBuffer>,
+  ): Uint8Array<ArrayBuffer> | undefined {
+    try {
+      // SAFETY: transfer() keeps the memory and detaches the old buffer with everything over it; the
+      // slot is ours alone: its lease is ending and nothing lent is running.
+      return new Uint8Array(view.buffer.transfer());
+    } catch {
+      return undefined;
+    }
   }
 
-  /** Ends every view of the slot and makes none. */
-  revoke(view: Uint8Array<ArrayBuffer>): void {
-    // SAFETY: detaching frees nothing, because the memory belongs to the mapping.
-    if (view.length !== 0) view.buffer.transfer(0);
+  /** Ends every view of the slot and makes none; false as for `renew`. */
+  revoke(view: Uint8Array<ArrayBuffer>): boolean {
+    try {
+      // SAFETY: detaching frees nothing, because the memory belongs to the mapping.
+      if (view.length !== 0) view.buffer.transfer(0);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Address of a slot. */

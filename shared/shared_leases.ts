@@ -61,11 +61,21 @@ export class SharedLeases extends Leases {
 
   override detach(slot: Slot): BlockTicket {
     this.#refuseDetach(slot);
+    this.#renew(slot);
     this.#letGo(slot);
     return this.#makeTicket(slot.index);
   }
 
-  /** Ends the lease of a block that can be detached; its slot is for whoever makes the ticket. */
+  /**
+   * Ends the views of a block that can be detached. Its lease goes on.
+   *
+   * @throws {SmritiError} `lent` if they cannot be ended; nothing has happened then
+   */
+  revoke(block: Block): void {
+    this.#renew(Block.slotOf(block)!);
+  }
+
+  /** Ends the lease of a block without views; its slot is for whoever makes the ticket. */
   part(block: Block): number {
     const slot = Block.slotOf(block)!;
     this.#letGo(slot);
@@ -73,23 +83,33 @@ export class SharedLeases extends Leases {
     return slot.index;
   }
 
+  #renew(slot: Slot): void {
+    if (slot.view === NO_VIEW) return;
+    const view = this.region.renew(slot.view);
+    if (view === undefined) throw this.#stuck(slot);
+    slot.view = view;
+  }
+
   #letGo(slot: Slot): void {
     this.leaks.forget(slot);
     slot.special = slot.touched = false;
     slot.state = ENDED;
-    if (slot.view !== NO_VIEW) slot.view = this.region.renew(slot.view);
   }
 
   #refuseDetach(slot: Slot): void {
     if (slot.state !== HELD) this.refuse(slot, "use");
     if (slot.lends !== 0 || slot.escaped !== 0 || isDetached(slot)) {
-      throw new SmritiError(
-        "lent",
-        `${
-          called(this.poolName, slot)
-        } cannot go: an operation or somebody else has its buffer`,
-      );
+      throw this.#stuck(slot);
     }
+  }
+
+  #stuck(slot: Slot): SmritiError {
+    return new SmritiError(
+      "lent",
+      `${
+        called(this.poolName, slot)
+      } cannot go: an operation or somebody else has its buffer, or marked it untransferable`,
+    );
   }
 
   /** Ends every lease, whoever holds it: free again, or lost if an operation still has it. */

@@ -68,6 +68,7 @@ export class TicketDesk {
     const all = [...blocks];
     const batch = ++this.#batch;
     for (const block of all) this.#leases.checkDetach(block, batch);
+    for (const block of all) this.#leases.revoke(block);
     const numbers = new Int32Array(all.length * NUMBERS);
     const deadline = this.#deadline();
     let at = 0;

@@ -140,6 +140,7 @@ native(
     const next = region.renew(view);
     for (const ended of [view, part, words]) assertEquals(ended.length, 0);
     assertThrows(() => dataView.getInt8(0), TypeError);
+    assert(next !== undefined);
     assertNotStrictEquals(next.buffer, view.buffer);
     assertEquals(next.length, abilities().pageSize);
     assert(next.every((byte) => byte === 7));

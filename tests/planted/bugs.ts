@@ -57,18 +57,23 @@ export const BUGS: readonly Bug[] = [
   {
     what: "revocation: views live on after release",
     file: "pool/leases.ts",
-    find:
-      "if (this.#revoke === true) slot.view = this.#region.renew(slot.view);",
-    put: "",
+    find: "if (this.#revoke === true) {",
+    put: "if (Math.random() < 0) {",
     caughtBy: ["revoke"],
+  },
+  {
+    what: "revocation: a view that cannot be ended does not matter",
+    file: "pool/leases.ts",
+    find:
+      "if (view === undefined) return this.lose(slot);\n        slot.view = view;",
+    put: "if (view !== undefined) slot.view = view;",
+    caughtBy: ["untransferable"],
   },
   {
     what: "revocation: shrinking leaves the views of free slots",
     file: "pool/leases.ts",
-    find:
-      `// SAFETY: the slot is free; a view kept under "trust" becomes empty here.
-        this.#region.revoke(slot.view);`,
-    put: "",
+    find: "if (isDetached(slot) || !this.#region.revoke(slot.view)) {",
+    put: "if (isDetached(slot)) {",
     caughtBy: ["crash"],
   },
   {
@@ -379,8 +384,8 @@ export const BUGS: readonly Bug[] = [
     what:
       "reattach(): the healed buffer stays alive beside the one that returns",
     file: "pool/escape.ts",
-    find: "region.revoke(slot.view);",
-    put: "",
+    find: "if (region.revoke(slot.view) && slot.escaped > 0) slot.escaped--;",
+    put: "if (slot.escaped > 0) slot.escaped--;",
     caughtBy: ["escape"],
   },
   {
