@@ -10,7 +10,7 @@ import { SmritiError } from "../pool/errors.ts";
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 3;
+export const VERSION = 2;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -47,8 +47,8 @@ export const HEADER = {
   SHRINKS: 19,
   GROW_FAILURES: 20,
 
-  /** What the workers' own counts of tickets miss, because one died between a count and its slot. */
-  LOST_TICKETS: 32,
+  /** Blocks in transit, about. */
+  TICKETS: 32,
 
   /** Raised when something became free while somebody waited. */
   EPOCH: 48,
@@ -72,8 +72,6 @@ export const WORKER = {
   HELD: 2,
   /** Acquires that wait there. */
   WAITING: 3,
-  /** Tickets it has made less those it has taken: over all workers, the blocks in transit, about. */
-  SENT: 4,
 } as const;
 
 /** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */
@@ -200,12 +198,6 @@ export class Control {
       total += Atomics.load(this.words, this.at(worker, word));
     }
     return total;
-  }
-
-  /** Blocks in transit, by the workers' own counts. Those wrap around, and so does their sum. */
-  get tickets(): number {
-    const lost = Atomics.load(this.words, HEADER.LOST_TICKETS);
-    return lost + this.total(WORKER.SENT) | 0;
   }
 
   /** The state of the pool. */

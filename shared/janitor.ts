@@ -40,13 +40,55 @@ export interface JanitorParts {
   readonly worker: number;
 }
 
+/** Walks in a row that must agree before a count is set right. */
+const WALKS = 4;
+
+/**
+ * Compares a count of slots with the slots. A worker that dies between the two leaves them apart for
+ * good, one that is alive for a moment: so a count is set right when it has been wrong in the same way
+ * for several walks, and should it have been right after all, it is so again after some more.
+ */
+class Audit {
+  readonly #at: number;
+  readonly #kind: number;
+  #slots = 0;
+  #last = "";
+  #times = 0;
+
+  /** Of the count at this word, of slots of this kind. */
+  constructor(at: number, kind: number) {
+    this.#at = at;
+    this.#kind = kind;
+  }
+
+  /** The next slot of a walk has this owner word. */
+  see(word: number): void {
+    if (kindOf(word) === this.#kind) this.#slots++;
+  }
+
+  /** The walk is over; true if the count was wrong and is set right. */
+  end(words: Int32Array): boolean {
+    const count = Atomics.load(words, this.#at);
+    const slots = this.#slots;
+    this.#slots = 0;
+    const now = `${count} ${slots}`;
+    this.#times = now === this.#last ? this.#times + 1 : 1;
+    this.#last = now;
+    if (count === slots || this.#times < WALKS) return false;
+    return Atomics.compareExchange(words, this.#at, count, slots) === count;
+  }
+}
+
 /** Keeps house for one isolate. */
 export class Janitor {
   readonly #parts: JanitorParts;
   /** The slot at which the next round begins. */
   #next = 0;
-  /** Counts that a death may have left wrong, each with what they and the slots said last. */
-  readonly #doubts = new Map<number, string>();
+  /** What the slots say that some counts of them should be, so far in this walk over them. */
+  readonly #audits = [
+    new Audit(HEADER.TICKETS, TRANSIT),
+    new Audit(HEADER.ABANDONED, ABANDONED),
+  ];
 
   /** Does nothing by itself. */
   constructor(parts: JanitorParts) {
@@ -78,9 +120,6 @@ export class Janitor {
     bell.forget(dead);
     Atomics.store(words, control.at(dead, WORKER.WAITING), 0);
     roster.exit(dead);
-    // It may have died between a count and the slot that it counts.
-    this.#doubts.set(HEADER.LOST_TICKETS, "");
-    this.#doubts.set(HEADER.ABANDONED, "");
     dispatcher.lost();
     dispatcher.freed();
     return back;
@@ -93,40 +132,22 @@ export class Janitor {
     const top = Atomics.load(words, HEADER.TOP);
     let found = false;
     for (let left = Math.min(ROUND, top); left > 0; left--) {
-      const slot = this.#next < top ? this.#next : 0;
-      this.#next = slot + 1;
+      if (this.#next >= top) found = this.#endWalk() || found;
+      const slot = this.#next++;
       const word = Atomics.load(owner, slot);
+      for (const audit of this.#audits) audit.see(word);
       if (kindOf(word) === FREE) found = slots.rehint(slot) || found;
       else if (kindOf(word) === TRANSIT) this.#expire(slot, word);
     }
-    if (this.#doubts.size > 0) found = this.#recount() || found;
     if (found) dispatcher.freed();
   }
 
-  /**
-   * Sets counts right that stay wrong from one round to the next; true if there were any. One that
-   * is just being changed differs only for a moment; should it be taken for wrong nevertheless, it
-   * is found so again.
-   */
-  #recount(): boolean {
-    const { control } = this.#parts;
-    const { words, owner } = control;
+  /** All slots have been looked at: compares, and begins anew. True if a count was set right. */
+  #endWalk(): boolean {
+    const { words } = this.#parts.control;
+    this.#next = 0;
     let found = false;
-    for (const [at, last] of this.#doubts) {
-      const isTickets = at === HEADER.LOST_TICKETS;
-      const kind = isTickets ? TRANSIT : ABANDONED;
-      const before = Atomics.load(words, at);
-      const count = isTickets ? control.tickets : before;
-      let slots = 0;
-      for (const word of owner) if (kindOf(word) === kind) slots++;
-      const now = `${count} ${slots}`;
-      if (count === slots) this.#doubts.delete(at);
-      else if (now === last) {
-        const after = before + slots - count;
-        found = Atomics.compareExchange(words, at, before, after) === before ||
-          found;
-      } else this.#doubts.set(at, now);
-    }
+    for (const audit of this.#audits) found = audit.end(words) || found;
     return found;
   }
 

@@ -28,7 +28,12 @@ import type { SharedParts } from "./parts.ts";
 import { begin, handleOf, sitDown } from "./seats.ts";
 import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
-import type { AdoptOptions } from "./ticket_desk.ts";
+import {
+  type AdoptOptions,
+  readTag,
+  readTicket,
+  readTickets,
+} from "./ticket_desk.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** What only this file can give the constructor. */
@@ -208,7 +213,11 @@ export class SharedBlockPool implements Pool {
    */
   adopt(ticket: BlockTicket, options: AdoptOptions = {}): Block {
     this.#dispatcher.refuseIfClosed();
-    return this.#parts.desk.adopt(ticket, options);
+    const own = readTicket(ticket);
+    const tag = readTag(options);
+    // Reading may have run the caller's code.
+    this.#dispatcher.refuseIfClosed();
+    return this.#parts.desk.adopt(own, tag);
   }
 
   /**
@@ -231,7 +240,10 @@ export class SharedBlockPool implements Pool {
    */
   adoptMany(tickets: Int32Array, options: AdoptOptions = {}): Block[] {
     this.#dispatcher.refuseIfClosed();
-    return this.#parts.desk.adoptMany(tickets, options);
+    const own = readTickets(tickets);
+    const tag = readTag(options);
+    this.#dispatcher.refuseIfClosed();
+    return this.#parts.desk.adoptMany(own, tag);
   }
 
   /**

@@ -108,6 +108,8 @@ export class SharedDispatcher {
       ? -1
       : this.#taker.slot(reserved, true);
     if (slot >= 0) return this.#begin(slot, tag);
+    // Growing tells listeners, and one of them may have closed the pool.
+    this.refuseIfClosed();
     this.#countExhaustion();
     return undefined;
   }
@@ -136,6 +138,7 @@ export class SharedDispatcher {
       );
     this.refuseIfClosed();
     signal?.throwIfAborted();
+    this.refuseIfClosed(); // `signal` may be a subclass that has closed the pool
     this.#refuseHopeless({ count: undefined, reserved });
     const end = performance.now() + timeoutMs;
     this.#bell.listen(true);
@@ -203,6 +206,7 @@ export class SharedDispatcher {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#taker.close();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.#settle();
   }
@@ -232,6 +236,7 @@ export class SharedDispatcher {
     const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
     this.refuseIfClosed();
     signal?.throwIfAborted();
+    this.refuseIfClosed(); // `signal` may be a subclass that has closed the pool
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     this.#refuseHopeless(wish);
     if (!this.#channel.isAhead(reserved)) {

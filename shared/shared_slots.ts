@@ -22,8 +22,8 @@ import {
 } from "./control.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
-const { TOP_WORKER, LOST_TICKETS, ABANDONED: LOST_BLOCKS } = HEADER;
-const { HELD: HELD_COUNT, SENT } = WORKER;
+const { TOP_WORKER, TICKETS, ABANDONED: LOST_BLOCKS } = HEADER;
+const { HELD: HELD_COUNT } = WORKER;
 const HOT_FREE = FREE;
 const HOT_HELD = HELD;
 const hotKindOf = kindOf;
@@ -49,7 +49,6 @@ export class SharedSlots {
   readonly #hints: Int32Array;
   readonly #worker: number;
   readonly #held: number;
-  readonly #sent: number;
   /** The word of hints to look at first. */
   #cursor = 0;
   /** What this worker gave back last: warm, and most likely still free. */
@@ -63,7 +62,6 @@ export class SharedSlots {
     this.#hints = control.hints;
     this.#worker = worker;
     this.#held = control.at(worker, HELD_COUNT);
-    this.#sent = control.at(worker, SENT);
   }
 
   /** Slots this worker holds. */
@@ -75,12 +73,11 @@ export class SharedSlots {
   get used(): number {
     const words = this.#words;
     const top = words[TOP_WORKER];
-    let used = words[LOST_TICKETS] + words[LOST_BLOCKS];
+    let used = words[TICKETS] + words[LOST_BLOCKS];
     for (let worker = 1; worker <= top; worker++) {
-      const at = this.#control.at(worker, 0);
-      used += words[at + HELD_COUNT] + words[at + SENT];
+      used += words[this.#control.at(worker, HELD_COUNT)];
     }
-    return used | 0;
+    return used;
   }
 
   /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
@@ -168,15 +165,23 @@ export class SharedSlots {
     return owner.some((word) => kindOf(word) === ABANDONED);
   }
 
-  /** Puts a slot of this worker in transit until `deadline`; returns the ticket's number. */
+  /**
+   * Puts a slot of this worker in transit until `deadline`; returns the ticket's number. Counts as
+   * held until `sent`.
+   */
   send(slot: number, deadline: number): number {
     const { serial } = this.#control;
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     this.#control.deadline[slot] = deadline;
     const number = serial[slot] = serial[slot] + 1 | 0;
-    this.#words[this.#sent]++;
-    this.#change(slot, TRANSIT, this.#worker);
+    this.#swap(slot, this.#mine(slot), TRANSIT, this.#worker);
     return number;
+  }
+
+  /** So many were sent, and nobody has their tickets yet. */
+  sent(count: number): void {
+    Atomics.add(this.#words, TICKETS, count);
+    this.#words[this.#held] -= count;
   }
 
   /** Whether this is the ticket of a slot in transit. */
@@ -186,26 +191,32 @@ export class SharedSlots {
       this.#control.serial[slot] === serial;
   }
 
-  /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
+  /**
+   * Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. Counts
+   * as in transit until `received`.
+   */
   receive(slot: number, serial: number): boolean {
     const word = this.#owner[slot];
-    if (!this.isSent(slot, serial) || !this.seize(slot, word)) return false;
-    if (this.#control.serial[slot] === serial) {
-      this.#words[this.#sent]--;
-      this.taken++;
-      return true;
-    }
+    if (!this.isSent(slot, serial)) return false;
+    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
+    if (this.#control.serial[slot] === serial) return true;
     // The generation went full circle between the look and the swap: it was another ticket's.
-    this.#words[this.#held]--;
     const mine = this.#mine(slot);
     Atomics.store(this.#owner, slot, successor(mine, TRANSIT, workerOf(word)));
     return false;
   }
 
+  /** So many were received. */
+  received(count: number): void {
+    this.taken += count;
+    this.#words[this.#held] += count;
+    Atomics.sub(this.#words, TICKETS, count);
+  }
+
   /** Takes a slot in transit back that nobody received; false if that changed. */
   recall(slot: number, word: number): boolean {
-    if (!this.seize(slot, word)) return false;
-    this.#words[this.#sent]--;
+    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
+    this.received(1);
     return true;
   }
 

@@ -50,16 +50,18 @@ export class TicketDesk {
   /** A ticket of a held slot that nobody here uses any more. */
   send(slot: number): BlockTicket {
     const serial = this.#slots.send(slot, this.#deadline());
+    this.#slots.sent(1);
     return { pool: this.#pool, slot, serial };
   }
 
   /** Goes on with the block of a ticket. */
-  adopt(ticket: BlockTicket, options: AdoptOptions): Block {
-    checkTicket(ticket);
-    const { tag } = record("options", options, ADOPT_NAMES) as AdoptOptions;
-    if (tag !== undefined) text("tag", tag);
-    if (!this.#isGood(ticket)) throw this.#foreign(ticket);
-    return this.#receive(ticket, tag);
+  adopt(ticket: BlockTicket, tag: string | undefined): Block {
+    const { slot, serial } = ticket;
+    if (!this.#isGood(ticket) || !this.#slots.receive(slot, serial)) {
+      throw this.#foreign(ticket);
+    }
+    this.#slots.received(1);
+    return this.#leases.adoptAt(slot, tag);
   }
 
   /** Tickets of several blocks, all or none. */
@@ -72,42 +74,46 @@ export class TicketDesk {
     const numbers = new Int32Array(all.length * NUMBERS);
     const deadline = this.#deadline();
     let at = 0;
-    for (const block of all) {
-      const slot = this.#leases.part(block);
-      numbers[at++] = this.#pool;
-      numbers[at++] = slot;
-      numbers[at++] = this.#slots.send(slot, deadline);
+    try {
+      for (const block of all) {
+        const slot = this.#leases.part(block);
+        numbers[at + 2] = this.#slots.send(slot, deadline);
+        numbers[at + 1] = slot;
+        numbers[at] = this.#pool;
+        at += NUMBERS;
+      }
+    } finally {
+      this.#slots.sent(at / NUMBERS);
     }
     return numbers;
   }
 
   /** The blocks of several tickets, all or none. */
-  adoptMany(numbers: Int32Array, options: AdoptOptions): Block[] {
-    const { tag } = record("options", options, ADOPT_NAMES) as AdoptOptions;
-    if (tag !== undefined) text("tag", tag);
-    const tickets = unpack(numbers);
+  adoptMany(
+    tickets: readonly BlockTicket[],
+    tag: string | undefined,
+  ): Block[] {
     for (const ticket of tickets) {
       if (!this.#isGood(ticket)) throw this.#foreign(ticket);
     }
-    const blocks: Block[] = [];
-    try {
-      for (const ticket of tickets) blocks.push(this.#receive(ticket, tag));
-    } catch (error) {
-      // One was adopted elsewhere at this very moment, or is here twice.
-      for (const block of blocks) block.release();
-      throw error;
+    let count = 0;
+    while (count < tickets.length) {
+      const { slot, serial } = tickets[count];
+      if (!this.#slots.receive(slot, serial)) break;
+      count++;
     }
-    return blocks;
+    this.#slots.received(count);
+    const blocks = tickets.slice(0, count).map(({ slot }) =>
+      this.#leases.adoptAt(slot, tag)
+    );
+    if (count === tickets.length) return blocks;
+    // One was adopted elsewhere at this very moment, or is here twice.
+    for (const block of blocks) block.release();
+    throw this.#foreign(tickets[count]);
   }
 
   #deadline(): number {
     return Date.now() + this.#options.ticketTimeoutMs;
-  }
-
-  #receive(ticket: BlockTicket, tag: string | undefined): Block {
-    const { slot, serial } = ticket;
-    if (!this.#slots.receive(slot, serial)) throw this.#foreign(ticket);
-    return this.#leases.adoptAt(slot, tag);
   }
 
   #isGood({ pool, slot, serial }: BlockTicket): boolean {
@@ -125,26 +131,42 @@ export class TicketDesk {
   }
 }
 
-function checkTicket(ticket: BlockTicket): void {
+/**
+ * A ticket as it is now: reading it may run its maker's code, which may answer otherwise next time.
+ *
+ * @throws {TypeError | RangeError} if it is none
+ */
+export function readTicket(ticket: unknown): BlockTicket {
   if (typeof ticket !== "object" || ticket === null) {
     throw new TypeError(
       `ticket must be what block.detach() gave, got ${show(ticket)}`,
     );
   }
-  integer("ticket.pool", ticket.pool, MIN, MAX);
-  integer("ticket.slot", ticket.slot, 0);
-  integer("ticket.serial", ticket.serial, MIN, MAX);
+  const { pool, slot, serial } = ticket as BlockTicket;
+  return {
+    pool: integer("ticket.pool", pool, MIN, MAX),
+    slot: integer("ticket.slot", slot, 0),
+    serial: integer("ticket.serial", serial, MIN, MAX),
+  };
 }
 
-function unpack(numbers: Int32Array): BlockTicket[] {
-  if (!(numbers instanceof Int32Array) || numbers.length % NUMBERS !== 0) {
+/**
+ * The same of many, as `detachMany` gives them. They may lie in shared memory, and change.
+ *
+ * @throws {TypeError | RangeError} if they are none
+ */
+export function readTickets(numbers: unknown): BlockTicket[] {
+  // Not by `instanceof` alone, which a Proxy passes.
+  if (
+    !ArrayBuffer.isView(numbers) || !(numbers instanceof Int32Array) ||
+    numbers.length % NUMBERS !== 0
+  ) {
     throw new TypeError(
       `tickets must be the Int32Array that detachMany() gave, got ${
         show(numbers)
       }`,
     );
   }
-  // Read once: if they lie in shared memory, they may change.
   const tickets: BlockTicket[] = [];
   for (let at = 0; at < numbers.length; at += NUMBERS) {
     const slot = numbers[at + 1];
@@ -152,4 +174,14 @@ function unpack(numbers: Int32Array): BlockTicket[] {
     tickets.push({ pool: numbers[at], slot, serial: numbers[at + 2] });
   }
   return tickets;
+}
+
+/**
+ * The label that the options ask for.
+ *
+ * @throws {TypeError} for wrong options
+ */
+export function readTag(options: unknown): string | undefined {
+  const { tag } = record("options", options, ADOPT_NAMES) as AdoptOptions;
+  return tag === undefined ? undefined : text("tag", tag);
 }

@@ -157,9 +157,9 @@ class Stage {
 
   /** Whether the counts agree with the slots. */
   isCountedRight(): boolean {
-    const { words, tickets } = this.control;
+    const { words } = this.control;
     const { transitBlocks, abandonedBlocks } = numbers(this.pool);
-    return tickets === transitBlocks &&
+    return words[HEADER.TICKETS] === transitBlocks &&
       words[HEADER.ABANDONED] === abandonedBlocks;
   }
 
