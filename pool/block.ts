@@ -26,8 +26,8 @@ export interface LendOptions {
 /** V8 folds it into the code, but reads an imported constant anew each time. */
 const HOT_HELD = HELD;
 
-/** How far an error's causes are followed: they may go in a circle. */
-const MOST_CAUSES = 16;
+/** Errors in an error that are looked at: more than a program has, fewer than would take long. */
+const MOST_CAUSES = 100;
 
 const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
 
@@ -119,9 +119,9 @@ export class Block {
    * Runs native I/O on the block: it cannot be reused before the operation settles, whatever
    * becomes of the handle. Several may run; a release meanwhile takes effect after the last.
    *
-   * If the operation rejects with `Deno.errors.Interrupted`, also as the `cause` of another error
-   * (a file or stdin that was closed during a read), it may still be writing, so the block is
-   * abandoned, unless `socket` is set.
+   * If the operation rejects with `Deno.errors.Interrupted`, also inside of another error, such as
+   * its `cause` (a file or stdin that was closed during a read), it may still be writing, so the
+   * block is abandoned, unless `socket` is set.
    * A BYOB read takes the block's buffer along; if the operation gives the read's result, or the
    * view in it, the buffer is taken back at once. Anything else goes through
    * {@linkcode Block.reattach}. With `socket`, a failed or cancelled BYOB read costs no block if
@@ -138,12 +138,15 @@ export class Block {
       | ((bytes: Uint8Array<ArrayBuffer>) => T | PromiseLike<T>),
     options?: LendOptions,
   ): Promise<T> {
-    const socket = checkLend(operation, options);
     const slot = this.#slot;
-    if (slot.state !== HELD) {
+    let socket: boolean;
+    try {
+      socket = checkLend(operation, options);
+      if (slot.state !== HELD) slot.owner.refuse(slot, "use");
+    } catch (error) {
       // The promise is refused, not handled: its own failure must not end the process.
-      if (typeof operation !== "function") operation.then(undefined, () => {});
-      slot.owner.refuse(slot, "use");
+      if (isThenable(operation)) Promise.resolve(operation).catch(() => {});
+      throw error;
     }
     // Before the mark: a buffer that left earlier is not this operation's.
     const bytes = typeof operation === "function" ? this.bytes : undefined;
@@ -266,13 +269,24 @@ function isCancelled(result: unknown): boolean {
   }
 }
 
-/** Whether what failed may go on writing: a file read that was interrupted, wrapped or not. */
+/**
+ * Whether what failed may go on writing: a file read that was interrupted, as it is or inside of
+ * another error, as its cause, as one of several, or suppressed by what a `using` did.
+ */
 function mayRunOn(error: unknown): boolean {
   try {
-    for (let at = error, depth = 0; depth < MOST_CAUSES; depth++) {
-      if (at instanceof Deno.errors.Interrupted) return true;
-      if (!(at instanceof Error)) return false;
-      at = at.cause;
+    // A loop over a Set comes to what is added meanwhile, and to each once.
+    const found = new Set<unknown>([error]);
+    for (const each of found) {
+      if (each instanceof Deno.errors.Interrupted) return true;
+      if (!(each instanceof Error)) continue;
+      found.add(each.cause);
+      if (each instanceof SuppressedError) {
+        found.add(each.error).add(each.suppressed);
+      } else if (each instanceof AggregateError) {
+        for (const one of each.errors) found.add(one);
+      }
+      if (found.size > MOST_CAUSES) return true;
     }
     return false;
   } catch {
@@ -281,10 +295,12 @@ function mayRunOn(error: unknown): boolean {
   }
 }
 
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value;
+}
+
 function checkLend(operation: unknown, options: unknown): boolean {
-  const thenable = typeof operation === "object" && operation !== null &&
-    "then" in operation;
-  if (!thenable) callable("operation", operation);
+  if (!isThenable(operation)) callable("operation", operation);
   if (options === undefined) return false;
   const { socket } = record("options", options, LEND_NAMES);
   return socket === undefined ? false : boolean("socket", socket);

@@ -209,12 +209,8 @@ export class BlockPool implements Pool {
     options?: AcquireOptions,
   ): Promise<T> {
     callable("fn", fn);
-    const block = await this.acquire(options);
-    try {
-      return await fn(block);
-    } finally {
-      block[Symbol.dispose]();
-    }
+    using block = await this.acquire(options);
+    return await fn(block);
   }
 
   /**

@@ -77,6 +77,16 @@ interface Watched<T> {
 /** Taken from the prototype: what a signal overrides must not lose a waiter its place or its block. */
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 
+const abortedOf = Object.getOwnPropertyDescriptor(
+  AbortSignal.prototype,
+  "aborted",
+)!.get!;
+
+/** Throws the reason of a signal that has aborted, whatever it overrides. */
+export function refuseAborted(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && abortedOf.call(signal)) throw reasonOf(signal);
+}
+
 function reasonOf(signal: AbortSignal): unknown {
   try {
     return signal.reason;

@@ -115,6 +115,26 @@ export function record(
   return value as Record<string, unknown>;
 }
 
+/**
+ * An object with the properties of these names as they are now, inherited ones too: for options that
+ * are read more than once.
+ *
+ * @throws {TypeError} for anything but an object, and for other names
+ */
+export function snapshot(
+  what: string,
+  value: unknown,
+  names: ReadonlySet<string>,
+): Record<string, unknown> {
+  const given = record(what, value, names);
+  const own: Record<string, unknown> = {};
+  for (const name of names) {
+    const now = given[name];
+    if (now !== undefined) own[name] = now;
+  }
+  return own;
+}
+
 /** A delay in milliseconds, from 0 to the longest a timer takes. */
 export function duration(name: string, value: unknown): number {
   return number(

@@ -24,6 +24,7 @@ export class Closing {
   readonly #onEnd: () => void;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #asked = false;
+  #gaveUp = false;
   #begun = false;
   #ended = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -79,10 +80,10 @@ export class Closing {
     this.#onEnd();
   }
 
-  /** Tells whoever closes, or the log if nobody waits for the end: no error may end the process. */
+  /** Tells whoever closes, or the log if nobody waits any more: no error may end the process. */
   #fail(error: SmritiError): void {
     this.#done.reject(error);
-    if (this.#asked) return;
+    if (this.#asked && !this.#gaveUp) return;
     this.#done.promise.catch(() => {});
     console.error(error);
   }
@@ -91,6 +92,7 @@ export class Closing {
   #giveUp(timeoutMs: number): void {
     // Only a prefault is under way: its end is the pool's.
     if (this.#slots.acquired === 0) return;
+    this.#gaveUp = true;
     this.#done.reject(
       new SmritiError(
         "timeout",

@@ -6,7 +6,7 @@
  */
 import type { Block } from "./block.ts";
 import { integer, show } from "./checks.ts";
-import { Channel, type Waiter, type Wish } from "./channel.ts";
+import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
 import type { Leases } from "./leases.ts";
@@ -92,7 +92,7 @@ export class Dispatcher {
     const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
     this.#refuseIfClosed();
     this.#leases.report();
-    signal?.throwIfAborted();
+    refuseAborted(signal);
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     if (this.#isHopeless(wish)) {
       this.#countExhaustion();
@@ -101,6 +101,9 @@ export class Dispatcher {
       );
     }
     if (this.#mayHave(reserved, count ?? 1)) return this.#grant(wish);
+    // Quarantine may have found that a block is lost, and listeners may have aborted.
+    this.#leases.report();
+    refuseAborted(signal);
     if (timeoutMs === 0) {
       this.#counters.timeouts++;
       throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
@@ -223,6 +226,8 @@ export class Dispatcher {
         if (!this.#sizer.isRefused && this.#hasFree(reserved, count)) continue;
         this.#retryLater();
         if (!this.#leases.freeUp(this.#kept(reserved) + count)) break;
+        // Those for whom too few are left were refused meanwhile, and others served.
+        continue;
       }
       this.#channel.serve(waiter, (wish) => this.#grant(wish));
     }

@@ -5,7 +5,7 @@
  * nobody listens, and an event is sent only after the change it tells of is complete.
  */
 import type { SmritiError } from "./errors.ts";
-import { callable, show } from "./checks.ts";
+import { boolean, callable, record, show } from "./checks.ts";
 
 /** What each event carries as `detail`. */
 export interface PoolEventMap {
@@ -68,6 +68,11 @@ const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
   "close",
 ]);
 
+const LISTENER_NAMES: ReadonlySet<string> = new Set<keyof PoolListenerOptions>([
+  "once",
+  "signal",
+]);
+
 type AnyListener = PoolEventListener<never>;
 
 /** The listeners of one pool. */
@@ -76,7 +81,7 @@ export class Events {
   errors = 0;
   readonly #listeners = new Map<
     string,
-    Map<AnyListener, PoolListenerOptions>
+    Map<AnyListener, { readonly once?: boolean }>
   >();
   /** What listeners are being told of now. */
   readonly #telling = new Set<PoolEventType>();
@@ -89,19 +94,19 @@ export class Events {
   ): void {
     checkType(type);
     checkListener(listener);
-    const { signal } = options;
+    const { once, signal } = checkOptions(options);
     if (signal?.aborted) return;
     let listeners = this.#listeners.get(type);
     if (listeners === undefined) {
       this.#listeners.set(type, listeners = new Map());
     }
     if (listeners.has(listener)) return;
-    const registration = { ...options };
-    listeners.set(listener, registration);
+    const registration = { once };
     signal?.addEventListener("abort", () => {
       // It may have been removed meanwhile and added anew without this signal.
       if (listeners.get(listener) === registration) listeners.delete(listener);
     }, { once: true });
+    listeners.set(listener, registration);
   }
 
   /** Removes a listener, if it is there. */
@@ -119,20 +124,23 @@ export class Events {
     if (listeners === undefined || listeners.size === 0) return;
     if (this.#telling.has(type)) return;
     this.#telling.add(type);
-    const event = new CustomEvent(type, { detail: detail() });
-    // A copy: a listener may add and remove others.
-    for (const [listener, options] of [...listeners]) {
-      if (!listeners.has(listener)) continue;
-      if (options.once) listeners.delete(listener);
-      this.#call(listener, event);
+    try {
+      const event = new CustomEvent(type, { detail: detail() });
+      // A copy: a listener may add and remove others.
+      for (const [listener, { once }] of [...listeners]) {
+        if (!listeners.has(listener)) continue;
+        if (once) listeners.delete(listener);
+        this.#call(listener, event);
+      }
+    } finally {
+      this.#telling.delete(type);
     }
-    this.#telling.delete(type);
   }
 
   #call(listener: AnyListener, event: CustomEvent): void {
     const failed = (error: unknown) => {
       this.errors++;
-      console.error(`a listener for "${event.type}" failed:`, error);
+      complain(`a listener for "${event.type}" failed:`, error);
     };
     try {
       const result: unknown = typeof listener === "function"
@@ -144,6 +152,28 @@ export class Events {
       failed(error);
     }
   }
+}
+
+/** Shows an error. Showing it may run its own code, which must not end the process either. */
+function complain(what: string, error: unknown): void {
+  try {
+    console.error(what, error);
+  } catch {
+    try {
+      console.error(what, "with an error that cannot be shown");
+    } catch {
+      // Somebody has replaced the console. The error is counted.
+    }
+  }
+}
+
+function checkOptions(options: unknown): PoolListenerOptions {
+  const { once, signal } = record("options", options, LISTENER_NAMES);
+  if (once !== undefined) boolean("once", once);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal must be an AbortSignal, got ${show(signal)}`);
+  }
+  return { once: once === true, signal };
 }
 
 function checkType(type: unknown): void {

@@ -57,42 +57,48 @@ export class Quarantine {
     this.#queue.set(slot, isClosed);
   }
 
-  /** Lets the oldest slot go if there are more than may be in. */
-  overflow(): void {
-    if (this.#queue.size > this.#limit) this.letGo();
+  /** Lets the oldest slot go if there are more than may be in; true as for `letGo`. */
+  overflow(): boolean {
+    return this.#queue.size > this.#limit && this.letGo();
   }
 
-  /** Lets the oldest slot go: free and zeroed, or out of the pool if it was written to. */
-  letGo(): void {
+  /** Lets the oldest slot go: free and zeroed, or out of the pool if it was written to: then true. */
+  letGo(): boolean {
     const [first] = this.#queue;
-    if (first === undefined) return;
+    if (first === undefined) return false;
     const [slot, isClosed] = first;
     this.#queue.delete(slot);
     if (isClosed) {
       // SAFETY: nobody else has the slot; a refusal leaves it inaccessible, so it must stay here.
       if (!this.#region.allow(slot.index)) {
         this.#queue.set(slot, true);
-        return;
+        return false;
       }
       forbidden--;
     }
     const offset = firstStain(slot.view);
-    if (offset >= 0) return this.#condemn(slot, offset);
+    if (offset >= 0) {
+      this.#condemn(slot, offset);
+      return true;
+    }
     slot.view.fill(0);
     slot.state = ENDED;
     slot.trace = undefined;
     this.#slots.restore(slot.index);
+    return false;
   }
 
-  /** Lets slots go until so many are free. */
-  freeUp(free: number): void {
+  /** Lets slots go until so many are free; whether one has left the pool. */
+  freeUp(free: number): boolean {
     const slots = this.#slots;
+    let lost = false;
     while (slots.free < free && slots.quarantined > 0) {
       const before = slots.quarantined;
-      this.letGo();
+      lost = this.letGo() || lost;
       // The OS would not make it accessible again: none of them, probably.
       if (slots.quarantined === before) break;
     }
+    return lost;
   }
 
   /** Looks at every slot in quarantine; the pool has ended. */

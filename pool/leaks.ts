@@ -115,8 +115,14 @@ export class LeakWatch {
 
 /** Where a watched lease was acquired, without the pool's own lines. */
 export function stackOf(site: Error | undefined): string | undefined {
-  if (site?.stack === undefined) return undefined;
+  let stack: unknown;
+  try {
+    stack = site?.stack;
+  } catch {
+    // Stacks are made by the program's own `Error.prepareStackTrace`, if it has one.
+  }
+  if (typeof stack !== "string") return undefined;
   const here = new URL("./", import.meta.url).href;
-  return site.stack.split("\n").slice(1)
+  return stack.split("\n").slice(1)
     .filter((line) => !line.includes(here)).join("\n");
 }

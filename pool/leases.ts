@@ -241,7 +241,7 @@ export class Leases implements Owner {
 
   /** Lets slots out of quarantine until so many are free; whether there are. */
   freeUp(free: number): boolean {
-    this.#quarantine?.freeUp(free);
+    if (this.#quarantine?.freeUp(free)) this.hooks.lost();
     return this.#slots.free >= free;
   }
 
@@ -252,10 +252,7 @@ export class Leases implements Owner {
    */
   report(): void {
     const news = this.#quarantine?.takeNews();
-    if (news === undefined) return;
-    // The slot that was written to is out of the pool: some may now wait in vain.
-    this.hooks.lost();
-    throw news;
+    if (news !== undefined) throw news;
   }
 
   /** The pool has ended: what quarantine has found, if anything. */
@@ -301,7 +298,8 @@ export class Leases implements Owner {
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
   #isolate(slot: Slot): void {
     this.#quarantine!.admit(slot);
-    this.#quarantine!.overflow();
+    // One that was written to is out of the pool: some may now wait in vain.
+    if (this.#quarantine!.overflow()) this.hooks.lost();
     this.hooks.ended();
   }
 

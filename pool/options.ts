@@ -91,7 +91,8 @@ export function shareOf(share: number, count: number): number {
 const share = (v: number) => v > 0 && v <= 1;
 const SHARE = "a number above 0 and at most 1";
 
-const NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
+/** The options of a pool. */
+export const POOL_NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
   "blockSize",
   "maxBlocks",
   "initialBlocks",
@@ -114,7 +115,7 @@ const NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
 
 /** Checks a pool's options, fills the defaults and freezes the result. */
 export function fillOptions(options: PoolOptions): FilledOptions {
-  const given = record("options", options, NAMES);
+  const given = record("options", options, POOL_NAMES);
   const or = <T>(name: keyof PoolOptions, fallback: T): unknown =>
     given[name] === undefined ? fallback : given[name];
 
@@ -235,16 +236,20 @@ export interface AcquireOptions extends TryAcquireOptions {
   timeoutMs?: number;
 }
 
-const TRY_NAMES: ReadonlySet<string> = new Set<keyof TryAcquireOptions>([
+/** The options of `tryAcquire`. */
+export const TRY_NAMES: ReadonlySet<string> = new Set<keyof TryAcquireOptions>([
   "reserved",
   "tag",
 ]);
-const ACQUIRE_NAMES: ReadonlySet<string> = new Set<keyof AcquireOptions>([
-  "reserved",
-  "tag",
-  "signal",
-  "timeoutMs",
-]);
+/** The options of `acquire`. */
+export const ACQUIRE_NAMES: ReadonlySet<string> = new Set<keyof AcquireOptions>(
+  [
+    "reserved",
+    "tag",
+    "signal",
+    "timeoutMs",
+  ],
+);
 
 /**
  * Throws unless these are options of an acquire that never waits. Gives what it has read: a getter

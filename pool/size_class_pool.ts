@@ -6,12 +6,16 @@
 import type { Block } from "./block.ts";
 import { BlockPool, takeFast } from "./block_pool.ts";
 import { SmritiError } from "./errors.ts";
-import { boolean, integer, record, show } from "./checks.ts";
+import { boolean, integer, show, snapshot } from "./checks.ts";
 import {
+  ACQUIRE_NAMES,
   type AcquireOptions,
   checkAcquire,
   type CloseOptions,
+  closeTimeout,
+  POOL_NAMES,
   type PoolOptions,
+  TRY_NAMES,
   type TryAcquireOptions,
 } from "./options.ts";
 import type { PoolStats } from "./stats.ts";
@@ -125,7 +129,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
       if (block !== undefined) this.#note(first, first, byteLength);
       return block;
     }
-    const { upgrade, rest } = split(options);
+    const { upgrade, rest } = split(options, TRY_NAMES);
     return this.#tryFrom(first, upgrade, rest, byteLength);
   }
 
@@ -163,8 +167,9 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
    * @returns A promise that rejects with a `timeout` error if blocks of any class were still out
    */
   async close(options?: CloseOptions): Promise<void> {
+    const timeoutMs = closeTimeout(options);
     const ends = await Promise.allSettled(
-      this.#classes.map(({ pool }) => pool.close(options)),
+      this.#classes.map(({ pool }) => pool.close({ timeoutMs })),
     );
     const errors = ends.filter((end) => end.status === "rejected")
       .map(({ reason }) => reason);
@@ -200,7 +205,8 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   }
 
   #add(options: PoolOptions): void {
-    const size = options?.blockSize;
+    const own = snapshot("options", options, POOL_NAMES);
+    const size = own.blockSize;
     if (this.#classes.some(({ pool }) => pool.blockSize === size)) {
       throw new RangeError(
         `blockSize must differ between classes, got ${show(size)} twice`,
@@ -208,7 +214,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     }
     // A size that is no number is refused in a moment, by name.
     const fallback = typeof size === "number" ? `smriti ${size}` : undefined;
-    const pool = new BlockPool({ name: fallback, ...options });
+    const pool = new BlockPool({ name: fallback, ...own } as PoolOptions);
     this.#classes.push({ pool, asked: 0, leases: 0, upgrades: 0 });
   }
 
@@ -243,7 +249,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     options: (AcquireOptions & UpgradeOptions) | undefined,
   ): Promise<Block> {
     const first = this.#classFor(byteLength);
-    const { upgrade, rest } = split(options);
+    const { upgrade, rest } = split(options, ACQUIRE_NAMES);
     if (upgrade && !rest.signal?.aborted) {
       checkAcquire(rest);
       const { reserved, tag } = rest;
@@ -283,9 +289,10 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
 /** Takes `upgrade` out of the options; the rest is checked by the class's pool. */
 function split<T extends object>(
   options: (T & UpgradeOptions) | undefined,
+  names: ReadonlySet<string>,
 ): { upgrade: boolean; rest: T } {
   if (options === undefined) return { upgrade: false, rest: {} as T };
-  record("options", options, new Set([...Object.keys(Object(options))]));
-  const { upgrade = false, ...rest } = options;
+  const all = new Set([...names, "upgrade"]);
+  const { upgrade = false, ...rest } = snapshot("options", options, all);
   return { upgrade: boolean("upgrade", upgrade), rest: rest as T };
 }

@@ -91,6 +91,10 @@ export class Tally {
   }
 
   #judge(name: string, error: unknown): void {
+    if (error instanceof SuppressedError) {
+      this.#judge(name, error.error);
+      return this.#judge(name, error.suppressed);
+    }
     if (error instanceof SmritiError) return this.saw(error.code);
     if (error instanceof Planted) return this.saw("our own");
     if (error instanceof DOMException) return this.saw(error.name);

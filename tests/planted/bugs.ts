@@ -107,15 +107,15 @@ export const BUGS: readonly Bug[] = [
   {
     what: "quarantine: nobody looks in when blocks run out",
     file: "pool/leases.ts",
-    find: "this.#quarantine?.freeUp(free);",
+    find: "if (this.#quarantine?.freeUp(free)) this.hooks.lost();",
     put: "",
     caughtBy: ["strict"],
   },
   {
     what: "poison: a late write is not looked for",
     file: "pool/guard.ts",
-    find: "if (offset >= 0) return this.#condemn(slot, offset);",
-    put: "void offset;",
+    find: "if (offset >= 0) {",
+    put: "if (offset > slot.view.length) {",
     caughtBy: ["strict"],
   },
   {
@@ -362,8 +362,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "lending: a wrapped interruption is taken for an end",
     file: "pool/block.ts",
-    find: "at = at.cause;",
-    put: "return false;",
+    find: "found.add(each.cause);",
+    put: "continue;",
     caughtBy: ["once_hostile_result"],
   },
   {
