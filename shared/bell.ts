@@ -9,6 +9,8 @@ import { type Control, HEADER } from "./control.ts";
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { TOP_WORKER, TURN, WAITERS } = HEADER;
 
+/** How often somebody who waits asks again unasked, in ms. */
+export const RETRY_MS = 25;
 /** How long a turn lasts at most, in ms: whoever has it may be busy with something else. */
 const TURN_MS = 100;
 

@@ -27,8 +27,12 @@ export interface SharedPoolHandle {
   readonly pid: number;
 }
 
-/** Throws unless it is a handle of a pool in this process, laid out as this version expects. */
-export function checkHandle(handle: SharedPoolHandle): void {
+/**
+ * A handle as it is now, which is a handle of a pool in this process, laid out as this version
+ * expects. Checked is a copy: the caller's object may answer otherwise the next time.
+ */
+export function readHandle(given: SharedPoolHandle): SharedPoolHandle {
+  const handle = copyOf(given);
   const known = typeof handle === "object" && handle !== null &&
     handle.control instanceof SharedArrayBuffer &&
     typeof handle.range?.base === "bigint" &&
@@ -57,6 +61,19 @@ export function checkHandle(handle: SharedPoolHandle): void {
   if (!isWhole) {
     throw new TypeError(
       "handle is not as the pool made it: options, addresses and control block do not belong together",
+    );
+  }
+  return handle;
+}
+
+/** Plain data without getters, or nothing. The words themselves stay shared. */
+function copyOf(handle: SharedPoolHandle): SharedPoolHandle {
+  try {
+    return structuredClone(handle);
+  } catch (cause) {
+    throw new TypeError(
+      "handle must be the handle of a SharedBlockPool, got what cannot be cloned",
+      { cause },
     );
   }
 }

@@ -48,6 +48,8 @@ export class Membership {
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
+  /** The janitor is at work. */
+  #cleaning = false;
   /** The pool is closing and nothing of it is left here. */
   #resting = false;
   #ended = false;
@@ -61,7 +63,7 @@ export class Membership {
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
     const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = unref(setInterval(() => this.#keepHouse(), ms));
+    this.#timer = unref(setInterval(() => this.keepHouse(), ms));
   }
 
   /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
@@ -89,7 +91,7 @@ export class Membership {
       this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
-        this.#keepAlive = setInterval(() => this.#keepHouse(), CLOSING_MS);
+        this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
         this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
       }
     }
@@ -112,20 +114,17 @@ export class Membership {
   leave(): void {
     if (this.#left || this.#ended) return;
     this.#left = true;
-    const {
-      roster,
-      worker,
-      leases,
-      dispatcher,
-      bell,
-      options,
-      control,
-      region,
-    } = this.#parts;
+    this.#parts.dispatcher.close();
+    // Called by a listener, from within the housekeeping: it ends first.
+    if (!this.#cleaning) this.#go();
+  }
+
+  #go(): void {
+    const { roster, worker, leases, bell, options, control, region } =
+      this.#parts;
     if (!this.#resting) {
       // Those who died meanwhile would keep the memory mapped for ever.
       this.#janitor.reclaimDead();
-      dispatcher.close();
       leases.giveUpAll();
       leases.dropViews(0, options.maxBlocks);
       bell.forget(worker);
@@ -142,29 +141,49 @@ export class Membership {
   }
 
   #restIfIdle(): void {
-    if (this.#resting || this.#left) return;
+    if (this.#resting || this.#left || this.#cleaning) return;
     if (this.#parts.slots.held === 0) this.#rest();
   }
 
   /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
   reclaim(worker: number | undefined): number {
     if (this.#left || this.#ended) return 0;
-    return worker === undefined
-      ? this.#janitor.reclaimDead()
-      : this.#janitor.reclaim(worker);
+    return this.#clean((janitor) =>
+      worker === undefined ? janitor.reclaimDead() : janitor.reclaim(worker)
+    );
+  }
+
+  /** Looks after the pool: what has to be done now and then. */
+  keepHouse(): void {
+    this.#look();
+    if (this.#ended) return;
+    this.#clean((janitor) => janitor.reclaimDead());
+    if (this.#left || this.#ended) return;
+    if (this.#state !== OPEN) return this.#endIfLast();
+    this.#clean((janitor) => janitor.inspect());
+    if (!this.#left && this.#state === OPEN) this.#parts.sizer.look();
+  }
+
+  /**
+   * Lets the janitor work. What it frees may go to a waiter, growing the pool may tell a listener,
+   * and that one may leave or close the pool: both wait until the janitor is done.
+   */
+  #clean<T>(work: (janitor: Janitor) => T): T {
+    const isWithin = this.#cleaning;
+    this.#cleaning = true;
+    try {
+      return work(this.#janitor);
+    } finally {
+      this.#cleaning = isWithin;
+      if (!isWithin && !this.#ended) {
+        if (this.#left) this.#go();
+        else this.check();
+      }
+    }
   }
 
   get #state(): number {
     return this.#parts.control.state;
-  }
-
-  #keepHouse(): void {
-    this.#look();
-    if (this.#ended) return;
-    this.#janitor.reclaimDead();
-    if (this.#state !== OPEN) return this.#endIfLast();
-    this.#janitor.inspect();
-    this.#parts.sizer.look();
   }
 
   /** Goes along with what others have done to the pool. */

@@ -16,6 +16,7 @@ import { SharedDispatcher } from "./shared_dispatcher.ts";
 import { SharedLeases } from "./shared_leases.ts";
 import { SharedSizer } from "./shared_sizer.ts";
 import { SharedSlots } from "./shared_slots.ts";
+import { mappedNow } from "./shared_stats.ts";
 import { SharedSupply } from "./shared_supply.ts";
 import { TicketDesk } from "./ticket_desk.ts";
 
@@ -90,7 +91,8 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
   );
   if (creates) sizer.start();
   const parts = { ...seat, slots, leases, sizer, bell, events };
-  const dispatcher = new SharedDispatcher(parts);
+  const keepHouse = () => membership.keepHouse();
+  const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
 
   const overdue = watchOverdue(options, leases.records, events);
   const membership = new Membership({
@@ -101,7 +103,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
       events.emit("close", () => ({
         pool: name,
         abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),
-        mappedBytes: region.mappedBytes,
+        mappedBytes: mappedNow(control, region),
       }));
     },
   });

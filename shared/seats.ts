@@ -14,7 +14,7 @@ import {
   OPEN,
   VERSION,
 } from "./control.ts";
-import { checkHandle, sealOf, type SharedPoolHandle } from "./handle.ts";
+import { readHandle, sealOf, type SharedPoolHandle } from "./handle.ts";
 import { endIfLast } from "./membership.ts";
 import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import { assemble, type Seat, type SharedParts } from "./parts.ts";
@@ -44,8 +44,7 @@ export function begin(given: SharedPoolOptions): SharedParts {
 
 /** Takes a seat in a pool that is there. */
 export function sitDown(handle: SharedPoolHandle): SharedParts {
-  checkHandle(handle);
-  const { options, control: buffer, range } = handle;
+  const { options, control: buffer, range } = readHandle(handle);
   // Before it is counted: without permission there is nobody to count.
   const region = new Region(options, range);
   const control = new Control(options.maxBlocks, buffer);

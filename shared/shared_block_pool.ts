@@ -104,6 +104,9 @@ export class SharedBlockPool implements Pool {
    * nobody can send a handle. Exactly one of those who call at once makes it.
    *
    * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
+   * A member that computes without a pause for more than 200 ms cannot answer; if no other can, who
+   * comes then makes a pool of its own: let all threads join at their start.
+   *
    * @throws {SmritiError} as `create` and `attach` do; `timeout` if nobody answers
    */
   static join(
@@ -190,12 +193,8 @@ export class SharedBlockPool implements Pool {
     options?: AcquireOptions,
   ): Promise<T> {
     callable("fn", fn);
-    const block = await this.acquire(options);
-    try {
-      return await fn(block);
-    } finally {
-      block[Symbol.dispose]();
-    }
+    using block = await this.acquire(options);
+    return await fn(block);
   }
 
   /** Same as `block.release()`. */
@@ -224,7 +223,8 @@ export class SharedBlockPool implements Pool {
    * Detaches several blocks, all or none, into one array of numbers: the cheapest message there is.
    *
    * @throws {TypeError | RangeError} unless they are different blocks
-   * @throws {SmritiError} `foreign-block`, `released`, `lent`; nothing has happened then
+   * @throws {SmritiError} `foreign-block`, `released`, `lent`; all leases go on then, though `bytes`
+   * may have to be asked for anew
    */
   detachMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
     const tickets = this.#parts.desk.sendMany(blocks);

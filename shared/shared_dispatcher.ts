@@ -7,7 +7,12 @@
  * isolate that died.
  */
 import type { Block } from "../pool/block.ts";
-import { Channel, type Waiter, type Wish } from "../pool/channel.ts";
+import {
+  Channel,
+  refuseAborted,
+  type Waiter,
+  type Wish,
+} from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
 import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -20,7 +25,7 @@ import {
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
-import type { Bell } from "./bell.ts";
+import { type Bell, RETRY_MS } from "./bell.ts";
 import { type Control, COUNT, HEADER, OPEN, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
@@ -32,8 +37,8 @@ const { STATE } = HEADER;
 const { ACQUIRES } = COUNT;
 const HOT_OPEN = OPEN;
 
-/** How often somebody who waits asks again unasked, in ms. */
-const RETRY_MS = 25;
+/** Tries of one who stops the thread between two looks after the pool: a quarter of a second. */
+const TRIES_A_LOOK = 10;
 /** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
 const LISTEN_MS = 1000;
 
@@ -47,6 +52,8 @@ export interface DispatcherParts {
   readonly bell: Bell;
   readonly events: Events;
   readonly worker: number;
+  /** Looks after the pool, as is done now and then. */
+  readonly keepHouse: () => void;
 }
 
 /** Hands blocks out in one isolate. */
@@ -63,6 +70,7 @@ export class SharedDispatcher {
   readonly #countsAt: number;
   readonly #waitingAt: number;
   readonly #taker: Taker;
+  readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
   #closed = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
@@ -82,6 +90,7 @@ export class SharedDispatcher {
     this.#bell = parts.bell;
     this.#events = parts.events;
     this.#taker = new Taker(parts);
+    this.#keepHouse = parts.keepHouse;
     this.#countsAt = control.countAt(worker, 0);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
@@ -132,38 +141,30 @@ export class SharedDispatcher {
    * could do nothing with a block before the thread goes on.
    */
   block(options: AcquireOptions): Block {
-    const { signal, timeoutMs = Infinity, reserved = false, tag } =
-      checkAcquire(
-        options,
-      );
+    const given = checkAcquire(options);
+    const { signal, timeoutMs = Infinity, reserved = false, tag } = given;
     this.refuseIfClosed();
-    signal?.throwIfAborted();
-    this.refuseIfClosed(); // `signal` may be a subclass that has closed the pool
-    this.#refuseHopeless({ count: undefined, reserved });
+    refuseAborted(signal);
+    this.#refuseHopeless({ reserved });
     const end = performance.now() + timeoutMs;
     this.#bell.listen(true);
     try {
-      for (let tries = 0;; tries++) {
-        const { epoch } = this.#bell;
-        const slot = this.#taker.slot(reserved, tries === 0);
-        if (slot >= 0) return this.#begin(slot, tag);
-        this.refuseIfClosed();
-        this.#refuseHopeless({ count: undefined, reserved });
-        const left = end - performance.now();
-        if (left <= 0) break;
+      const slot = this.#taker.slotBlocking(reserved, end, (tries) => {
         if (tries === 0) this.#count(COUNT.WAITS);
-        else if (tries > 1) this.#bell.claimTurn();
-        this.#bell.sleep(epoch, Math.min(left, RETRY_MS));
-      }
+        // No timer fires in a thread that stands still.
+        if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#keepHouse();
+        this.refuseIfClosed();
+        this.#refuseHopeless({ reserved });
+      });
+      if (slot >= 0) return this.#begin(slot, tag);
     } finally {
       this.#bell.dropTurn();
       if (this.#channel.waiting === 0) this.#bell.listen(false);
     }
+    this.refuseIfClosed();
     this.#count(COUNT.TIMEOUTS);
-    throw new SmritiError(
-      "timeout",
-      `no block became free within ${timeoutMs} ms`,
-    );
+    const waited = `${timeoutMs} ms`;
+    throw new SmritiError("timeout", `no block became free within ${waited}`);
   }
 
   /** A lease has ended, or something else became free: to whoever waits here, or elsewhere. */
@@ -235,8 +236,7 @@ export class SharedDispatcher {
   ): Grant | Promise<Grant> {
     const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
     this.refuseIfClosed();
-    signal?.throwIfAborted();
-    this.refuseIfClosed(); // `signal` may be a subclass that has closed the pool
+    refuseAborted(signal);
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     this.#refuseHopeless(wish);
     if (!this.#channel.isAhead(reserved)) {
@@ -247,8 +247,9 @@ export class SharedDispatcher {
         return grant;
       }
     }
-    // Growing tells listeners, and one of them may have closed the pool.
+    // Growing tells listeners, and one of them may have closed the pool, or aborted.
     this.refuseIfClosed();
+    refuseAborted(signal);
     if (timeoutMs === 0) {
       this.#count(COUNT.TIMEOUTS);
       throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
@@ -276,7 +277,7 @@ export class SharedDispatcher {
     return count === undefined ? blocks[0] : blockArray(blocks);
   }
 
-  #refuseHopeless(wish: Pick<Wish, "count" | "reserved">): void {
+  #refuseHopeless(wish: Partial<Wish>): void {
     if (!this.#taker.isHopeless(wish)) return;
     this.#countExhaustion();
     throw this.exhausted(

@@ -25,6 +25,7 @@ import type { Counters } from "../pool/stats.ts";
 
 /** All leases of a shared pool in this isolate. */
 export class SharedLeases extends Leases {
+  readonly #counts: { taken: number };
   /** Makes a ticket of a held slot that nobody here uses any more. */
   readonly #makeTicket: (slot: number) => BlockTicket;
 
@@ -32,13 +33,20 @@ export class SharedLeases extends Leases {
   constructor(
     options: FilledOptions,
     region: Region,
-    slots: LeaseSlots,
+    slots: LeaseSlots & { taken: number },
     counters: Counters,
     hooks: LeaseHooks,
     makeTicket: (slot: number) => BlockTicket,
   ) {
     super(options, region, slots, counters, hooks);
+    this.#counts = slots;
     this.#makeTicket = makeTicket;
+  }
+
+  override beginAt(index: number, tag: string | undefined): Block {
+    // One by one: slots come in batches, and which lease is watched goes by this count.
+    this.#counts.taken++;
+    return super.beginAt(index, tag);
   }
 
   /**

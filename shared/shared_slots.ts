@@ -40,7 +40,7 @@ export class SharedSlots {
   readonly free = 0;
   /** So it always is. */
   readonly calmUpTo = -1;
-  /** Slots this worker has taken, ever. */
+  /** Leases begun here, ever. */
   taken = 0;
 
   readonly #control: Control;
@@ -49,6 +49,7 @@ export class SharedSlots {
   readonly #hints: Int32Array;
   readonly #worker: number;
   readonly #held: number;
+  #pops = 0;
   /** The word of hints to look at first. */
   #cursor = 0;
   /** What this worker gave back last: warm, and most likely still free. */
@@ -82,11 +83,11 @@ export class SharedSlots {
 
   /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
   pop(): number {
-    const slot = this.taken % FROM_BELOW !== 0 && this.#takeLast()
+    const slot = this.#pops % FROM_BELOW !== 0 && this.#takeLast()
       ? this.#last
       : this.#search();
     if (slot >= 0) {
-      this.taken++;
+      this.#pops++;
       this.#words[this.#held]++;
     }
     return slot;
@@ -110,7 +111,7 @@ export class SharedSlots {
   #search(): number {
     const hints = this.#hints;
     const count = hints.length;
-    const start = this.taken % FROM_BELOW === 0 ? 0 : this.#cursor;
+    const start = this.#pops % FROM_BELOW === 0 ? 0 : this.#cursor;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
       let bits = hints[at];
@@ -206,9 +207,13 @@ export class SharedSlots {
     return false;
   }
 
+  /** Puts a slot that `receive` took, and nobody saw, back in transit under the same ticket. */
+  unreceive(slot: number): void {
+    this.#swap(slot, this.#mine(slot), TRANSIT, this.#worker);
+  }
+
   /** So many were received. */
   received(count: number): void {
-    this.taken += count;
     this.#words[this.#held] += count;
     Atomics.sub(this.#words, TICKETS, count);
   }

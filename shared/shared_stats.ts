@@ -17,6 +17,7 @@ import {
   WORKER,
 } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import { SharedSlots } from "./shared_slots.ts";
 
 /** The numbers of a shared pool, of all isolates together; exact while nothing is running. */
 export interface SharedPoolStats extends PoolStats {
@@ -24,6 +25,12 @@ export interface SharedPoolStats extends PoolStats {
   readonly attachedWorkers: number;
   /** Acquired blocks on their way between isolates. */
   readonly transitBlocks: number;
+}
+
+/** Bytes of address space that the pool has now, whoever has given them back. */
+export function mappedNow(control: Control, region: Region): number {
+  const isGone = control.state >= ENDING && !SharedSlots.hasAbandoned(control);
+  return isGone ? 0 : region.mappedBytes;
 }
 
 /** Blocks of each kind, by the owner words. */
@@ -72,7 +79,6 @@ export function sharedStats(
   const committed = free + acquired + abandoned;
   // Isolates count what they have taken a moment later.
   const acquires = Math.max(control.sum(COUNT.ACQUIRES), acquired);
-  const isGone = control.state >= ENDING && abandoned === 0;
   return Object.freeze({
     name,
     blockSize,
@@ -101,6 +107,6 @@ export function sharedStats(
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
     listenerErrors,
     committedBytes: committed * region.stride,
-    mappedBytes: isGone ? 0 : region.mappedBytes,
+    mappedBytes: mappedNow(control, region),
   });
 }

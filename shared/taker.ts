@@ -3,7 +3,7 @@
  * that helps, and takes all or none. Knows no queue and no leases.
  */
 import type { Wish } from "../pool/channel.ts";
-import type { Bell } from "./bell.ts";
+import { type Bell, RETRY_MS } from "./bell.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
@@ -50,6 +50,27 @@ export class Taker {
       if (slot >= 0) return slot;
     }
     return this.#insist(kept, asked);
+  }
+
+  /**
+   * The same, stopping the thread until there is one, or -1 if there is none before `end`. Before it
+   * stops, `look` is told how often it has; what it throws is the answer.
+   */
+  slotBlocking(
+    reserved: boolean,
+    end: number,
+    look: (tries: number) => void,
+  ): number {
+    for (let tries = 0;; tries++) {
+      const { epoch } = this.#bell;
+      const slot = this.slot(reserved, tries === 0);
+      if (slot >= 0) return slot;
+      const left = end - performance.now();
+      if (left <= 0) return -1;
+      look(tries);
+      if (tries > 1) this.#bell.claimTurn();
+      this.#bell.sleep(epoch, Math.min(left, RETRY_MS));
+    }
   }
 
   /** The same, if need be by growing the pool or by trying again. */
@@ -112,7 +133,7 @@ export class Taker {
   }
 
   /** Whether this can never be served: too much of the pool has been abandoned. */
-  isHopeless({ count = 1, reserved }: Pick<Wish, "count" | "reserved">) {
+  isHopeless({ count = 1, reserved = false }: Partial<Wish>) {
     const lost = Atomics.load(this.#words, HEADER.ABANDONED);
     return count > this.#maxBlocks - lost - this.#kept(reserved);
   }

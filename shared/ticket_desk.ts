@@ -102,14 +102,15 @@ export class TicketDesk {
       if (!this.#slots.receive(slot, serial)) break;
       count++;
     }
+    if (count < tickets.length) {
+      // One was adopted elsewhere at this very moment, or is here twice.
+      for (const { slot } of tickets.slice(0, count)) {
+        this.#slots.unreceive(slot);
+      }
+      throw this.#foreign(tickets[count]);
+    }
     this.#slots.received(count);
-    const blocks = tickets.slice(0, count).map(({ slot }) =>
-      this.#leases.adoptAt(slot, tag)
-    );
-    if (count === tickets.length) return blocks;
-    // One was adopted elsewhere at this very moment, or is here twice.
-    for (const block of blocks) block.release();
-    throw this.#foreign(tickets[count]);
+    return tickets.map(({ slot }) => this.#leases.adoptAt(slot, tag));
   }
 
   #deadline(): number {

@@ -2,9 +2,11 @@
 // the second time. Once, each of these ended the process or lent a block twice.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import type { Block } from "@smriti/pool";
-import type { SharedBlockPool } from "../shared/mod.ts";
-import { sharedPool, whole } from "./shared/pools.ts";
+import { SharedBlockPool } from "../shared/mod.ts";
+import { numbers, sharedPool, whole } from "./shared/pools.ts";
+import { Puppet } from "./shared/puppet.ts";
 import { refused, rejected } from "./support/misuse.ts";
 import { gone } from "./support/law.ts";
 
@@ -63,13 +65,19 @@ for (const [how, end] of Object.entries(ENDS)) {
     }
   });
 
-  Deno.test(`acquire() is refused when its signal calls ${how}`, async () => {
+  Deno.test(`acquire() does not ask its signal what could call ${how}`, async () => {
     const pool = sharedPool();
     const signal = Object.assign(new AbortController().signal, {
       throwIfAborted: () => end(pool),
+      addEventListener: () => end(pool),
     });
-    await rejected("closed", pool.acquire({ signal }));
-    await gone(pool);
+    (await pool.acquire({ signal })).release();
+    const blocks = await pool.acquireMany(4, { signal });
+    const waiting = pool.acquire({ signal });
+    for (const block of blocks) block.release();
+    (await waiting).release();
+    whole(pool);
+    await pool.close();
   });
 }
 
@@ -126,6 +134,90 @@ Deno.test("a lease does not end by what blocks are built of", async () => {
   block.bytes[0] = 1;
   assert(!block.released);
   block.release();
+  whole(pool);
+  await pool.close();
+});
+
+Deno.test("attach() reads a handle once, and takes nothing but data", async () => {
+  const pool = sharedPool();
+  const { handle } = pool;
+  const range = { ...handle.range, base: 4096n };
+  let reads = 0;
+  const sly = {
+    ...handle,
+    get range() {
+      return reads++ === 0 ? handle.range : range;
+    },
+  };
+  const same = SharedBlockPool.attach(sly);
+  same.acquireSync().bytes[0] = 1;
+  same.leave();
+  const toJSON = () => handle.range;
+  for (
+    const wrong of [
+      { ...handle, range },
+      { ...handle, range: { ...range, toJSON } },
+      { ...handle, range: Object.assign(Object.create({ toJSON }), range) },
+    ]
+  ) assertThrows(() => SharedBlockPool.attach(wrong), TypeError);
+  assertEquals(numbers(pool).attachedWorkers, 1);
+  whole(pool);
+  await pool.close();
+});
+
+for (const [how, end] of Object.entries(ENDS)) {
+  Deno.test(`a listener that calls ${how} while the pool is looked after ends it after that`, async () => {
+    using time = new FakeTime();
+    const pool = sharedPool({
+      maxBlocks: 16,
+      initialBlocks: 4,
+      growStep: 0.5,
+      growThreshold: 1,
+      ticketTimeoutMs: 300,
+      shrinkIntervalMs: 250,
+    });
+    pool.addEventListener("grow", () => end(pool));
+    // Nobody adopts these: housekeeping takes them back, one by one, and serves who waits.
+    pool.detachMany(await pool.acquireMany(3));
+    const waiter = pool.acquireMany(16);
+    const refusal = rejected("closed", waiter);
+    time.tick(1000);
+    await refusal;
+    assert(pool.closed);
+    time.tick(1000);
+    gone(pool);
+    await time.runMicrotasks();
+  });
+}
+
+Deno.test("whoever stands still in acquireBlocking() looks after the pool all the same", async () => {
+  const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 100 });
+  using puppet = await Puppet.start(pool);
+  pool.leave();
+  const served = await puppet.run(({ pool }) => {
+    pool.acquireSync().detach(); // nobody adopts it
+    const block = pool.acquireBlocking({ timeoutMs: 20_000 });
+    const isClean = block.bytes.every((byte) => byte === 0);
+    block.release();
+    return isClean;
+  });
+  assertEquals(served, true);
+  await puppet.run(({ pool }) => pool.leave());
+});
+
+Deno.test("every block of a batch is watched by itself", async () => {
+  using time = new FakeTime();
+  const pool = sharedPool({ maxBlocks: 8, overdueMs: 1000 });
+  const held: number[] = [];
+  pool.addEventListener("overdue", ({ detail }) => held.push(detail.heldMs));
+  const blocks = await pool.acquireMany(3);
+  const adopted = pool.adoptMany(pool.detachMany(await pool.acquireMany(3)));
+  time.tick(900);
+  assertEquals(held, []);
+  time.tick(1000);
+  assertEquals(held.length, 6);
+  for (const ms of held) assert(ms >= 1000 && ms <= 1900, `${ms}`);
+  for (const block of [...blocks, ...adopted]) block.release();
   whole(pool);
   await pool.close();
 });
