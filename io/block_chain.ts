@@ -126,7 +126,7 @@ export class BlockChain implements Disposable {
     const blocks = this.#held();
     this.#blocks = undefined;
     // A pool that was closed in the meantime may have ended the lease.
-    for (const block of blocks) block[Symbol.dispose]();
+    disposeAll(blocks);
   }
 
   /** Gives the blocks back if that was not done before. */
@@ -149,6 +149,16 @@ export class BlockChain implements Disposable {
       `this chain of ${this.byteLength} bytes was released: use it before`,
     );
   }
+}
+
+/**
+ * Gives blocks back, all of them, and throws then what one of them threw: in strict mode a release
+ * says what was found on another slot.
+ */
+export function disposeAll(blocks: readonly Block[]): void {
+  const stack = new DisposableStack();
+  for (const block of blocks) stack.use(block);
+  stack.dispose();
 }
 
 /** The bytes from `from` to before `to`, block by block. */

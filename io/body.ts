@@ -19,6 +19,9 @@ const LEAST_READ = 4 * 1024;
 /** How many buffers are kept for the next body: 1 MiB. */
 const MOST_SPARE = 16;
 
+/** Empty chunks in a row before others get a turn. */
+const MOST_EMPTY = 100;
+
 const NOTHING: Uint8Array = new Uint8Array(0);
 const spare: Uint8Array<ArrayBuffer>[] = [];
 
@@ -84,7 +87,12 @@ export class Body {
    */
   async fill(): Promise<boolean> {
     this.#abort.check();
-    while (this.#rest.byteLength === 0) {
+    for (let empty = 0; this.#rest.byteLength === 0; empty++) {
+      // A stream of nothing, without end, would let no timer fire, not even that of the signal.
+      if (empty % MOST_EMPTY === MOST_EMPTY - 1) {
+        await new Promise((next) => setTimeout(next, 0));
+        this.#abort.check();
+      }
       if (this.#done) {
         this.#checkLength();
         return false;

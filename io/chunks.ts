@@ -71,7 +71,10 @@ async function* walk(
       yield block.bytes.subarray(0, size);
     }
   } finally {
-    block?.[Symbol.dispose]();
-    body.end();
+    try {
+      block?.[Symbol.dispose]();
+    } finally {
+      body.end();
+    }
   }
 }

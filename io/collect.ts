@@ -3,7 +3,7 @@
  * until the chain is complete.
  */
 import type { Block, Pool } from "../mod.ts";
-import { BlockChain } from "./block_chain.ts";
+import { BlockChain, disposeAll } from "./block_chain.ts";
 import { Body, type BodySource, checkSource } from "./body.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 
@@ -89,8 +89,11 @@ export async function collect(
     chain = new BlockChain(blocks, filled);
     return chain;
   } finally {
-    if (chain === null) { for (const block of blocks) block[Symbol.dispose](); }
-    body.end();
+    try {
+      if (chain === null) disposeAll(blocks);
+    } finally {
+      body.end();
+    }
   }
 }
 
@@ -102,7 +105,10 @@ async function grow(
 ): Promise<void> {
   const count = Math.ceil((announced ?? 1) / pool.blockSize);
   if (count > 1) {
-    blocks.push(...await pool.acquireMany(count, options));
+    // Not by a spread: of very many blocks it is more arguments than a call may have.
+    for (const block of await pool.acquireMany(count, options)) {
+      blocks.push(block);
+    }
   } else if (blocks.length === 0) {
     blocks.push(await pool.acquire(options));
   } else {
