@@ -156,9 +156,19 @@ export class BlockChain implements Disposable {
  * says what was found on another slot.
  */
 export function disposeAll(blocks: readonly Block[]): void {
-  const stack = new DisposableStack();
-  for (const block of blocks) stack.use(block);
-  stack.dispose();
+  let failed: { readonly error: unknown } | undefined;
+  for (const block of blocks) {
+    try {
+      block[Symbol.dispose]();
+    } catch (error) {
+      failed = {
+        error: failed === undefined
+          ? error
+          : new SuppressedError(error, failed.error),
+      };
+    }
+  }
+  if (failed !== undefined) throw failed.error;
 }
 
 /** The bytes from `from` to before `to`, block by block. */

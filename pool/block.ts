@@ -27,7 +27,7 @@ export interface LendOptions {
 const HOT_HELD = HELD;
 
 /** Errors in an error that are looked at: more than a program has, fewer than would take long. */
-const MOST_CAUSES = 100;
+const MOST_CAUSES = 10_000;
 
 const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
 
@@ -138,10 +138,12 @@ export class Block {
       | ((bytes: Uint8Array<ArrayBuffer>) => T | PromiseLike<T>),
     options?: LendOptions,
   ): Promise<T> {
-    const slot = this.#slot;
     let socket: boolean;
+    let slot: Slot;
     try {
       socket = checkLend(operation, options);
+      // Looked at after the options, which may have run code that ended the lease.
+      slot = this.#slot;
       if (slot.state !== HELD) slot.owner.refuse(slot, "use");
     } catch (error) {
       // The promise is refused, not handled: its own failure must not end the process.
@@ -284,7 +286,9 @@ function mayRunOn(error: unknown): boolean {
       if (each instanceof SuppressedError) {
         found.add(each.error).add(each.suppressed);
       } else if (each instanceof AggregateError) {
-        for (const one of each.errors) found.add(one);
+        const { errors } = each;
+        if (!Array.isArray(errors) || errors.length > MOST_CAUSES) return true;
+        for (const one of errors) found.add(one);
       }
       if (found.size > MOST_CAUSES) return true;
     }

@@ -147,7 +147,8 @@ export class Membership {
 
   /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
   reclaim(worker: number | undefined): number {
-    if (this.#left || this.#ended) return 0;
+    // A listener that asks for it in the midst of it has it already.
+    if (this.#left || this.#ended || this.#cleaning) return 0;
     return this.#clean((janitor) =>
       worker === undefined ? janitor.reclaimDead() : janitor.reclaim(worker)
     );
@@ -155,6 +156,7 @@ export class Membership {
 
   /** Looks after the pool: what has to be done now and then. */
   keepHouse(): void {
+    if (this.#cleaning) return;
     this.#look();
     if (this.#ended) return;
     this.#clean((janitor) => janitor.reclaimDead());
@@ -169,13 +171,12 @@ export class Membership {
    * and that one may leave or close the pool: both wait until the janitor is done.
    */
   #clean<T>(work: (janitor: Janitor) => T): T {
-    const isWithin = this.#cleaning;
     this.#cleaning = true;
     try {
       return work(this.#janitor);
     } finally {
-      this.#cleaning = isWithin;
-      if (!isWithin && !this.#ended) {
+      this.#cleaning = false;
+      if (!this.#ended) {
         if (this.#left) this.#go();
         else this.check();
       }

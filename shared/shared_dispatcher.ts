@@ -2,17 +2,12 @@
  * Who gets the next block of a shared pool in this isolate: the caller, a waiter of this isolate, or
  * nobody yet.
  *
- * Waiters queue within their isolate; isolates wake each other by the bell. A timer holds the
- * process open only while somebody waits, and asks again now and then in case a wake-up went to an
- * isolate that died.
+ * Waiters queue within their isolate; isolates wake each other by the bell. A timer holds the process
+ * open only while somebody waits, and asks again in case a wake-up went to an isolate that died.
  */
 import type { Block } from "../pool/block.ts";
-import {
-  Channel,
-  refuseAborted,
-  type Waiter,
-  type Wish,
-} from "../pool/channel.ts";
+import { Channel, refuseAborted } from "../pool/channel.ts";
+import type { Waiter, Wish } from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
 import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -73,6 +68,8 @@ export class SharedDispatcher {
   readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
   #closed = false;
+  /** This thread stands still: waiters here could do nothing with a block. */
+  #standing = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
   /** Who was at the head at the last retry. */
@@ -148,6 +145,7 @@ export class SharedDispatcher {
     this.#refuseHopeless({ reserved });
     const end = performance.now() + timeoutMs;
     this.#bell.listen(true);
+    this.#standing = true;
     try {
       const slot = this.#taker.slotBlocking(reserved, end, (tries) => {
         if (tries === 0) this.#count(COUNT.WAITS);
@@ -158,8 +156,10 @@ export class SharedDispatcher {
       });
       if (slot >= 0) return this.#begin(slot, tag);
     } finally {
+      this.#standing = false;
       this.#bell.dropTurn();
       if (this.#channel.waiting === 0) this.#bell.listen(false);
+      else this.pump();
     }
     this.refuseIfClosed();
     this.#count(COUNT.TIMEOUTS);
@@ -186,6 +186,7 @@ export class SharedDispatcher {
 
   /** Serves the waiters of this isolate as far as there are blocks. */
   pump(): void {
+    if (this.#standing) return;
     let waiter: Waiter<Grant> | undefined;
     while ((waiter = this.#channel.head) !== undefined) {
       const { wish } = waiter;
@@ -341,9 +342,7 @@ export class SharedDispatcher {
   }
 
   #closedError(): SmritiError {
-    return new SmritiError(
-      "closed",
-      `pool ${show(this.#options.name)} is closed`,
-    );
+    const { name } = this.#options;
+    return new SmritiError("closed", `pool ${show(name)} is closed`);
   }
 }

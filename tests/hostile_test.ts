@@ -11,7 +11,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { BlockPool, SizeClassPool } from "@smriti/pool";
+import { type Block, BlockPool, SizeClassPool } from "@smriti/pool";
 import { sharedPool } from "./shared/pools.ts";
 import { catchErrors } from "./support/console.ts";
 import { lawful } from "./support/law.ts";
@@ -155,10 +155,22 @@ Deno.test("an interruption is found inside of any other error", async () => {
   circle.cause = circle;
   const endless = () => {
     let error = new Error("innermost");
-    for (let i = 0; i < 1000; i++) error = new Error("outer", { cause: error });
+    for (let i = 0; i < 20_000; i++) {
+      error = new Error("outer", { cause: error });
+    }
     return error;
   };
+  const many = Array.from({ length: 500 }, (_, i) => new Error(`${i}`));
+  const endlessly = Object.assign(new AggregateError([]), {
+    errors: {
+      *[Symbol.iterator]() {
+        for (;;) yield {};
+      },
+    },
+  });
   const cases: [Error, boolean][] = [
+    [new AggregateError(many), false],
+    [endlessly, true],
     [new SuppressedError(new Error("later"), interrupted()), true],
     [new SuppressedError(interrupted(), new Error("first")), true],
     [new AggregateError([new Error("one"), interrupted()]), true],
@@ -191,6 +203,26 @@ Deno.test("lend() with wrong options leaves the promise's failure to nobody", as
   );
   // An unhandled rejection would end this test's process.
   await new Promise((resolve) => setTimeout(resolve, 1));
+});
+
+Deno.test("lend() of a handle that its own options release is refused", async () => {
+  const pool = new BlockPool({ blockSize: SIZE, maxBlocks: 1 });
+  const stale = pool.acquireSync();
+  let next: Block | undefined;
+  const options = {
+    get socket() {
+      stale.release();
+      next = pool.acquireSync();
+      return false;
+    },
+  };
+  const failing = () => Promise.reject(new Deno.errors.Interrupted("closed"));
+  await rejected("released", stale.lend(failing, options));
+  const { lentBlocks, abandonedBlocks } = lawful(pool);
+  assertEquals([lentBlocks, abandonedBlocks], [0, 0]);
+  next!.bytes[0] = 1;
+  next!.release();
+  await pool.close();
 });
 
 /** A pool in strict mode of which a released block was written to. */

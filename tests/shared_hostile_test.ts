@@ -4,7 +4,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Block } from "@smriti/pool";
+import { Control, WORKER } from "../shared/control.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
+import { endedThread } from "./support/ended_thread.ts";
+import { provesDeath } from "./support/platform.ts";
 import { numbers, sharedPool, whole } from "./shared/pools.ts";
 import { Puppet } from "./shared/puppet.ts";
 import { refused, rejected } from "./support/misuse.ts";
@@ -203,6 +206,59 @@ Deno.test("whoever stands still in acquireBlocking() looks after the pool all th
   });
   assertEquals(served, true);
   await puppet.run(({ pool }) => pool.leave());
+});
+
+Deno.test("what housekeeping frees goes to who stands still, not to who waits behind", async () => {
+  const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 100 });
+  using puppet = await Puppet.start(pool);
+  pool.acquireSync().detach(); // nobody adopts it
+  pool.leave();
+  const order = await puppet.run(async ({ pool }) => {
+    const order: string[] = [];
+    const waiter = pool.acquire().then((block) => {
+      order.push("waited");
+      block.release();
+    });
+    pool.acquireBlocking({ timeoutMs: 20_000 }).release();
+    order.push("stood still");
+    await waiter;
+    pool.leave();
+    return order;
+  });
+  assertEquals(order, ["stood still", "waited"]);
+});
+
+Deno.test({
+  name: "reclaim() from within a reclaim leaves it to that one",
+  ignore: !provesDeath,
+  fn: async () => {
+    const pool = sharedPool({
+      maxBlocks: 32,
+      initialBlocks: 16,
+      growThreshold: 1,
+    });
+    const dead = SharedBlockPool.attach(pool.handle);
+    const { workerId } = dead;
+    const lost = await dead.acquireMany(16);
+    const all = pool.acquireMany(20);
+    let other: SharedBlockPool | undefined;
+    pool.addEventListener("grow", () => {
+      if (other !== undefined) return;
+      assertEquals(pool.reclaim(workerId), 0);
+      other = SharedBlockPool.attach(pool.handle);
+      assert(other.workerId !== workerId);
+    });
+    // Its thread has ended, for all that anybody can know.
+    const control = new Control(32, pool.handle.control);
+    const at = control.at(workerId, WORKER.THREAD);
+    Atomics.store(control.words, at, await endedThread());
+    assertEquals(pool.reclaim(workerId), 16);
+    (await all)[Symbol.dispose]();
+    assertEquals(lost.length, 16);
+    other!.leave();
+    whole(pool);
+    await pool.close();
+  },
 });
 
 Deno.test("every block of a batch is watched by itself", async () => {
