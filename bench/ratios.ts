@@ -123,7 +123,7 @@ function cell({ median, min, max }: Spread): string {
 }
 
 function short(ns: number): string {
-  return ns < 100 ? ns.toPrecision(2) : ns.toFixed(0);
+  return ns.toFixed(ns < 10 ? 1 : 0);
 }
 
 /** Prints each ratio; how many targets are missed. */
