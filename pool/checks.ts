@@ -80,6 +80,12 @@ export function text(name: string, value: unknown): string {
   return value;
 }
 
+/** A signal to stop. */
+export function abortSignal(name: string, value: unknown): AbortSignal {
+  if (value instanceof AbortSignal) return value;
+  return refuse(TypeError, name, value, "an AbortSignal");
+}
+
 /** One of a few words. */
 export function word<const W extends string>(
   name: string,

@@ -5,7 +5,14 @@
  * nobody listens, and an event is sent only after the change it tells of is complete.
  */
 import type { SmritiError } from "./errors.ts";
-import { boolean, callable, record, show } from "./checks.ts";
+import {
+  abortSignal,
+  boolean,
+  callable,
+  optional,
+  record,
+  show,
+} from "./checks.ts";
 
 /** What each event carries as `detail`. */
 export interface PoolEventMap {
@@ -169,11 +176,10 @@ function complain(what: string, error: unknown): void {
 
 function checkOptions(options: unknown): PoolListenerOptions {
   const { once, signal } = record("options", options, LISTENER_NAMES);
-  if (once !== undefined) boolean("once", once);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal must be an AbortSignal, got ${show(signal)}`);
-  }
-  return { once: once === true, signal };
+  return {
+    once: optional(boolean, "once", once),
+    signal: optional(abortSignal, "signal", signal),
+  };
 }
 
 function checkType(type: unknown): void {

@@ -5,6 +5,7 @@
  */
 
 import {
+  abortSignal,
   boolean,
   duration,
   integer,
@@ -12,7 +13,6 @@ import {
   number,
   optional,
   record,
-  refuse,
   text,
   word,
 } from "./checks.ts";
@@ -273,11 +273,6 @@ export function checkAcquire(options: AcquireOptions): AcquireOptions {
     signal: optional(abortSignal, "signal", signal),
     timeoutMs: optional(duration, "timeoutMs", timeoutMs),
   };
-}
-
-function abortSignal(name: string, value: unknown): AbortSignal {
-  if (value instanceof AbortSignal) return value;
-  return refuse(TypeError, name, value, "an AbortSignal");
 }
 
 /** How to close. */

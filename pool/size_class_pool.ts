@@ -20,6 +20,9 @@ import {
 } from "./options.ts";
 import type { PoolStats } from "./stats.ts";
 
+const TRY_SIZE_NAMES: ReadonlySet<string> = new Set([...TRY_NAMES, "upgrade"]);
+const SIZE_NAMES: ReadonlySet<string> = new Set([...ACQUIRE_NAMES, "upgrade"]);
+
 /** What may be said besides when asking for a size. */
 export interface UpgradeOptions {
   /**
@@ -129,7 +132,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
       if (block !== undefined) this.#note(first, first, byteLength);
       return block;
     }
-    const { upgrade, rest } = split(options, TRY_NAMES);
+    const { upgrade, rest } = split(options, TRY_SIZE_NAMES);
     return this.#tryFrom(first, upgrade, rest, byteLength);
   }
 
@@ -249,7 +252,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     options: (AcquireOptions & UpgradeOptions) | undefined,
   ): Promise<Block> {
     const first = this.#classFor(byteLength);
-    const { upgrade, rest } = split(options, ACQUIRE_NAMES);
+    const { upgrade, rest } = split(options, SIZE_NAMES);
     if (upgrade && !rest.signal?.aborted) {
       checkAcquire(rest);
       const { reserved, tag } = rest;
@@ -292,7 +295,6 @@ function split<T extends object>(
   names: ReadonlySet<string>,
 ): { upgrade: boolean; rest: T } {
   if (options === undefined) return { upgrade: false, rest: {} as T };
-  const all = new Set([...names, "upgrade"]);
-  const { upgrade = false, ...rest } = snapshot("options", options, all);
+  const { upgrade = false, ...rest } = snapshot("options", options, names);
   return { upgrade: boolean("upgrade", upgrade), rest: rest as T };
 }

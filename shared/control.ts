@@ -182,21 +182,20 @@ export class Control {
 
   /** Sum of a count over all workers. */
   sum(count: number): number {
-    let total = 0;
-    const top = Atomics.load(this.words, HEADER.TOP_WORKER);
-    for (let worker = 1; worker <= top; worker++) {
-      total += this.counts[this.countAt(worker, count)];
-    }
-    return total;
+    return this.#sumOf((worker) => this.counts[this.countAt(worker, count)]);
   }
 
   /** Sum of a word over all workers. */
   total(word: number): number {
+    return this.#sumOf((worker) =>
+      Atomics.load(this.words, this.at(worker, word))
+    );
+  }
+
+  #sumOf(read: (worker: number) => number): number {
     let total = 0;
     const top = Atomics.load(this.words, HEADER.TOP_WORKER);
-    for (let worker = 1; worker <= top; worker++) {
-      total += Atomics.load(this.words, this.at(worker, word));
-    }
+    for (let worker = 1; worker <= top; worker++) total += read(worker);
     return total;
   }
 

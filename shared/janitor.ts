@@ -49,28 +49,22 @@ const WALKS = 4;
  * for several walks, and should it have been right after all, it is so again after some more.
  */
 class Audit {
+  /** Slots of the kind, so far in this walk. */
+  slots = 0;
   readonly #at: number;
-  readonly #kind: number;
-  #slots = 0;
   #last = "";
   #times = 0;
 
-  /** Of the count at this word, of slots of this kind. */
-  constructor(at: number, kind: number) {
+  /** Of the count at this word. */
+  constructor(at: number) {
     this.#at = at;
-    this.#kind = kind;
-  }
-
-  /** The next slot of a walk has this owner word. */
-  see(word: number): void {
-    if (kindOf(word) === this.#kind) this.#slots++;
   }
 
   /** The walk is over; true if the count was wrong and is set right. */
   end(words: Int32Array): boolean {
     const count = Atomics.load(words, this.#at);
-    const slots = this.#slots;
-    this.#slots = 0;
+    const { slots } = this;
+    this.slots = 0;
     const now = `${count} ${slots}`;
     this.#times = now === this.#last ? this.#times + 1 : 1;
     this.#last = now;
@@ -84,11 +78,8 @@ export class Janitor {
   readonly #parts: JanitorParts;
   /** The slot at which the next round begins. */
   #next = 0;
-  /** What the slots say that some counts of them should be, so far in this walk over them. */
-  readonly #audits = [
-    new Audit(HEADER.TICKETS, TRANSIT),
-    new Audit(HEADER.ABANDONED, ABANDONED),
-  ];
+  readonly #transit = new Audit(HEADER.TICKETS);
+  readonly #abandoned = new Audit(HEADER.ABANDONED);
 
   /** Does nothing by itself. */
   constructor(parts: JanitorParts) {
@@ -135,9 +126,13 @@ export class Janitor {
       if (this.#next >= top) found = this.#endWalk() || found;
       const slot = this.#next++;
       const word = Atomics.load(owner, slot);
-      for (const audit of this.#audits) audit.see(word);
-      if (kindOf(word) === FREE) found = slots.rehint(slot) || found;
-      else if (kindOf(word) === TRANSIT) this.#expire(slot, word);
+      const kind = kindOf(word);
+      if (kind === FREE) found = slots.rehint(slot) || found;
+      else if (kind === ABANDONED) this.#abandoned.slots++;
+      else if (kind === TRANSIT) {
+        this.#transit.slots++;
+        this.#expire(slot, word);
+      }
     }
     if (found) dispatcher.freed();
   }
@@ -146,9 +141,8 @@ export class Janitor {
   #endWalk(): boolean {
     const { words } = this.#parts.control;
     this.#next = 0;
-    let found = false;
-    for (const audit of this.#audits) found = audit.end(words) || found;
-    return found;
+    const tickets = this.#transit.end(words);
+    return this.#abandoned.end(words) || tickets;
   }
 
   /** Takes a slot over if it was the dead worker's; true if it is free again. */

@@ -103,10 +103,10 @@ export class SharedBlockPool implements Pool {
    * Finds the pool of this name in the process, or makes it: for `deno serve --parallel`, where
    * nobody can send a handle. Exactly one of those who call at once makes it.
    *
-   * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
    * A member that computes without a pause for more than 200 ms cannot answer; if no other can, who
    * comes then makes a pool of its own: let all threads join at their start.
    *
+   * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
    * @throws {SmritiError} as `create` and `attach` do; `timeout` if nobody answers
    */
   static join(

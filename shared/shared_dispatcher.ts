@@ -6,8 +6,12 @@
  * open only while somebody waits, and asks again in case a wake-up went to an isolate that died.
  */
 import type { Block } from "../pool/block.ts";
-import { Channel, refuseAborted } from "../pool/channel.ts";
-import type { Waiter, Wish } from "../pool/channel.ts";
+import {
+  Channel,
+  refuseAborted,
+  type Waiter,
+  type Wish,
+} from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
 import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -67,7 +71,6 @@ export class SharedDispatcher {
   readonly #taker: Taker;
   readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
-  #closed = false;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
@@ -206,9 +209,8 @@ export class SharedDispatcher {
 
   /** Refuses everybody in this isolate from now on. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#taker.close();
+    if (this.#taker.closed) return;
+    this.#taker.closed = true;
     this.#channel.reject(() => this.#closedError(), () => true);
     this.#settle();
   }
@@ -216,7 +218,7 @@ export class SharedDispatcher {
   /** Throws once the pool is closed, by whichever isolate. */
   refuseIfClosed(): void {
     // A plain read: whoever comes just before the end is as good as before it.
-    if (this.#closed || this.#words[STATE] !== HOT_OPEN) {
+    if (this.#taker.closed || this.#words[STATE] !== HOT_OPEN) {
       throw this.#closedError();
     }
   }
@@ -281,9 +283,8 @@ export class SharedDispatcher {
   #refuseHopeless(wish: Partial<Wish>): void {
     if (!this.#taker.isHopeless(wish)) return;
     this.#countExhaustion();
-    throw this.exhausted(
-      `${wish.count ?? 1} blocks can never be free for this caller`,
-    );
+    const { count = 1 } = wish;
+    throw this.exhausted(`${count} blocks can never be free for this caller`);
   }
 
   /** Keeps the process, the bell and the control block in step with who waits here. */

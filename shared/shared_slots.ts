@@ -144,14 +144,14 @@ export class SharedSlots {
   /** Puts a slot of this worker back. */
   push(slot: number): void {
     this.#last = slot;
-    this.#change(slot, HOT_FREE, 0);
+    this.#change(slot, HOT_FREE);
     this.rehint(slot);
   }
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
     Atomics.add(this.#words, LOST_BLOCKS, 1);
-    this.#change(slot, ABANDONED, 0);
+    this.#change(slot, ABANDONED);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
@@ -293,11 +293,11 @@ export class SharedSlots {
     );
   }
 
-  /** A slot of this worker goes out of its hands. */
-  #change(slot: number, kind: number, worker: number): void {
+  /** A slot of this worker goes out of its hands, into nobody's. */
+  #change(slot: number, kind: number): void {
     const word = this.#mine(slot);
     // Nobody else changes this word, so the swap cannot fail.
-    this.#swap(slot, word, kind, worker);
+    this.#swap(slot, word, kind, 0);
     this.#words[this.#held]--;
   }
 

@@ -29,7 +29,8 @@ export class Taker {
   readonly #slots: SharedSlots;
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
-  #closed = false;
+  /** From now on, whatever growing has made of the pool, nothing is taken. */
+  closed = false;
 
   /** Takes nothing yet. */
   constructor({ options, control, slots, sizer, bell }: TakerParts) {
@@ -89,7 +90,7 @@ export class Taker {
       }
       const growth = this.#sizer.grow(asked);
       // Growing tells listeners, and one of them may have closed the pool.
-      if (growth === "refused" || this.#closed) break;
+      if (growth === "refused" || this.closed) break;
       if (growth === "busy") tries++;
     }
     return -1;
@@ -106,7 +107,7 @@ export class Taker {
     if (this.#isInVain(kept + count)) return undefined;
     for (let tries = 0; this.#sizer.spare < kept + count;) {
       const growth = this.#sizer.grow(asked);
-      if (growth === "refused" || this.#closed) return undefined;
+      if (growth === "refused" || this.closed) return undefined;
       if (growth === "busy" && tries++ > ATTEMPTS) return undefined;
     }
     const slots: number[] = [];
@@ -119,11 +120,6 @@ export class Taker {
     // Others took some in the meantime.
     this.putBack(slots);
     return undefined;
-  }
-
-  /** Takes nothing any more. */
-  close(): void {
-    this.#closed = true;
   }
 
   /** Gives slots back that were taken in vain: somebody may have missed them. */

@@ -63,13 +63,13 @@ const PLANTED: Record<string, [file: string, from: string, to: string]> = {
   ],
   "a release that tells nobody": [
     "shared/shared_slots.ts",
-    "this.#change(slot, HOT_FREE, 0);\n    this.rehint(slot);",
-    "this.#change(slot, HOT_FREE, 0);\n    if (slot % 5 > 0) this.rehint(slot);",
+    "this.#change(slot, HOT_FREE);\n    this.rehint(slot);",
+    "this.#change(slot, HOT_FREE);\n    if (slot % 5 > 0) this.rehint(slot);",
   ],
   "a hint dropped before the slot is free": [
     "shared/shared_slots.ts",
-    "this.#change(slot, HOT_FREE, 0);\n    this.rehint(slot);",
-    "this.rehint(slot);\n    this.#change(slot, HOT_FREE, 0);",
+    "this.#change(slot, HOT_FREE);\n    this.rehint(slot);",
+    "this.rehint(slot);\n    this.#change(slot, HOT_FREE);",
   ],
 };
 
