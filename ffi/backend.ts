@@ -55,6 +55,13 @@ export interface Backend {
   readonly threads?: Threads | undefined;
   /** Maps `size` bytes at a multiple of `alignment` with no memory behind them. */
   map(size: number, alignment: number): Range | Code;
+  /**
+   * Maps marked zeroes, committed, at exactly this address, a multiple of 64 KiB, unless something is
+   * there.
+   */
+  mapAt(address: bigint, size: number): Range | Code;
+  /** What `mapAt` has made there, in whatever isolate of the process; safe to ask of any address. */
+  findAt(address: bigint, size: number): Range | undefined;
   /** Makes bytes usable. Committing twice keeps the contents. */
   commit(range: Range, offset: number, size: number, huge: boolean): Code;
   /** Gives the memory back and keeps the bytes readable and writable. */

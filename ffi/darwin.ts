@@ -19,6 +19,7 @@ export const darwin: PosixTable = {
     12: "ENOMEM",
     13: "EACCES",
     14: "EFAULT",
+    17: "EEXIST",
     22: "EINVAL",
     35: "EAGAIN",
     84: "EOVERFLOW",

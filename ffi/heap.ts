@@ -28,6 +28,10 @@ export const heap: Backend = {
     mappedSize: size,
   }),
 
+  mapAt: (): Code => -1,
+
+  findAt: (): undefined => undefined,
+
   commit: (): Code => 0,
 
   // The caller has ended the views, and with them went the memory.

@@ -28,6 +28,7 @@ export const linux: PosixTable = {
     12: "ENOMEM",
     13: "EACCES",
     14: "EFAULT",
+    17: "EEXIST",
     22: "EINVAL",
     75: "EOVERFLOW",
   },

@@ -5,6 +5,7 @@
  * moments are the region's. Sizes and addresses cross as bigints: a number takes Deno's slow path.
  */
 import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
+import { isMark, mark, MARK_BYTES } from "./mark.ts";
 
 /** What one POSIX system does its own way. */
 export interface PosixTable {
@@ -30,6 +31,8 @@ export interface PosixTable {
 
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 3;
+const F_OK = 0;
+const EEXIST = 17;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
 const MADVISE = ["usize", "usize", "i32"] as const;
@@ -49,6 +52,7 @@ function symbolsOf(table: PosixTable) {
       result: "i32",
       nonblocking: true,
     },
+    access: { parameters: ["usize", "i32"], result: "i32" },
     getpagesize: { parameters: [], result: "i32" },
     // Linux only, and missing from glibc before 2.30: then nothing is known of threads.
     gettid: { parameters: [], result: "i32", optional: true },
@@ -142,6 +146,33 @@ class PosixBackend implements Backend {
       ? mappedBase
       : (mappedBase + unit - 1n) / unit * unit;
     return { base, size, mappedBase, mappedSize };
+  }
+
+  mapAt(address: bigint, size: number): Range | Code {
+    // SAFETY: without MAP_FIXED an address is a wish: whatever is there stays.
+    const base = this.#c.mmap(
+      address,
+      BigInt(size),
+      PROT_READ_WRITE,
+      this.#table.mapFlags,
+      -1,
+      0n,
+    );
+    if (base === MAP_FAILED) return this.#errno();
+    const range = { base, size, mappedBase: base, mappedSize: size };
+    if (base !== address) {
+      this.unmap(range);
+      return EEXIST;
+    }
+    mark(this.view(range, 0, MARK_BYTES));
+    return range;
+  }
+
+  findAt(base: bigint, size: number): Range | undefined {
+    // SAFETY: the OS itself reads a path there, and refuses an address that cannot be read.
+    if (this.#c.access(base, F_OK) !== 0) return undefined;
+    const range = { base, size, mappedBase: base, mappedSize: size };
+    return isMark(this.view(range, 0, MARK_BYTES)) ? range : undefined;
   }
 
   commit(range: Range, offset: number, size: number, huge: boolean): Code {

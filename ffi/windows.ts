@@ -6,6 +6,7 @@
  * committed, touched or not, and keeps the charge when the contents are discarded.
  */
 import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
+import { isMark, mark, MARK_BYTES } from "./mark.ts";
 
 /** Tried in order: a bare name fails as soon as any `--deny-ffi=PATH` is given. */
 const LIBRARIES = ["kernel32.dll", "C:\\Windows\\System32\\kernel32.dll"];
@@ -21,6 +22,9 @@ const WAIT_OBJECT_0 = 0;
 
 /** Where `GetSystemInfo` puts what is read here. */
 const SYSTEM_INFO = { size: 48, pageSize: 4, granularity: 40 };
+
+/** Where `VirtualQuery` puts what is read here. */
+const MEMORY_INFORMATION = { size: 48, state: 32, access: 36 };
 
 const ERROR_NAMES: Readonly<Record<number, string>> = {
   5: "ERROR_ACCESS_DENIED",
@@ -45,6 +49,7 @@ export const KERNEL32 = {
     parameters: ["usize", "usize", "u32", "buffer"],
     result: "i32",
   },
+  VirtualQuery: { parameters: ["usize", "buffer", "usize"], result: "usize" },
   // Windows 8.1 and later.
   DiscardVirtualMemory: {
     parameters: ["usize", "usize"],
@@ -135,6 +140,36 @@ export class WindowsBackend implements Backend {
       ? mappedBase
       : (mappedBase + unit - 1n) / unit * unit;
     return { base, size, mappedBase, mappedSize };
+  }
+
+  mapAt(address: bigint, size: number): Range | Code {
+    // SAFETY: reserves only what is free: whatever is there stays.
+    const base = this.#kernel.VirtualAlloc(
+      address,
+      BigInt(size),
+      MEM_RESERVE | MEM_COMMIT,
+      PAGE_READWRITE,
+    );
+    if (base === 0n) return this.#lastError();
+    const range = { base, size, mappedBase: base, mappedSize: size };
+    mark(this.view(range, 0, MARK_BYTES));
+    return range;
+  }
+
+  findAt(base: bigint, size: number): Range | undefined {
+    const info = new DataView(new ArrayBuffer(MEMORY_INFORMATION.size));
+    // SAFETY: asks about an address without touching it, and writes no more than the buffer holds.
+    this.#kernel.VirtualQuery(
+      base,
+      new Uint8Array(info.buffer),
+      BigInt(MEMORY_INFORMATION.size),
+    );
+    const isReadable =
+      info.getUint32(MEMORY_INFORMATION.state, true) === MEM_COMMIT &&
+      info.getUint32(MEMORY_INFORMATION.access, true) === PAGE_READWRITE;
+    if (!isReadable) return undefined;
+    const range = { base, size, mappedBase: base, mappedSize: size };
+    return isMark(this.view(range, 0, MARK_BYTES)) ? range : undefined;
   }
 
   commit(range: Range, offset: number, size: number): Code {

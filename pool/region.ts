@@ -1,5 +1,5 @@
 /**
- * One mapped range, cut into slots: the only file above `ffi/` that holds addresses.
+ * One mapped range, cut into slots: the only file above `ffi/` that holds addresses of blocks.
  *
  * Turns slot and slab indices into offsets, commits and gives back whole slabs, makes and revokes
  * the views of slots. Knows no leases, counts or policies.
@@ -241,7 +241,8 @@ function commonDivisor(a: number, b: number): number {
   return a;
 }
 
-function outOfMemory(
+/** The error for memory that the OS refused. */
+export function outOfMemory(
   backend: Backend,
   call: string,
   bytes: number,
@@ -256,7 +257,12 @@ function outOfMemory(
   );
 }
 
-function chooseBackend(choice: FilledOptions["backend"]): Backend {
+/**
+ * The backend that was asked for.
+ *
+ * @throws {SmritiError} `permission`, `unsupported`
+ */
+export function chooseBackend(choice: FilledOptions["backend"]): Backend {
   if (choice === "heap") return heap;
   const found = openNative();
   if (!("reason" in found)) return found;

@@ -15,6 +15,10 @@ import type { Backend, Range } from "../ffi/backend.ts";
 import { hasProc, isEmulated } from "./support/platform.ts";
 import { isMapped, residentIn } from "./support/resident.ts";
 
+/** An address that nobody else has. */
+const PLACE = 0x35_6a1c_0000n;
+const PLACE_BYTES = 65_536;
+
 /** Tests a backend; `name` goes in front of each test's name. */
 export function backendSuite(name: string, backend: Backend): void {
   const { abilities } = backend;
@@ -315,6 +319,59 @@ export function backendSuite(name: string, backend: Backend): void {
     },
     abilities.hasAddresses,
   );
+
+  test("mapAt() gives committed zeroes there and nowhere else", () => {
+    const range = backend.mapAt(PLACE, PLACE_BYTES);
+    assert(typeof range !== "number", `mapAt() refused with ${range}`);
+    try {
+      assertEquals([range.base, range.size], [PLACE, PLACE_BYTES]);
+      const view = backend.view(range, 0, PLACE_BYTES);
+      const bytes = new Uint8Array(view, 16).fill(7);
+      // What is there stays, and is not given twice.
+      const code = backend.mapAt(PLACE, PLACE_BYTES);
+      assert(typeof code === "number" && code !== 0, `${code}`);
+      assertGreater(backend.errorName(code).length, 0);
+      assert(bytes.every((byte) => byte === 7));
+      view.transfer(0);
+    } finally {
+      assertEquals(backend.unmap(range), 0);
+    }
+    const again = backend.mapAt(PLACE, PLACE_BYTES);
+    assert(typeof again !== "number", "it was free again");
+    const view = backend.view(again, 16, PLACE_BYTES - 16);
+    assert(new Uint8Array(view).every((byte) => byte === 0));
+    view.transfer(0);
+    assertEquals(backend.unmap(again), 0);
+  }, abilities.hasAddresses);
+
+  test("findAt() finds what mapAt() made, and survives anything else", () => {
+    const findAt = (address: bigint) => backend.findAt(address, PLACE_BYTES);
+    assertEquals(findAt(PLACE), undefined, "nothing is there");
+    const range = backend.mapAt(PLACE, PLACE_BYTES) as Range;
+    assertEquals(findAt(PLACE), range);
+    const view = backend.view(range, 0, PLACE_BYTES);
+    const bytes = new Uint8Array(view);
+    for (let at = 0; at < 16; at++) {
+      bytes[at] ^= 1;
+      assertEquals(findAt(PLACE), undefined, `another byte ${at}`);
+      bytes[at] ^= 1;
+    }
+    bytes.fill(0);
+    assertEquals(findAt(PLACE), undefined, "zeroes");
+    bytes.fill(0x2f);
+    assertEquals(findAt(PLACE), undefined, "a path without an end");
+    view.transfer(0);
+    assertEquals(backend.unmap(range), 0);
+    assertEquals(findAt(PLACE), undefined, "it has gone");
+    using forbidden = mapped(PLACE_BYTES / pageSize, PLACE_BYTES);
+    assertEquals(findAt(forbidden.base), undefined, "not to be read");
+  }, abilities.hasAddresses);
+
+  test("mapAt() and findAt() have nothing where there are no addresses", () => {
+    assertNotEquals(backend.mapAt(PLACE, PLACE_BYTES), 0);
+    assertEquals(typeof backend.mapAt(PLACE, PLACE_BYTES), "number");
+    assertEquals(backend.findAt(PLACE, PLACE_BYTES), undefined);
+  }, !abilities.hasAddresses);
 
   test("pointer() and isAt() agree about addresses", () => {
     using range = committed(2);

@@ -16,6 +16,8 @@ import { hasNative } from "./support/platform.ts";
 
 const SIZE = 1024 * 1024;
 const COMMITS = 64 * 1024;
+/** An address that nobody else has. */
+const PLACE = 0x37_6a1c_0000n;
 
 function windows(name: string, fn: () => void | Promise<void>): void {
   Deno.test(`Windows: ${name}`, { ignore: !hasNative }, fn);
@@ -148,6 +150,27 @@ windows("protecting and unprotecting keeps the bytes", () => {
   ]);
   assert(bytes.every((byte) => byte === 7));
   end(backend, range, bytes);
+});
+
+windows("a range at an address is one call, and is found by its mark", () => {
+  const { backend, calls, refuse } = played();
+  assertEquals(backend.findAt(PLACE, COMMITS), undefined);
+  refuse.add("VirtualAlloc BOTH");
+  assertEquals(backend.mapAt(PLACE, COMMITS), 1455);
+  refuse.clear();
+  calls.length = 0;
+  const range = backend.mapAt(PLACE, COMMITS) as Range;
+  assertEquals(calls, [`VirtualAlloc BOTH 4 ${COMMITS}`]);
+  assertEquals(backend.findAt(PLACE, COMMITS), range);
+  assert(typeof backend.mapAt(PLACE, COMMITS) === "number", "it is taken");
+  const view = backend.view(range, 0, COMMITS);
+  new Uint8Array(view)[15]++;
+  assertEquals(backend.findAt(PLACE, COMMITS), undefined, "another mark");
+  view.transfer(0);
+  assertEquals(backend.unmap(range), 0);
+  const reserved = backend.map(SIZE, 4096) as Range;
+  assertEquals(backend.findAt(reserved.base, COMMITS), undefined);
+  assertEquals(backend.unmap(reserved), 0);
 });
 
 windows("views and pointers are where they should be", () => {

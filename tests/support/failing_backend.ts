@@ -7,6 +7,7 @@ import { openNative, replaceNative } from "../../ffi/open.ts";
 /** The calls that an OS may refuse. */
 export type Call =
   | "map"
+  | "mapAt"
   | "commit"
   | "decommit"
   | "protect"
@@ -74,6 +75,16 @@ export class FailingBackend implements Backend, Disposable {
       this.#accounts.set(range, account);
     }
     return range;
+  }
+
+  mapAt(address: bigint, size: number): Range | Code {
+    if (this.#isRefused("mapAt", size)) return REFUSED;
+    // For the life of the process, and so in no account.
+    return this.#real.mapAt(address, size);
+  }
+
+  findAt(address: bigint, size: number): Range | undefined {
+    return this.#real.findAt(address, size);
   }
 
   commit(range: Range, offset: number, size: number, huge: boolean): Code {

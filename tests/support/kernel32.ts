@@ -6,6 +6,11 @@ import type { Kernel32 } from "../../ffi/windows.ts";
 
 const GRANULARITY = 65_536;
 const INVALID_PARAMETER = 87;
+const WORDS: Record<number, string> = {
+  0x1000: "COMMIT",
+  0x2000: "RESERVE",
+  0x3000: "BOTH",
+};
 
 /** What a test may set of a {@linkcode playKernel32}. */
 export interface Play {
@@ -26,6 +31,8 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
   const calls: string[] = [];
   const refuse = new Set<string>();
   const ranges = new Map<bigint, Range>();
+  /** Those reserved and committed by one call. */
+  const whole = new Set<bigint>();
   let last = 0;
 
   function isRefused(call: string, size: number | bigint): boolean {
@@ -53,8 +60,19 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
 
   const kernel32: Kernel32 = {
     VirtualAlloc(address, size, type, access) {
-      const word = type === 0x2000 ? "RESERVE" : "COMMIT";
+      const word = WORDS[type];
       if (isRefused(`VirtualAlloc ${word} ${access}`, size)) return 0n;
+      if (word === "BOTH") {
+        const range = memory.mapAt(BigInt(address), Number(size));
+        if (typeof range === "number") return 0n;
+        // The backend marks it itself.
+        const view = memory.view(range, 0, 16);
+        new Uint8Array(view).fill(0);
+        view.transfer(0);
+        ranges.set(range.base, range);
+        whole.add(range.base);
+        return range.base;
+      }
       if (type === 0x2000) {
         const range = memory.map(Number(size), memory.abilities.pageSize);
         if (typeof range === "number") return 0n;
@@ -90,6 +108,18 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
           memory.protect(range, offset, size, access === 4),
       );
       return last === 0 ? 1 : 0;
+    },
+    VirtualQuery(address, info) {
+      const { buffer, byteOffset, byteLength } = info as Uint8Array;
+      const fields = new DataView(buffer, byteOffset, byteLength);
+      const isWhole = whole.has(BigInt(address));
+      const isReserved = ranges.has(BigInt(address));
+      const state = isWhole ? 0x1000 : isReserved ? 0x2000 : 0x10000;
+      fields.setUint32(32, state, true);
+      fields.setUint32(36, isWhole ? 4 : 0, true);
+      // The end of the structure has to have room, too.
+      fields.setUint32(44, 0, true);
+      return 48n;
     },
     DiscardVirtualMemory: discards
       ? (address, size) => {
