@@ -84,9 +84,14 @@ export function sealOf(options: SharedFilledOptions, range: Range): number {
     [options, range],
     (_, value) => typeof value === "bigint" ? `${value}` : value,
   );
-  let seal = 0x811c9dc5;
+  return hashOf(text);
+}
+
+/** Hash of a text, 32 bits: FNV-1a, or with another basis one that is another's. */
+export function hashOf(text: string, basis = 0x811c9dc5): number {
+  let hash = basis;
   for (let i = 0; i < text.length; i++) {
-    seal = Math.imul(seal ^ text.charCodeAt(i), 0x01000193);
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   }
-  return seal;
+  return hash;
 }

@@ -1,24 +1,26 @@
 /**
  * Finds a shared pool by name among the threads of one process, or has exactly one of them make it.
  *
- * A Web Lock picks the creator; a channel between the threads carries the handle. Both are let go or
- * unref'd: held ones would keep a server from ending on SIGTERM. Every member answers, so the
- * creator may die.
+ * The board says whether anybody has the pool; its handle comes over a line between the threads, and
+ * every member answers, so the one who made it may die. A Web Lock lets one thread look at a time. It
+ * is let go at once: held, it would keep a server from ending on SIGTERM.
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { unref } from "../pool/sizer.ts";
-import type { SharedFilledOptions, SharedPoolHandle } from "./handle.ts";
+import { Board, type Entry, MAKING } from "./board.ts";
+import { HEADER } from "./control.ts";
+import {
+  readHandle,
+  type SharedFilledOptions,
+  type SharedPoolHandle,
+} from "./handle.ts";
+import { Line } from "./line.ts";
 import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import type { SharedBlockPool } from "./shared_block_pool.ts";
 
-/** How long the members have to answer before there are taken to be none, in ms. */
-const ANSWER_MS = 200;
-/** How often one who waits asks again, in ms. */
+/** How often the board is looked at and the members are asked, in ms. */
 const ASK_MS = 20;
-/** How long the creator must have been able to answer before others may be creators, in ms. */
-const SETTLE_MS = 250;
-/** After this a lock held without an answer is an error, in ms. */
+/** After this a pool whose members do not answer is an error, in ms. */
 const PATIENCE_MS = 10_000;
 
 /** The part of the Web Locks API used here; Deno has it, its types do not yet. */
@@ -26,16 +28,16 @@ interface Locks {
   request<T>(
     name: string,
     options: { ifAvailable: true },
-    run: (lock: object | null) => Promise<T>,
+    run: (lock: object | null) => T,
   ): Promise<T>;
 }
 
-/** The part of a channel used here. */
-interface Channel {
-  onmessage: (event: never) => void;
-  postMessage(message: unknown): void;
-  close(): void;
-  unref(): unknown;
+/** What is said on the line of a name. */
+interface Message {
+  /** Who has the pool? */
+  readonly ask?: true;
+  /** This is it. */
+  readonly handle?: SharedPoolHandle;
 }
 
 interface Maker {
@@ -43,57 +45,111 @@ interface Maker {
   attach(handle: SharedPoolHandle): SharedBlockPool;
 }
 
+/** A pool that this thread has, and its entry on the board. */
+interface Found {
+  readonly pool: SharedBlockPool;
+  readonly entry: Entry;
+}
+
 /** One thread's search for the pool of a name. */
 class Search {
-  readonly #maker: Maker;
+  readonly #name: string;
   readonly #options: SharedFilledOptions;
-  readonly #channel: Channel;
+  readonly #maker: Maker;
+  readonly #line: Line;
+  readonly #answered: PromiseWithResolvers<Found> = Promise.withResolvers();
 
-  constructor(maker: Maker, options: SharedFilledOptions, channel: Channel) {
-    this.#maker = maker;
+  constructor(
+    name: string,
+    options: SharedFilledOptions,
+    maker: Maker,
+    line: Line,
+  ) {
+    this.#name = name;
     this.#options = options;
-    this.#channel = channel;
+    this.#maker = maker;
+    this.#line = line;
+    line.hear(({ handle }: Message) => {
+      if (handle !== undefined) this.#hear(handle);
+    });
+    // It may come while nobody waits for it, and is then found by the next who does.
+    this.#answered.promise.catch(() => {});
   }
 
-  /** Asks the members for the handle for so long. */
-  ask(ms: number): Promise<SharedBlockPool | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<
-      SharedBlockPool | undefined
-    >();
-    const channel = this.#channel;
-    channel.onmessage = ({ data }: MessageEvent) => {
-      if (data?.handle === undefined) return;
-      try {
-        resolve(this.#attach(data.handle));
-        // Every member answers: with the next answer this thread would take a second seat.
-        channel.onmessage = () => {};
-      } catch (error) {
-        // A pool that is just closing is none: the next answer, or nobody's, counts.
-        if ((error as SmritiError).code !== "closed") reject(error);
-      }
-    };
-    const question = () => channel.postMessage({ ask: true });
-    question();
-    const asking = setInterval(question, ASK_MS);
-    const giveUp = setTimeout(() => resolve(undefined), ms);
-    return promise.finally(() => {
-      clearInterval(asking);
-      clearTimeout(giveUp);
-      channel.onmessage = () => {};
+  /** Makes the pool, unless somebody has it or another thread is just looking. */
+  make(): Promise<Found | undefined> {
+    const { locks } = navigator as unknown as { locks: Locks };
+    const place = `smriti:${Deno.pid}`;
+    return locks.request(place, { ifAvailable: true }, (lock) => {
+      if (lock === null) return undefined;
+      return this.#take(Board.open(), MAKING, (entry) => {
+        const pool = this.#maker.create(this.#options);
+        entry.made(numberOf(pool.handle));
+        return pool;
+      });
     });
   }
 
-  #attach(handle: SharedPoolHandle): SharedBlockPool {
+  /** Asks those who have it, and gives them a moment. */
+  async ask(): Promise<Found | undefined> {
+    const moment = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => moment.resolve(undefined), ASK_MS);
+    this.#line.say({ ask: true } satisfies Message);
+    try {
+      return await Promise.race([this.#answered.promise, moment.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #hear(given: SharedPoolHandle): void {
+    try {
+      const handle = readHandle(given);
+      this.#compare(handle.options);
+      const found = this.#take(
+        Board.find(),
+        numberOf(handle),
+        () => this.#maker.attach(handle),
+      );
+      if (found === undefined) return;
+      this.#answered.resolve(found);
+      // Every member answers: with the next answer this thread would take a second seat.
+      this.#line.hear(() => {});
+    } catch (error) {
+      // A pool that is just closing is none: the next answer, or nobody's, counts.
+      if ((error as SmritiError).code === "closed") return;
+      this.#answered.reject(error);
+    }
+  }
+
+  /** Enters the board, and then makes or joins the pool if nobody has another. */
+  #take(
+    board: Board | undefined,
+    pool: number,
+    take: (entry: Entry) => SharedBlockPool,
+  ): Found | undefined {
+    const entry = board?.enter(this.#name, pool);
+    if (entry === undefined) return undefined;
+    try {
+      if (!entry.isDisputed) return { entry, pool: take(entry) };
+    } catch (error) {
+      entry.leave();
+      throw error;
+    }
+    entry.leave();
+    return undefined;
+  }
+
+  #compare(there: SharedFilledOptions): void {
     for (const [name, wanted] of Object.entries(this.#options)) {
-      const there = handle.options[name as keyof SharedFilledOptions];
-      if (there === wanted) continue;
+      const is = there[name as keyof SharedFilledOptions];
+      if (is === wanted) continue;
       throw new RangeError(
-        `${name} must be ${show(there)}, as in the pool ${
+        `${name} must be ${show(is)}, as in the pool ${
           show(this.#options.name)
         } that is there, got ${show(wanted)}`,
       );
     }
-    return this.#maker.attach(handle);
   }
 }
 
@@ -111,74 +167,45 @@ export async function joinByName(
   const filled = fillSharedOptions(
     { ...options, name: options?.name ?? name },
   );
-  const place = `smriti:${Deno.pid}:${name}`;
-  const { locks } = navigator as unknown as { locks: Locks };
-  const channel = await open(place);
-  const search = new Search(maker, filled, channel);
-  const end = Date.now() + PATIENCE_MS;
+  const line = await Line.open(`smriti:${Deno.pid}:${name}`);
   try {
-    while (Date.now() < end) {
-      const pool = await elect(locks, place, async () => {
-        const found = await search.ask(ANSWER_MS);
-        return await answer(place, found ?? maker.create(filled));
-      });
-      if (pool !== undefined) return pool;
-      // Somebody is making it, or has, and answers as soon as it has nothing else to do.
-      const found = await search.ask(ANSWER_MS);
-      if (found !== undefined) return await answer(place, found);
-    }
-  } finally {
-    channel.close();
+    const found = await search(new Search(name, filled, maker, line));
+    if (found !== undefined) return answer(line, found);
+  } catch (error) {
+    line.close();
+    throw error;
   }
+  line.close();
   throw new SmritiError(
     "timeout",
-    `the creator of pool ${show(name)} did not answer within ${PATIENCE_MS} ms`,
+    `pool ${show(name)} is there, but nobody who has it answered within ` +
+      `${PATIENCE_MS} ms`,
   );
 }
 
-/**
- * Runs `make` under the lock of that name, or gives `undefined` if somebody else has it. The lock
- * stays held until this thread has been able to answer for a while: a server that computes for
- * seconds after it made the pool cannot answer, and nobody may take that for there being none.
- */
-function elect(
-  locks: Locks,
-  place: string,
-  make: () => Promise<SharedBlockPool>,
-): Promise<SharedBlockPool | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<
-    SharedBlockPool | undefined
-  >();
-  locks.request(place, { ifAvailable: true }, async (lock) => {
-    if (lock === null) return resolve(undefined);
-    try {
-      resolve(await make());
-    } catch (error) {
-      return reject(error);
-    }
-    await new Promise((settled) => unref(setTimeout(settled, SETTLE_MS)));
-  }).catch(reject);
-  return promise;
+async function search(search: Search): Promise<Found | undefined> {
+  const end = Date.now() + PATIENCE_MS;
+  do {
+    const found = await search.make() ?? await search.ask();
+    if (found !== undefined) return found;
+  } while (Date.now() < end);
 }
 
 /** Lets this thread answer those who ask, as long as the pool is open here. */
-async function answer(
-  place: string,
-  pool: SharedBlockPool,
-): Promise<SharedBlockPool> {
-  const channel = await open(place);
-  channel.unref();
-  channel.onmessage = ({ data }: MessageEvent) => {
-    if (data?.ask !== true) return;
-    if (pool.closed) channel.close();
-    else channel.postMessage({ handle: pool.handle });
+function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
+  const leave = () => {
+    entry.leave();
+    line.close();
   };
-  pool.addEventListener("close", () => channel.close());
+  line.hear(({ ask }: Message) => {
+    if (ask !== true) return;
+    if (pool.closed) leave();
+    else line.say({ handle: pool.handle } satisfies Message);
+  });
+  pool.addEventListener("close", leave);
   return pool;
 }
 
-/** A channel that can be unref'd: only Node's can. Loaded by those who join, and nobody else. */
-async function open(place: string): Promise<Channel> {
-  const { BroadcastChannel } = await import("node:worker_threads");
-  return new BroadcastChannel(place) as unknown as Channel;
+function numberOf({ control }: SharedPoolHandle): number {
+  return new Int32Array(control)[HEADER.POOL];
 }

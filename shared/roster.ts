@@ -32,11 +32,7 @@ export class Roster {
   constructor(control: Control) {
     this.#control = control;
     this.#words = control.words;
-    const native = openNative();
-    const threads = "reason" in native ? undefined : native.threads;
-    // Where a sandbox refuses the question, everybody would look dead.
-    const isKnown = threads?.isAlive(threads.current());
-    this.#threads = isKnown ? threads : undefined;
+    this.#threads = knownThreads();
   }
 
   /** Takes an id for this isolate; 0 if none is left, -1 if the pool is closing. */
@@ -135,6 +131,14 @@ export class Roster {
     const term = Atomics.load(this.#words, at) & TERM_MASK;
     Atomics.store(this.#words, at, term | kind);
   }
+}
+
+/** The OS's word on threads, where it gives one. */
+export function knownThreads(): Threads | undefined {
+  const native = openNative();
+  const threads = "reason" in native ? undefined : native.threads;
+  // Where a sandbox refuses the question, everybody would look dead.
+  return threads?.isAlive(threads.current()) ? threads : undefined;
 }
 
 /** Raises a word to at least this value. */

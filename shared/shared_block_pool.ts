@@ -103,11 +103,14 @@ export class SharedBlockPool implements Pool {
    * Finds the pool of this name in the process, or makes it: for `deno serve --parallel`, where
    * nobody can send a handle. Exactly one of those who call at once makes it.
    *
-   * A member that computes without a pause for more than 200 ms cannot answer; if no other can, who
-   * comes then makes a pool of its own: let all threads join at their start.
+   * It is there as long as somebody who has joined it by name has it and it is open; the thread that
+   * made it may end. A member answers those who come later between two turns of its event loop: who
+   * joins while all of them compute waits until one pauses, for 10 s at most. Costs some ms, and once a
+   * process 64 KiB of address space.
    *
    * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
-   * @throws {SmritiError} as `create` and `attach` do; `timeout` if nobody answers
+   * @throws {SmritiError} as `create` and `attach` do; `timeout` if no member answers within 10 s: where
+   * the OS does not prove the end of threads (macOS), those that were terminated count as members
    */
   static join(
     name: string,
@@ -249,7 +252,7 @@ export class SharedBlockPool implements Pool {
   /**
    * Takes the blocks of stopped Workers back: free again, or out of the pool if an operation may
    * still write to them. Done automatically, four times a second, where the OS can prove that a
-   * thread has ended (Linux): there, nothing is taken before, whatever is asked for.
+   * thread has ended (Linux, Windows): there, nothing is taken before, whatever is asked for.
    *
    * @param worker The Worker, which has all be looked at that are proven to have stopped; or its
    * `workerId`: where there is no proof, the number is your word that it has stopped

@@ -432,4 +432,47 @@ export const BUGS: readonly Bug[] = [
     put: "",
     caughtBy: ["overdue"],
   },
+  {
+    what: "join: whoever is not answered makes a pool",
+    file: "shared/join.ts",
+    find: "if (!entry.isDisputed) return",
+    put: "return",
+    caughtBy: ["shared_join"],
+  },
+  {
+    what: "join: a pool that is closing keeps its name",
+    file: "shared/join.ts",
+    find: "if (pool.closed) leave();",
+    put: "if (pool.closed) return;",
+    caughtBy: ["shared_join"],
+  },
+  {
+    what: "join: who has left is still on the board",
+    file: "shared/join.ts",
+    find: `pool.addEventListener("close", leave);`,
+    put: "",
+    caughtBy: ["shared_join"],
+  },
+  {
+    what: "board: the dead count",
+    file: "shared/board.ts",
+    find: "return this.#threads?.isAlive(thread) ?? true;",
+    put: "return true;",
+    caughtBy: ["shared_join"],
+  },
+  {
+    what: "board: memory of others is read for the mark",
+    file: "ffi/posix.ts",
+    find: "if (this.#c.access(base, F_OK) !== 0) return undefined;",
+    put: "",
+    caughtBy: ["backend"],
+  },
+  {
+    what: "line: a channel that hears nothing stays so",
+    file: "shared/line.ts",
+    find: `      this.#open().close();
+      this.#channel.postMessage(message);`,
+    put: "",
+    caughtBy: ["shared_join"],
+  },
 ];

@@ -1,0 +1,176 @@
+/**
+ * The board: which threads have joined which pool by its name. Every isolate of the process finds
+ * it without asking anybody, so a member that computes, and cannot answer, is known to be there.
+ *
+ * Memory at an address that all know, made by the first join of the process and there until its
+ * end. An entry counts as long as its thread is not proven to have ended; then others may have it.
+ */
+import type { Range, Threads } from "../ffi/backend.ts";
+import { SmritiError } from "../pool/errors.ts";
+import { chooseBackend, outOfMemory } from "../pool/region.ts";
+import { hashOf } from "./handle.ts";
+import { knownThreads, raise } from "./roster.ts";
+
+/**
+ * Addresses tried in this order: above what systems give from below, below what they give from
+ * above, and inside the smallest address space of a 64-bit system (39 bits).
+ */
+export const PLACES: readonly bigint[] = [
+  0x2f_6d3a_0000n,
+  0x31_5b4c_0000n,
+  0x23_1c58_0000n,
+  0x29_7e96_0000n,
+];
+/** A multiple of the page on every system. */
+export const BOARD_BYTES = 65_536;
+
+/** The pool of one who is only about to make it. */
+export const MAKING = 0;
+
+/** Words: the mark, then the highest entry ever used, then the entries from 8 on. */
+const TOP = 4;
+const FIRST = 8;
+/** Words of an entry. */
+const THREAD = 0;
+const POOL = 1;
+const NAME = 2;
+const NAME_AGAIN = 3;
+const ENTRY_WORDS = 4;
+
+/** The thread of an entry that nobody has. */
+const NOBODY = 0;
+/** Stands for a thread where the OS does not number them: its end is never proven. */
+const UNKNOWN = -1;
+
+/** A second hash of a name: together 64 bits. */
+const OTHER_BASIS = 0x1234_5679;
+
+/** One process's board. */
+export class Board {
+  readonly #words: Int32Array;
+  readonly #threads: Threads | undefined;
+
+  /** Over the memory of a board. */
+  constructor(
+    memory: ArrayBuffer,
+    threads: Threads | undefined = knownThreads(),
+  ) {
+    this.#words = new Int32Array(memory);
+    this.#threads = threads;
+  }
+
+  /** The board of this process, if it has one. */
+  static find(): Board | undefined {
+    const backend = chooseBackend("native");
+    for (const place of PLACES) {
+      const range = backend.findAt(place, BOARD_BYTES);
+      if (range !== undefined) return boardAt(range);
+    }
+  }
+
+  /**
+   * The board of this process, made if it has none. Two threads must not do this at once.
+   *
+   * @throws {SmritiError} `out-of-memory`, `permission`, `unsupported`
+   */
+  static open(): Board {
+    const found = Board.find();
+    if (found !== undefined) return found;
+    const backend = chooseBackend("native");
+    let code = -1;
+    for (const place of PLACES) {
+      const range = backend.mapAt(place, BOARD_BYTES);
+      if (typeof range !== "number") return boardAt(range);
+      code = range;
+    }
+    throw outOfMemory(backend, "mapAt", BOARD_BYTES, code);
+  }
+
+  /**
+   * Says that this thread has the pool of that number and name, or is {@linkcode MAKING} it.
+   *
+   * @throws {SmritiError} `exhausted`
+   */
+  enter(name: string, pool: number): Entry {
+    const words = this.#words;
+    const mine = this.#threads?.current() || UNKNOWN;
+    for (let at = FIRST; at < words.length; at += ENTRY_WORDS) {
+      const thread = Atomics.load(words, at);
+      if (this.#isThere(thread)) continue;
+      if (Atomics.compareExchange(words, at, thread, mine) !== thread) continue;
+      Atomics.store(words, at + POOL, pool);
+      Atomics.store(words, at + NAME, hashOf(name));
+      Atomics.store(words, at + NAME_AGAIN, hashOf(name, OTHER_BASIS));
+      raise(words, TOP, at);
+      return new Entry(words, at, () => this.#isDisputed(at));
+    }
+    const most = (words.length - FIRST) / ENTRY_WORDS;
+    throw new SmritiError(
+      "exhausted",
+      `${most} threads of this process have joined pools by name, the most there may be`,
+    );
+  }
+
+  /** Whether another entry speaks against the one at `mine`. */
+  #isDisputed(mine: number): boolean {
+    const words = this.#words;
+    const isSame = (at: number, which: number) =>
+      Atomics.load(words, at + which) === Atomics.load(words, mine + which);
+    const isMaking = Atomics.load(words, mine + POOL) === MAKING;
+    const top = Atomics.load(words, TOP);
+    for (let at = FIRST; at <= top; at += ENTRY_WORDS) {
+      if (at === mine || !isSame(at, NAME) || !isSame(at, NAME_AGAIN)) continue;
+      if (!isMaking && isSame(at, POOL)) continue;
+      if (this.#isThere(Atomics.load(words, at + THREAD))) return true;
+    }
+    return false;
+  }
+
+  /** Whether that thread may still run. */
+  #isThere(thread: number): boolean {
+    if (thread === NOBODY) return false;
+    if (thread === UNKNOWN) return true;
+    return this.#threads?.isAlive(thread) ?? true;
+  }
+}
+
+/** What one thread has said on the board. */
+export class Entry {
+  readonly #words: Int32Array;
+  readonly #at: number;
+  readonly #asksOthers: () => boolean;
+  #left = false;
+
+  /** For {@linkcode Board.enter} only. */
+  constructor(words: Int32Array, at: number, asksOthers: () => boolean) {
+    this.#words = words;
+    this.#at = at;
+    this.#asksOthers = asksOthers;
+  }
+
+  /**
+   * Whether somebody has another pool of this name, or is making one; while this thread is making
+   * one, whether anybody else is there at all. Two who both enter first and then ask cannot both
+   * overlook the other.
+   */
+  get isDisputed(): boolean {
+    return this.#asksOthers();
+  }
+
+  /** The pool is made, and has this number. */
+  made(pool: number): void {
+    Atomics.store(this.#words, this.#at + POOL, pool);
+  }
+
+  /** This thread has nothing to do with the pool any more. A second call does nothing. */
+  leave(): void {
+    if (this.#left) return;
+    this.#left = true;
+    Atomics.store(this.#words, this.#at + THREAD, NOBODY);
+  }
+}
+
+function boardAt(range: Range): Board {
+  const backend = chooseBackend("native");
+  return new Board(backend.view(range, 0, range.size));
+}
