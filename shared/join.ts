@@ -202,7 +202,9 @@ function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
     if (pool.closed) leave();
     else line.say({ handle: pool.handle } satisfies Message);
   });
-  pool.addEventListener("close", leave);
+  // It may have been closed before anybody listened.
+  if (pool.closed) leave();
+  else pool.addEventListener("close", leave);
   return pool;
 }
 

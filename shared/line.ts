@@ -9,11 +9,11 @@
 import { unref } from "../pool/sizer.ts";
 
 /**
- * How often a new line is tried out, and how many ms lie between. At each turn the old subscription
- * ends, or one message more is heard before: the choice is random.
+ * When a new line is tried out: after so many ms, and then after twice as many each time. At each
+ * turn the old subscription ends, or one message more is heard before: the choice is random.
  */
-const TRIALS = 30;
-const TRIAL_MS = 20;
+const FIRST_TRIAL_MS = 20;
+const LAST_TRIAL_MS = 1280;
 
 /** The part of a channel used here. */
 interface Channel {
@@ -27,17 +27,13 @@ interface Channel {
 export class Line {
   readonly #open: () => Channel;
   readonly #channel: Channel;
-  readonly #trying: ReturnType<typeof setInterval>;
+  #trial: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(open: () => Channel) {
     this.#open = open;
     this.#channel = open();
     this.#channel.unref();
-    let trials = TRIALS;
-    this.#trying = unref(setInterval(() => {
-      if (--trials === 0) clearInterval(this.#trying);
-      this.say(null);
-    }, TRIAL_MS));
+    this.#tryIn(FIRST_TRIAL_MS);
   }
 
   /** Opens a line. Only Node's channels can be unref'd: loaded by those who want one, and nobody else. */
@@ -65,7 +61,14 @@ export class Line {
 
   /** Nothing is heard any more. */
   close(): void {
-    clearInterval(this.#trying);
+    clearTimeout(this.#trial);
     this.#channel.close();
+  }
+
+  #tryIn(ms: number): void {
+    this.#trial = unref(setTimeout(() => {
+      this.say(null);
+      if (ms < LAST_TRIAL_MS) this.#tryIn(2 * ms);
+    }, ms));
   }
 }

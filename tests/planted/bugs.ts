@@ -449,7 +449,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "join: who has left is still on the board",
     file: "shared/join.ts",
-    find: `pool.addEventListener("close", leave);`,
+    find: `else pool.addEventListener("close", leave);`,
     put: "",
     caughtBy: ["shared_join"],
   },
