@@ -3,7 +3,8 @@
  * it without asking anybody, so a member that computes, and cannot answer, is known to be there.
  *
  * Memory at an address that all know, made by the first join of the process and there until its
- * end. An entry counts as long as its thread is not proven to have ended; then others may have it.
+ * end. An entry counts until it is left, or its thread is proven to have ended or to run another
+ * isolate; then others may have it.
  */
 import type { Range, Threads } from "../ffi/backend.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -12,13 +13,13 @@ import { hashOf } from "./handle.ts";
 import { knownThreads, raise } from "./roster.ts";
 
 /**
- * Addresses tried in this order: above what systems give from below, below what they give from
- * above, and inside the smallest address space of a 64-bit system (39 bits).
+ * Addresses tried in this order: far above what systems give from below and far below what they give
+ * from above; the last two are inside the smallest address space of a 64-bit system (39 bits).
  */
 export const PLACES: readonly bigint[] = [
-  0x2f_6d3a_0000n,
-  0x31_5b4c_0000n,
-  0x23_1c58_0000n,
+  0x1b2f_6d3a_0000n,
+  0x0a31_5b4c_0000n,
+  0x31_1c58_0000n,
   0x29_7e96_0000n,
 ];
 /** A multiple of the page on every system. */
@@ -45,6 +46,22 @@ const UNKNOWN = -1;
 /** A second hash of a name: together 64 bits. */
 const OTHER_BASIS = 0x1234_5679;
 
+/** Stands in an isolate that has looked at the board, whichever copy of this module did. */
+const LOOKED = Symbol.for("@smriti/pool board 1");
+
+/** What stands for a name: names may be long, and hold what a channel's name may not. */
+export interface Key {
+  /** A hash. */
+  readonly hash: number;
+  /** Another one. */
+  readonly again: number;
+}
+
+/** The key of a name. */
+export function keyOf(name: string): Key {
+  return { hash: hashOf(name), again: hashOf(name, OTHER_BASIS) };
+}
+
 /** One process's board. */
 export class Board {
   readonly #words: Int32Array;
@@ -59,7 +76,11 @@ export class Board {
     this.#threads = threads;
   }
 
-  /** The board of this process, if it has one. */
+  /**
+   * The board of this process, if it has one.
+   *
+   * @throws {SmritiError} `permission`, `unsupported`
+   */
   static find(): Board | undefined {
     const backend = chooseBackend("native");
     for (const place of PLACES) {
@@ -91,16 +112,16 @@ export class Board {
    *
    * @throws {SmritiError} `exhausted`
    */
-  enter(name: string, pool: number): Entry {
+  enter({ hash, again }: Key, pool: number): Entry {
     const words = this.#words;
-    const mine = this.#threads?.current() || UNKNOWN;
+    const mine = this.#current;
     for (let at = FIRST; at < words.length; at += ENTRY_WORDS) {
       const thread = Atomics.load(words, at);
       if (this.#isThere(thread)) continue;
       if (Atomics.compareExchange(words, at, thread, mine) !== thread) continue;
       Atomics.store(words, at + POOL, pool);
-      Atomics.store(words, at + NAME, hashOf(name));
-      Atomics.store(words, at + NAME_AGAIN, hashOf(name, OTHER_BASIS));
+      Atomics.store(words, at + NAME, hash);
+      Atomics.store(words, at + NAME_AGAIN, again);
       raise(words, TOP, at);
       return new Entry(words, at, () => this.#isDisputed(at));
     }
@@ -109,6 +130,23 @@ export class Board {
       "exhausted",
       `${most} threads of this process have joined pools by name, the most there may be`,
     );
+  }
+
+  /**
+   * Takes back what this thread has said: for an isolate that begins on the thread of one that has
+   * ended, as after a restart by `deno run --watch`.
+   */
+  clear(): void {
+    const mine = this.#current;
+    if (mine === UNKNOWN) return;
+    const top = Atomics.load(this.#words, TOP);
+    for (let at = FIRST; at <= top; at += ENTRY_WORDS) {
+      Atomics.compareExchange(this.#words, at + THREAD, mine, NOBODY);
+    }
+  }
+
+  get #current(): number {
+    return this.#threads?.current() || UNKNOWN;
   }
 
   /** Whether another entry speaks against the one at `mine`. */
@@ -172,5 +210,10 @@ export class Entry {
 
 function boardAt(range: Range): Board {
   const backend = chooseBackend("native");
-  return new Board(backend.view(range, 0, range.size));
+  const board = new Board(backend.view(range, 0, range.size));
+  if (!(LOOKED in globalThis)) {
+    Object.defineProperty(globalThis, LOOKED, { value: true });
+    board.clear();
+  }
+  return board;
 }

@@ -7,7 +7,7 @@
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { Board, type Entry, MAKING } from "./board.ts";
+import { Board, type Entry, type Key, keyOf, MAKING } from "./board.ts";
 import { HEADER } from "./control.ts";
 import {
   readHandle,
@@ -20,16 +20,18 @@ import type { SharedBlockPool } from "./shared_block_pool.ts";
 
 /** How often the board is looked at and the members are asked, in ms. */
 const ASK_MS = 20;
+/** An answer that is younger is for whoever asks now, too: it goes to all, in ms. */
+const ANSWER_MS = 10;
 /** After this a pool whose members do not answer is an error, in ms. */
 const PATIENCE_MS = 10_000;
 
 /** The part of the Web Locks API used here; Deno has it, its types do not yet. */
 interface Locks {
-  request<T>(
+  request(
     name: string,
     options: { ifAvailable: true },
-    run: (lock: object | null) => T,
-  ): Promise<T>;
+    run: (lock: object | null) => void,
+  ): Promise<void>;
 }
 
 /** What is said on the line of a name. */
@@ -53,73 +55,90 @@ interface Found {
 
 /** One thread's search for the pool of a name. */
 class Search {
-  readonly #name: string;
+  readonly #key: Key;
   readonly #options: SharedFilledOptions;
   readonly #maker: Maker;
   readonly #line: Line;
-  readonly #answered: PromiseWithResolvers<Found> = Promise.withResolvers();
+  /** Ends the wait for an answer. */
+  #wake = (): void => {};
+  #found: Found | undefined;
+  #refusal: { readonly error: unknown } | undefined;
 
   constructor(
-    name: string,
+    key: Key,
     options: SharedFilledOptions,
     maker: Maker,
     line: Line,
   ) {
-    this.#name = name;
+    this.#key = key;
     this.#options = options;
     this.#maker = maker;
     this.#line = line;
     line.hear(({ handle }: Message) => {
-      if (handle !== undefined) this.#hear(handle);
+      if (handle !== undefined && !this.#isOver) this.#hear(handle);
     });
-    // It may come while nobody waits for it, and is then found by the next who does.
-    this.#answered.promise.catch(() => {});
+  }
+
+  /** Looks and asks until it has the pool. `undefined` if nobody answers. */
+  async run(): Promise<Found | undefined> {
+    // Tries and not time: a thread that could not hear has not asked in vain.
+    for (let tries = PATIENCE_MS / ASK_MS; tries > 0; tries--) {
+      await this.#make();
+      if (!this.#isOver) await this.#ask();
+      if (this.#isOver) break;
+    }
+    // What is heard from here on comes too late: others would wait for an answer from here.
+    this.#line.hear(() => {});
+    if (this.#refusal !== undefined) throw this.#refusal.error;
+    return this.#found;
+  }
+
+  get #isOver(): boolean {
+    return this.#found !== undefined || this.#refusal !== undefined;
   }
 
   /** Makes the pool, unless somebody has it or another thread is just looking. */
-  make(): Promise<Found | undefined> {
+  async #make(): Promise<void> {
     const { locks } = navigator as unknown as { locks: Locks };
     const place = `smriti:${Deno.pid}`;
-    return locks.request(place, { ifAvailable: true }, (lock) => {
-      if (lock === null) return undefined;
-      return this.#take(Board.open(), MAKING, (entry) => {
-        const pool = this.#maker.create(this.#options);
-        entry.made(numberOf(pool.handle));
-        return pool;
-      });
+    await locks.request(place, { ifAvailable: true }, (lock) => {
+      if (lock === null || this.#isOver) return;
+      try {
+        this.#take(Board.open(), MAKING, (entry) => {
+          const pool = this.#maker.create(this.#options);
+          entry.made(numberOf(pool.handle));
+          return pool;
+        });
+      } catch (error) {
+        this.#refusal = { error };
+      }
     });
   }
 
   /** Asks those who have it, and gives them a moment. */
-  async ask(): Promise<Found | undefined> {
-    const moment = Promise.withResolvers<undefined>();
-    const timer = setTimeout(() => moment.resolve(undefined), ASK_MS);
+  async #ask(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, ASK_MS);
     this.#line.say({ ask: true } satisfies Message);
-    try {
-      return await Promise.race([this.#answered.promise, moment.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
+    await promise;
+    clearTimeout(timer);
   }
 
   #hear(given: SharedPoolHandle): void {
     try {
       const handle = readHandle(given);
       this.#compare(handle.options);
-      const found = this.#take(
-        Board.find(),
-        numberOf(handle),
-        () => this.#maker.attach(handle),
-      );
-      if (found === undefined) return;
-      this.#answered.resolve(found);
-      // Every member answers: with the next answer this thread would take a second seat.
-      this.#line.hear(() => {});
+      const attach = () => this.#maker.attach(handle);
+      this.#take(Board.find(), numberOf(handle), attach);
     } catch (error) {
-      // A pool that is just closing is none: the next answer, or nobody's, counts.
+      // What is no handle says nothing, and a pool that is just closing is none: the next answer
+      // counts.
+      if (error instanceof TypeError) return;
       if ((error as SmritiError).code === "closed") return;
-      this.#answered.reject(error);
+      this.#refusal = { error };
     }
+    if (this.#isOver) this.#wake();
   }
 
   /** Enters the board, and then makes or joins the pool if nobody has another. */
@@ -127,17 +146,14 @@ class Search {
     board: Board | undefined,
     pool: number,
     take: (entry: Entry) => SharedBlockPool,
-  ): Found | undefined {
-    const entry = board?.enter(this.#name, pool);
-    if (entry === undefined) return undefined;
+  ): void {
+    const entry = board?.enter(this.#key, pool);
+    if (entry === undefined) return;
     try {
-      if (!entry.isDisputed) return { entry, pool: take(entry) };
-    } catch (error) {
-      entry.leave();
-      throw error;
+      if (!entry.isDisputed) this.#found = { entry, pool: take(entry) };
+    } finally {
+      if (this.#found === undefined) entry.leave();
     }
-    entry.leave();
-    return undefined;
   }
 
   #compare(there: SharedFilledOptions): void {
@@ -167,9 +183,12 @@ export async function joinByName(
   const filled = fillSharedOptions(
     { ...options, name: options?.name ?? name },
   );
-  const line = await Line.open(`smriti:${Deno.pid}:${name}`);
+  const key = keyOf(name);
+  const line = await Line.open(
+    `smriti:${Deno.pid}:${key.hash}:${key.again}`,
+  );
   try {
-    const found = await search(new Search(name, filled, maker, line));
+    const found = await new Search(key, filled, maker, line).run();
     if (found !== undefined) return answer(line, found);
   } catch (error) {
     line.close();
@@ -183,28 +202,29 @@ export async function joinByName(
   );
 }
 
-async function search(search: Search): Promise<Found | undefined> {
-  const end = Date.now() + PATIENCE_MS;
-  do {
-    const found = await search.make() ?? await search.ask();
-    if (found !== undefined) return found;
-  } while (Date.now() < end);
-}
-
 /** Lets this thread answer those who ask, as long as the pool is open here. */
 function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
+  let answered = -Infinity;
   const leave = () => {
     entry.leave();
     line.close();
+    removeEventListener("unload", leave);
   };
-  line.hear(({ ask }: Message) => {
-    if (ask !== true) return;
-    if (pool.closed) leave();
-    else line.say({ handle: pool.handle } satisfies Message);
+  line.hear(({ ask, handle }: Message) => {
+    const now = performance.now();
+    if (ask === true) {
+      if (pool.closed) return leave();
+      if (now - answered < ANSWER_MS) return;
+      line.say({ handle: pool.handle } satisfies Message);
+    }
+    if (ask === true || handle !== undefined) answered = now;
   });
   // It may have been closed before anybody listened.
   if (pool.closed) leave();
-  else pool.addEventListener("close", leave);
+  else {
+    pool.addEventListener("close", leave);
+    addEventListener("unload", leave);
+  }
   return pool;
 }
 

@@ -105,8 +105,8 @@ export class SharedBlockPool implements Pool {
    *
    * It is there as long as somebody who has joined it by name has it and it is open; the thread that
    * made it may end. A member answers those who come later between two turns of its event loop: who
-   * joins while all of them compute waits until one pauses, for 10 s at most. Costs some ms, and once a
-   * process 64 KiB of address space.
+   * joins while all of them compute waits until one pauses, for 10 s at most, and keeps the process
+   * alive as long. Costs some ms, and once a process 64 KiB of address space.
    *
    * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
    * @throws {SmritiError} as `create` and `attach` do; `timeout` if no member answers within 10 s: where

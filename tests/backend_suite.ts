@@ -16,7 +16,7 @@ import { hasProc, isEmulated } from "./support/platform.ts";
 import { isMapped, residentIn } from "./support/resident.ts";
 
 /** An address that nobody else has. */
-const PLACE = 0x35_6a1c_0000n;
+const PLACE = 0x2135_6a1c_0000n;
 const PLACE_BYTES = 65_536;
 
 /** Tests a backend; `name` goes in front of each test's name. */

@@ -4,6 +4,7 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertNotEquals,
   assertRejects,
   assertStringIncludes,
@@ -11,14 +12,14 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Threads } from "../ffi/backend.ts";
-import { Board, BOARD_BYTES, MAKING } from "../shared/board.ts";
-import { SharedBlockPool } from "../shared/mod.ts";
+import { Board, BOARD_BYTES, keyOf, MAKING } from "../shared/board.ts";
+import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
 import { type Puppet, troupe } from "./shared/puppet.ts";
 import { FailingBackend } from "./support/failing_backend.ts";
 import { gone } from "./support/law.ts";
 import { refused, rejected, until } from "./support/misuse.ts";
-import { canRunDeno, provesDeath } from "./support/platform.ts";
+import { canRunDeno, hasPosixShell, provesDeath } from "./support/platform.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
 const OPTIONS = { blockSize: PAGE, maxBlocks: 4 };
@@ -235,7 +236,7 @@ Deno.test("wrong names and options are refused, other options than the pool's to
 Deno.test("a pool whose members never answer is a timeout, and nothing is made", async () => {
   const name = newName();
   // On the board, and deaf.
-  const entry = openBoard().enter(name, 4711);
+  const entry = openBoard().enter(keyOf(name), 4711);
   try {
     using time = new FakeTime();
     let isOver = false;
@@ -257,6 +258,150 @@ Deno.test("a pool whose members never answer is a timeout, and nothing is made",
   const pool = await SharedBlockPool.join(name, OPTIONS);
   assertEquals(pool.stats().attachedWorkers, 1);
   await pool.close();
+});
+
+Deno.test("one who could not hear for longer than that has not asked in vain", async () => {
+  using puppets = await threads(1);
+  const name = newName();
+  const base = await joinThere(puppets[0], name);
+  using time = new FakeTime();
+  const joining = SharedBlockPool.join(name, OPTIONS);
+  let isOver = false;
+  void joining.finally(() => isOver = true);
+  for (let turn = 0; turn < 4; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    // At a stroke, as after a computation: the answers wait behind the timer.
+    time.tick(11_000);
+  }
+  while (!isOver) {
+    await time.tickAsync(20);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const pool = await joining;
+  assertEquals(baseOf(pool), base);
+  assertEquals(pool.stats().attachedWorkers, 2);
+  await leaveThere(puppets[0]);
+  await pool.close();
+});
+
+/** Somebody else on the line of a name. */
+class Stranger implements Disposable {
+  /** What came. */
+  readonly heard: { ask?: true; handle?: SharedPoolHandle }[] = [];
+  readonly #channel: BroadcastChannel;
+
+  private constructor(name: string, onAsk: () => void) {
+    const { hash, again } = keyOf(name);
+    this.#channel = new BroadcastChannel(`smriti:${Deno.pid}:${hash}:${again}`);
+    this.#channel.onmessage = ({ data }) => {
+      if (data !== null) this.heard.push(data);
+      if (data?.ask === true) onAsk();
+    };
+  }
+
+  static async come(name: string, onAsk = () => {}): Promise<Stranger> {
+    // Or Deno, which has just closed the channels of the last test, makes a deaf one.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return new Stranger(name, onAsk);
+  }
+
+  say(message: unknown): void {
+    this.#channel.postMessage(message);
+  }
+
+  [Symbol.dispose](): void {
+    this.#channel.close();
+  }
+}
+
+Deno.test("whoever was refused takes no seat, whatever he hears after that", async () => {
+  using puppets = await threads(1);
+  const [puppet] = puppets;
+  const name = newName();
+  await joinThere(puppet, name);
+  const handle = await puppet.run(() => {
+    const { joined } = globalThis as unknown as { joined: SharedBlockPool };
+    return joined.handle;
+  });
+  const other = sharedPool({ name, maxBlocks: 5 });
+  // So that only the stranger answers; Deno delivers both answers in one turn.
+  const { over } = await computeThere(puppet, 200);
+  {
+    using stranger: Stranger = await Stranger.come(name, () => {
+      stranger.say({ handle: other.handle });
+      stranger.say({ handle });
+    });
+    await assertRejects(() => SharedBlockPool.join(name, OPTIONS), RangeError);
+  }
+  await over;
+  const attached = await puppet.run(() => {
+    const { joined } = globalThis as unknown as { joined: SharedBlockPool };
+    const { attachedWorkers } = joined.stats();
+    joined.leave();
+    return attachedWorkers;
+  });
+  assertEquals(attached, 1);
+  await other.close();
+  const next = await SharedBlockPool.join(name, OPTIONS);
+  await next.close();
+});
+
+Deno.test("nonsense on the line is nothing, to those who ask and to those who answer", async () => {
+  const name = newName();
+  const pool = await SharedBlockPool.join(name, OPTIONS);
+  const { handle } = pool;
+  const nonsense = [
+    null,
+    7,
+    "ask",
+    {},
+    { ask: 1 },
+    { handle: null },
+    { handle: {} },
+    { handle: { ...handle, control: new SharedArrayBuffer(64) } },
+    { handle: { ...handle, range: { ...handle.range, base: 0n } } },
+  ];
+  using stranger: Stranger = await Stranger.come(name, () => {
+    for (const message of nonsense) stranger.say(message);
+  });
+  for (const message of nonsense) stranger.say(message);
+  const same = await SharedBlockPool.join(name, OPTIONS);
+  assertEquals(baseOf(same), baseOf(pool));
+  same.leave();
+  await pool.close();
+});
+
+Deno.test("an answer is for all who asked just before", async () => {
+  using puppets = await threads(3);
+  const name = newName();
+  await Promise.all(puppets.map((puppet) => joinThere(puppet, name)));
+  using stranger = await Stranger.come(name);
+  for (let i = 0; i < 100; i++) stranger.say({ ask: true });
+  const answers = () =>
+    stranger.heard.filter(({ handle }) => handle !== undefined).length;
+  await until(() => answers() > 0);
+  const busy = puppets.map((puppet) => puppet.run(() => 0));
+  await Promise.all(busy);
+  assert(answers() < 100, `${answers()} answers`);
+  await Promise.all(puppets.map(leaveThere));
+});
+
+Deno.test("any name that is not empty finds its pool", async () => {
+  using puppets = await threads(1);
+  const odd = ["\0", "\ud800", "a\ud800b", "\ufeff", "😀", "x".repeat(2 ** 20)];
+  for (const name of odd) {
+    const pool = await SharedBlockPool.join(name, OPTIONS);
+    assertEquals(await joinThere(puppets[0], name), baseOf(pool));
+    assertEquals(pool.stats().attachedWorkers, 2);
+    await leaveThere(puppets[0]);
+    await pool.close();
+  }
+  const [a, b] = await Promise.all(
+    ["a\ud800b", "a\ufffdb"].map((name) => SharedBlockPool.join(name, OPTIONS)),
+  );
+  assertNotEquals(baseOf(a), baseOf(b));
+  a.leave();
+  b.leave();
 });
 
 for (
@@ -284,6 +429,99 @@ for (
       assert(expected.test(said[0]), said[0]);
     },
   });
+}
+
+const JOINS = `
+import { SharedBlockPool } from ${
+  JSON.stringify(import.meta.resolve("../shared/mod.ts"))
+};
+const start = performance.now();
+await SharedBlockPool.join("again", ${JSON.stringify(OPTIONS)});
+console.log("joined after", performance.now() - start < 5000 ? "a while" : "too long");
+`;
+const RUNTIME = ["--no-check", "-A", "--no-config"];
+
+Deno.test({
+  name: "test files that join and never leave are not in each other's way",
+  ignore: !canRunDeno,
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      for (const file of "abcd") {
+        await Deno.writeTextFile(`${folder}/${file}_test.ts`, JOINS);
+      }
+      for (const how of [[], ["--parallel"]]) {
+        const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["test", ...RUNTIME, ...how, folder],
+          env: { DENO_JOBS: "2", NO_COLOR: "1" },
+        }).output();
+        const decoder = new TextDecoder();
+        const said = decoder.decode(stdout) + decoder.decode(stderr);
+        assertEquals(said.match(/joined after a while/g)?.length, 4, said);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name:
+    "a program that is restarted by --watch joins again, also after an error",
+  ignore: !canRunDeno || !hasPosixShell,
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    const script = `${folder}/main.ts`;
+    await Deno.writeTextFile(script, `${JOINS}\nthrow new Error("first");`);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--watch", ...RUNTIME, script],
+      env: { NO_COLOR: "1" },
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    try {
+      const errors = readAll(child.stderr);
+      const lines = readAll(child.stdout);
+      await until(() => errors.text.includes("Process failed"));
+      await Deno.writeTextFile(script, JOINS);
+      // What is written at once is not always noticed.
+      const again = setInterval(
+        () => Deno.writeTextFileSync(script, JOINS),
+        500,
+      );
+      const joined = () => lines.text.match(/joined after/g)?.length ?? 0;
+      await until(() => joined() > 1).finally(() => clearInterval(again));
+      assert(!lines.text.includes("too long"), lines.text);
+      child.kill("SIGKILL");
+      await Promise.all([errors.over, lines.over]);
+    } finally {
+      killed(child);
+      await child.status;
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+function killed(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    // It has ended.
+    assertMatch(`${error}`, /terminated|NotFound/);
+  }
+}
+
+/** What a child says, as it comes. */
+function readAll(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const said = { text: "", over: Promise.resolve() };
+  said.over = stream.pipeThrough(new TextDecoderStream()).pipeTo(
+    new WritableStream({
+      write(part) {
+        said.text += part;
+      },
+    }),
+  );
+  return said;
 }
 
 Deno.test("threads that join, compute, leave and die at random never have two pools of a name", async () => {
@@ -368,7 +606,7 @@ function play(bytes = BOARD_BYTES) {
   const enter = (thread: number, name: string, pool: number) => {
     alive.add(thread);
     current = thread;
-    return board.enter(name, pool);
+    return board.enter(keyOf(name), pool);
   };
   return { alive, board, enter };
 }
@@ -408,10 +646,25 @@ Deno.test("the entries of dead threads count for nothing, and are used again", (
   assert(other.isDisputed);
 });
 
+Deno.test("an isolate on the thread of one that has ended takes back what that one said", () => {
+  const { board, enter } = play();
+  enter(1, "a", 7);
+  enter(1, "b", 8);
+  const other = enter(2, "c", 9);
+  enter(1, "d", MAKING);
+  board.clear();
+  for (const name of "abd") {
+    const maker = enter(2, name, MAKING);
+    assert(!maker.isDisputed, name);
+  }
+  assert(enter(1, "c", MAKING).isDisputed);
+  assert(other.isDisputed);
+});
+
 Deno.test("without numbers of threads an entry counts until it is left", () => {
   const board = new Board(new ArrayBuffer(BOARD_BYTES), undefined);
-  const first = board.enter("a", 7);
-  const second = board.enter("a", MAKING);
+  const first = board.enter(keyOf("a"), 7);
+  const second = board.enter(keyOf("a"), MAKING);
   assert(second.isDisputed);
   first.leave();
   assert(!second.isDisputed);

@@ -17,7 +17,7 @@ import { hasNative } from "./support/platform.ts";
 const SIZE = 1024 * 1024;
 const COMMITS = 64 * 1024;
 /** An address that nobody else has. */
-const PLACE = 0x37_6a1c_0000n;
+const PLACE = 0x2237_6a1c_0000n;
 
 function windows(name: string, fn: () => void | Promise<void>): void {
   Deno.test(`Windows: ${name}`, { ignore: !hasNative }, fn);
