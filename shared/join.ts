@@ -20,7 +20,9 @@ import type { SharedBlockPool } from "./shared_block_pool.ts";
 
 /** How often the board is looked at and the members are asked, in ms. */
 const ASK_MS = 20;
-/** An answer that is younger is for whoever asks now, too: it goes to all, in ms. */
+/** A try that takes longer counts as this, in ms. */
+const LONGEST_TRY_MS = 100;
+/** A member answers no more often, in ms: all who have asked hear it. */
 const ANSWER_MS = 10;
 /** After this a pool whose members do not answer is an error, in ms. */
 const PATIENCE_MS = 10_000;
@@ -81,11 +83,13 @@ class Search {
 
   /** Looks and asks until it has the pool. `undefined` if nobody answers. */
   async run(): Promise<Found | undefined> {
-    // Tries and not time: a thread that could not hear has not asked in vain.
-    for (let tries = PATIENCE_MS / ASK_MS; tries > 0; tries--) {
+    for (let left = PATIENCE_MS; left > 0 && !this.#isOver;) {
+      const began = Date.now();
       await this.#make();
       if (!this.#isOver) await this.#ask();
-      if (this.#isOver) break;
+      // A thread that could not hear has not waited: its time counts for a try or a few.
+      const took = Date.now() - began;
+      left -= Math.max(ASK_MS, Math.min(took, LONGEST_TRY_MS));
     }
     // What is heard from here on comes too late: others would wait for an answer from here.
     this.#line.hear(() => {});
@@ -210,14 +214,13 @@ function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
     line.close();
     removeEventListener("unload", leave);
   };
-  line.hear(({ ask, handle }: Message) => {
+  line.hear(({ ask }: Message) => {
+    if (ask !== true) return;
+    if (pool.closed) return leave();
     const now = performance.now();
-    if (ask === true) {
-      if (pool.closed) return leave();
-      if (now - answered < ANSWER_MS) return;
-      line.say({ handle: pool.handle } satisfies Message);
-    }
-    if (ask === true || handle !== undefined) answered = now;
+    if (now - answered < ANSWER_MS) return;
+    answered = now;
+    line.say({ handle: pool.handle } satisfies Message);
   });
   // It may have been closed before anybody listened.
   if (pool.closed) leave();

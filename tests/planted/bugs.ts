@@ -490,7 +490,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["shared_join"],
   },
   {
-    what: "join: every question is answered by every member",
+    what: "join: a member answers every question anew",
     file: "shared/join.ts",
     find: "if (now - answered < ANSWER_MS) return;",
     put: "",
