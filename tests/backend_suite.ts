@@ -13,11 +13,11 @@ import {
 } from "@std/assert";
 import type { Backend, Range } from "../ffi/backend.ts";
 import { hasProc, isEmulated } from "./support/platform.ts";
+import { freePlace, PLACE_BYTES } from "./support/places.ts";
 import { isMapped, residentIn } from "./support/resident.ts";
 
-/** An address that nobody else has. */
-const PLACE = 0x2135_6a1c_0000n;
-const PLACE_BYTES = 65_536;
+/** From here on, nobody else looks for a place. */
+const PLACES = 0x2135_6a1c_0000n;
 
 /** Tests a backend; `name` goes in front of each test's name. */
 export function backendSuite(name: string, backend: Backend): void {
@@ -321,14 +321,15 @@ export function backendSuite(name: string, backend: Backend): void {
   );
 
   test("mapAt() gives committed zeroes there and nowhere else", () => {
-    const range = backend.mapAt(PLACE, PLACE_BYTES);
+    const place = freePlace(backend, PLACES);
+    const range = backend.mapAt(place, PLACE_BYTES);
     assert(typeof range !== "number", `mapAt() refused with ${range}`);
     try {
-      assertEquals([range.base, range.size], [PLACE, PLACE_BYTES]);
+      assertEquals([range.base, range.size], [place, PLACE_BYTES]);
       const view = backend.view(range, 0, PLACE_BYTES);
       const bytes = new Uint8Array(view, 16).fill(7);
       // What is there stays, and is not given twice.
-      const code = backend.mapAt(PLACE, PLACE_BYTES);
+      const code = backend.mapAt(place, PLACE_BYTES);
       assert(typeof code === "number" && code !== 0, `${code}`);
       assertGreater(backend.errorName(code).length, 0);
       assert(bytes.every((byte) => byte === 7));
@@ -336,7 +337,7 @@ export function backendSuite(name: string, backend: Backend): void {
     } finally {
       assertEquals(backend.unmap(range), 0);
     }
-    const again = backend.mapAt(PLACE, PLACE_BYTES);
+    const again = backend.mapAt(place, PLACE_BYTES);
     assert(typeof again !== "number", "it was free again");
     const view = backend.view(again, 16, PLACE_BYTES - 16);
     assert(new Uint8Array(view).every((byte) => byte === 0));
@@ -345,32 +346,33 @@ export function backendSuite(name: string, backend: Backend): void {
   }, abilities.hasAddresses);
 
   test("findAt() finds what mapAt() made, and survives anything else", () => {
+    const place = freePlace(backend, PLACES);
     const findAt = (address: bigint) => backend.findAt(address, PLACE_BYTES);
-    assertEquals(findAt(PLACE), undefined, "nothing is there");
-    const range = backend.mapAt(PLACE, PLACE_BYTES) as Range;
-    assertEquals(findAt(PLACE), range);
+    assertEquals(findAt(place), undefined, "nothing is there");
+    const range = backend.mapAt(place, PLACE_BYTES) as Range;
+    assertEquals(findAt(place), range);
     const view = backend.view(range, 0, PLACE_BYTES);
     const bytes = new Uint8Array(view);
     for (let at = 0; at < 16; at++) {
       bytes[at] ^= 1;
-      assertEquals(findAt(PLACE), undefined, `another byte ${at}`);
+      assertEquals(findAt(place), undefined, `another byte ${at}`);
       bytes[at] ^= 1;
     }
     bytes.fill(0);
-    assertEquals(findAt(PLACE), undefined, "zeroes");
+    assertEquals(findAt(place), undefined, "zeroes");
     bytes.fill(0x2f);
-    assertEquals(findAt(PLACE), undefined, "a path without an end");
+    assertEquals(findAt(place), undefined, "a path without an end");
     view.transfer(0);
     assertEquals(backend.unmap(range), 0);
-    assertEquals(findAt(PLACE), undefined, "it has gone");
+    assertEquals(findAt(place), undefined, "it has gone");
     using forbidden = mapped(PLACE_BYTES / pageSize, PLACE_BYTES);
     assertEquals(findAt(forbidden.base), undefined, "not to be read");
   }, abilities.hasAddresses);
 
   test("mapAt() and findAt() have nothing where there are no addresses", () => {
-    assertNotEquals(backend.mapAt(PLACE, PLACE_BYTES), 0);
-    assertEquals(typeof backend.mapAt(PLACE, PLACE_BYTES), "number");
-    assertEquals(backend.findAt(PLACE, PLACE_BYTES), undefined);
+    assertNotEquals(backend.mapAt(PLACES, PLACE_BYTES), 0);
+    assertEquals(typeof backend.mapAt(PLACES, PLACE_BYTES), "number");
+    assertEquals(backend.findAt(PLACES, PLACE_BYTES), undefined);
   }, !abilities.hasAddresses);
 
   test("pointer() and isAt() agree about addresses", () => {
