@@ -5,18 +5,23 @@
  * path and touches nothing, whether an address holds this or something that must not be read.
  */
 
-/** Bytes in the mark. */
-export const MARK_BYTES = 16;
+import type { Backend, Range } from "./backend.ts";
 
 const MARK = new TextEncoder().encode("/\0smriti\0board 1");
 
-/** Marks a range that is mapped anew. */
-export function mark(view: ArrayBuffer): void {
-  new Uint8Array(view).set(MARK);
+/** The range that begins at an address and is all that the OS mapped there. */
+export function rangeAt(base: bigint, size: number): Range {
+  return { base, size, mappedBase: base, mappedSize: size };
 }
 
-/** Whether the bytes are the mark. */
-export function isMark(view: ArrayBuffer): boolean {
-  const bytes = new Uint8Array(view, 0, MARK_BYTES);
-  return MARK.every((byte, at) => byte === bytes[at]);
+/** Marks a range that is mapped anew. */
+export function marked(backend: Backend, range: Range): Range {
+  new Uint8Array(backend.view(range, 0, MARK.length)).set(MARK);
+  return range;
+}
+
+/** The range, which can be read, if it is marked. */
+export function ifMarked(backend: Backend, range: Range): Range | undefined {
+  const bytes = new Uint8Array(backend.view(range, 0, MARK.length));
+  return MARK.every((byte, at) => byte === bytes[at]) ? range : undefined;
 }

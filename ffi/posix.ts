@@ -5,7 +5,7 @@
  * moments are the region's. Sizes and addresses cross as bigints: a number takes Deno's slow path.
  */
 import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
-import { isMark, mark, MARK_BYTES } from "./mark.ts";
+import { ifMarked, marked, rangeAt } from "./mark.ts";
 
 /** What one POSIX system does its own way. */
 export interface PosixTable {
@@ -159,20 +159,16 @@ class PosixBackend implements Backend {
       0n,
     );
     if (base === MAP_FAILED) return this.#errno();
-    const range = { base, size, mappedBase: base, mappedSize: size };
-    if (base !== address) {
-      this.unmap(range);
-      return EEXIST;
-    }
-    mark(this.view(range, 0, MARK_BYTES));
-    return range;
+    const range = rangeAt(base, size);
+    if (base === address) return marked(this, range);
+    this.unmap(range);
+    return EEXIST;
   }
 
   findAt(base: bigint, size: number): Range | undefined {
     // SAFETY: the OS itself reads a path there, and refuses an address that cannot be read.
     if (this.#c.access(base, F_OK) !== 0) return undefined;
-    const range = { base, size, mappedBase: base, mappedSize: size };
-    return isMark(this.view(range, 0, MARK_BYTES)) ? range : undefined;
+    return ifMarked(this, rangeAt(base, size));
   }
 
   commit(range: Range, offset: number, size: number, huge: boolean): Code {

@@ -6,7 +6,7 @@
  * committed, touched or not, and keeps the charge when the contents are discarded.
  */
 import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
-import { isMark, mark, MARK_BYTES } from "./mark.ts";
+import { ifMarked, marked, rangeAt } from "./mark.ts";
 
 /** Tried in order: a bare name fails as soon as any `--deny-ffi=PATH` is given. */
 const LIBRARIES = ["kernel32.dll", "C:\\Windows\\System32\\kernel32.dll"];
@@ -150,10 +150,7 @@ export class WindowsBackend implements Backend {
       MEM_RESERVE | MEM_COMMIT,
       PAGE_READWRITE,
     );
-    if (base === 0n) return this.#lastError();
-    const range = { base, size, mappedBase: base, mappedSize: size };
-    mark(this.view(range, 0, MARK_BYTES));
-    return range;
+    return base === 0n ? this.#lastError() : marked(this, rangeAt(base, size));
   }
 
   findAt(base: bigint, size: number): Range | undefined {
@@ -168,8 +165,7 @@ export class WindowsBackend implements Backend {
       info.getUint32(MEMORY_INFORMATION.state, true) === MEM_COMMIT &&
       info.getUint32(MEMORY_INFORMATION.access, true) === PAGE_READWRITE;
     if (!isReadable) return undefined;
-    const range = { base, size, mappedBase: base, mappedSize: size };
-    return isMark(this.view(range, 0, MARK_BYTES)) ? range : undefined;
+    return ifMarked(this, rangeAt(base, size));
   }
 
   commit(range: Range, offset: number, size: number): Code {

@@ -6,7 +6,7 @@
  * end. An entry counts until it is left, or its thread is proven to have ended or to run another
  * isolate; then others may have it.
  */
-import type { Range, Threads } from "../ffi/backend.ts";
+import type { Backend, Range, Threads } from "../ffi/backend.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { chooseBackend, outOfMemory } from "../pool/region.ts";
 import { hashOf } from "./handle.ts";
@@ -85,7 +85,7 @@ export class Board {
     const backend = chooseBackend("native");
     for (const place of PLACES) {
       const range = backend.findAt(place, BOARD_BYTES);
-      if (range !== undefined) return boardAt(range);
+      if (range !== undefined) return boardAt(backend, range);
     }
   }
 
@@ -101,7 +101,7 @@ export class Board {
     let code = -1;
     for (const place of PLACES) {
       const range = backend.mapAt(place, BOARD_BYTES);
-      if (typeof range !== "number") return boardAt(range);
+      if (typeof range !== "number") return boardAt(backend, range);
       code = range;
     }
     throw outOfMemory(backend, "mapAt", BOARD_BYTES, code);
@@ -208,8 +208,7 @@ export class Entry {
   }
 }
 
-function boardAt(range: Range): Board {
-  const backend = chooseBackend("native");
+function boardAt(backend: Backend, range: Range): Board {
   const board = new Board(backend.view(range, 0, range.size));
   if (!(LOOKED in globalThis)) {
     Object.defineProperty(globalThis, LOOKED, { value: true });

@@ -61,6 +61,7 @@ class Search {
   readonly #options: SharedFilledOptions;
   readonly #maker: Maker;
   readonly #line: Line;
+  #board: Board | undefined;
   /** Ends the wait for an answer. */
   #wake = (): void => {};
   #found: Found | undefined;
@@ -108,7 +109,8 @@ class Search {
     await locks.request(place, { ifAvailable: true }, (lock) => {
       if (lock === null || this.#isOver) return;
       try {
-        this.#take(Board.open(), MAKING, (entry) => {
+        this.#board ??= Board.open();
+        this.#take(this.#board, MAKING, (entry) => {
           const pool = this.#maker.create(this.#options);
           entry.made(numberOf(pool.handle));
           return pool;
@@ -133,8 +135,11 @@ class Search {
     try {
       const handle = readHandle(given);
       this.#compare(handle.options);
+      this.#board ??= Board.find();
+      // Whoever has the pool has a board, too.
+      if (this.#board === undefined) return;
       const attach = () => this.#maker.attach(handle);
-      this.#take(Board.find(), numberOf(handle), attach);
+      this.#take(this.#board, numberOf(handle), attach);
     } catch (error) {
       // What is no handle says nothing, and a pool that is just closing is none: the next answer
       // counts.
@@ -147,12 +152,11 @@ class Search {
 
   /** Enters the board, and then makes or joins the pool if nobody has another. */
   #take(
-    board: Board | undefined,
+    board: Board,
     pool: number,
     take: (entry: Entry) => SharedBlockPool,
   ): void {
-    const entry = board?.enter(this.#key, pool);
-    if (entry === undefined) return;
+    const entry = board.enter(this.#key, pool);
     try {
       if (!entry.isDisputed) this.#found = { entry, pool: take(entry) };
     } finally {
@@ -194,16 +198,15 @@ export async function joinByName(
   try {
     const found = await new Search(key, filled, maker, line).run();
     if (found !== undefined) return answer(line, found);
+    throw new SmritiError(
+      "timeout",
+      `pool ${show(name)} is there, but nobody who has it answered within ` +
+        `${PATIENCE_MS} ms`,
+    );
   } catch (error) {
     line.close();
     throw error;
   }
-  line.close();
-  throw new SmritiError(
-    "timeout",
-    `pool ${show(name)} is there, but nobody who has it answered within ` +
-      `${PATIENCE_MS} ms`,
-  );
 }
 
 /** Lets this thread answer those who ask, as long as the pool is open here. */

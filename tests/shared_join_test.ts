@@ -16,6 +16,7 @@ import { Board, BOARD_BYTES, keyOf, MAKING } from "../shared/board.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
 import { type Puppet, troupe } from "./shared/puppet.ts";
+import { kill } from "./support/child.ts";
 import { FailingBackend } from "./support/failing_backend.ts";
 import { gone } from "./support/law.ts";
 import { refused, rejected, until } from "./support/misuse.ts";
@@ -500,21 +501,12 @@ Deno.test({
       child.kill("SIGKILL");
       await Promise.all([errors.over, lines.over]);
     } finally {
-      killed(child);
+      kill(child);
       await child.status;
       await Deno.remove(folder, { recursive: true });
     }
   },
 });
-
-function killed(child: Deno.ChildProcess): void {
-  try {
-    child.kill("SIGKILL");
-  } catch (error) {
-    // It has ended.
-    assertMatch(`${error}`, /terminated|NotFound/);
-  }
-}
 
 /** What a child says, as it comes. */
 function readAll(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {

@@ -1,12 +1,8 @@
 // `deno serve --parallel` on one shared pool, under load: all threads have the same pool, and SIGTERM
 // ends the server as if it had none. SMRITI_PARALLEL_RUNS says how often; the server is the example.
 
-import {
-  assertEquals,
-  AssertionError,
-  assertLess,
-  assertMatch,
-} from "@std/assert";
+import { assertEquals, AssertionError, assertLess } from "@std/assert";
+import { kill } from "./support/child.ts";
 import { canRunDeno, hasPosixShell } from "./support/platform.ts";
 import { Client, pattern } from "./support/uploads.ts";
 import type { SharedPoolStats } from "../shared/mod.ts";
@@ -138,12 +134,7 @@ for (let run = 1; run <= RUNS; run++) {
         assertEquals([code, signal, await errors], [0, null, ""]);
         assertLess(took, MOST_MS);
       } finally {
-        try {
-          child.kill("SIGKILL");
-        } catch (error) {
-          // It has ended, as it should.
-          assertMatch(`${error}`, /terminated|NotFound/);
-        }
+        kill(child);
         await child.status;
         await errors;
       }

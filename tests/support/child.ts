@@ -1,6 +1,8 @@
 // Runs a function in a Deno of its own: for what may end the process, and for
 // what needs flags that the tests themselves run without.
 
+import { assertMatch } from "@std/assert";
+
 /** The library, as the child has imported it. */
 export type Library = typeof import("../../mod.ts");
 
@@ -60,4 +62,13 @@ export async function survives(
     throw new Error(`the child ended with ${signal ?? code}:\n${stderr}`);
   }
   return lines;
+}
+
+/** Kills a child, if it has not ended. */
+export function kill(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    assertMatch(`${error}`, /terminated|NotFound/);
+  }
 }
