@@ -110,7 +110,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/leases.ts",
     find: "isSafe = false;\n      }",
     put: "throw new Error();\n      }",
-    caughtBy: ["throwing_runtime", "permission"],
+    caughtBy: ["permission"],
   },
   {
     what: "throwing runtime: a batch that is cut short keeps what it has",
