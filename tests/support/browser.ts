@@ -3,6 +3,7 @@
 
 import { existsSync } from "node:fs";
 import type { BrowserContextOptions } from "playwright-core";
+import { hasPosixShell } from "./platform.ts"; // Wine shows a Chromium it cannot run
 
 const executablePath = [
   Deno.env.get("CHROMIUM") ?? "/usr/bin/chromium",
@@ -11,11 +12,10 @@ const executablePath = [
 ].find((path) => existsSync(path));
 
 /** Whether there is a browser to test with. */
-export const hasBrowser: boolean = executablePath !== undefined;
+export const hasBrowser: boolean = executablePath !== undefined &&
+  hasPosixShell;
 
-if (!hasBrowser) {
-  console.warn("\n*** No Chromium, NO PAGE IS TESTED: run tools/chromium.sh\n");
-}
+if (!hasBrowser) console.warn("No Chromium: NO PAGE IS TESTED");
 
 /** A page in a browser of its own, and the warnings and errors that come of it. */
 export async function look(url: string, options?: BrowserContextOptions) {
