@@ -182,7 +182,7 @@ function smriti(options: Partial<PoolOptions>): Make {
   };
 }
 
-/** The default pool, but nobody writes. */
+/** The default pool; its bytes are never used. */
 function unused(size: number): Contestant {
   const pool = new BlockPool({ blockSize: size, maxBlocks: 1024 });
   return {

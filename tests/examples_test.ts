@@ -228,7 +228,7 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   assertEquals(decoder.decode(stdout), "3 files, 100002 lines\n");
 });
 
-test("dashboard shows a page, and ends in order while somebody looks", async () => {
+test("dashboard shows a page, and ends in order while it is looked at", async () => {
   await using server = await new Running("dashboard").listening();
   const url = `http://${hostname}:${server.port}`;
   const page = await (await fetch(url)).text();

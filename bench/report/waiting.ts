@@ -64,7 +64,7 @@ function heapUsed(): number {
 async function hand(name: string): Promise<Hand> {
   const take = contestant(name);
   const first = await Promise.all(Array.from({ length: BLOCKS }, take));
-  // All are out: everyone who asks now waits.
+  // All are out: an acquire has to wait now.
   const before = heapUsed();
   let served = 0;
   let outOfOrder = 0;

@@ -95,7 +95,7 @@ function count(number) {
   return number.toLocaleString("en", { maximumFractionDigits: 1 });
 }
 
-/** Text that has not changed is left alone: who selects it is not disturbed. */
+/** Text that has not changed is left alone, and so is a selection in it. */
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
