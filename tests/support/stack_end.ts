@@ -183,12 +183,12 @@ async function trial(name: string, options: PoolOptions): Promise<void> {
   const hands = new Hands(options);
   // The first trim that succeeds leaves nothing for the next: it begins ever deeper.
   const isOnce = name === "trim";
-  for (let round = 0; round < (isOnce ? FRAMES : ROUNDS); round++) {
+  for (let round = 0; round < (isOnce ? 20 : ROUNDS); round++) {
     const where = `${name}, ${JSON.stringify(options)}, round ${round}`;
     hands.fill(4 + round % 3);
     // Now there is room to grow, now there is something to give back.
     if (round % 2 === 0 && !isOnce) hands.pool.trim();
-    const frames = isOnce ? round + 1 : FRAMES;
+    const frames = isOnce ? 3 * round + 1 : FRAMES;
     dive(round, () => act(hands), frames, () => hands.useMore(40));
     await answers(hands);
     check(hands, where);
