@@ -77,6 +77,11 @@ export interface Backend {
   prefault(range: Range, offset: number, size: number): Promise<Code>;
   /** Gives the whole range back. No ArrayBuffer over it may be alive. */
   unmap(range: Range): Code;
+  /**
+   * Gives a part of a range back, addresses included; the rest of the range stays as it is, and the
+   * range can no longer be given back as a whole. Refused where the OS knows whole ranges only.
+   */
+  unmapPart(range: Range, offset: number, size: number): Code;
   /** A new ArrayBuffer over the bytes. It keeps nothing alive. */
   view(range: Range, offset: number, size: number): ArrayBuffer;
   /** Address of a byte, or `null` where there are none. */

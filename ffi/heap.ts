@@ -43,6 +43,8 @@ export const heap: Backend = {
 
   unmap: (): Code => 0,
 
+  unmapPart: (): Code => 0,
+
   view: (_range: Range, _offset: number, size: number): ArrayBuffer =>
     new ArrayBuffer(size),
 

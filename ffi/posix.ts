@@ -241,6 +241,12 @@ class PosixBackend implements Backend {
     return failed ? this.#errno() : 0;
   }
 
+  unmapPart(range: Range, offset: number, size: number): Code {
+    const address = range.base + BigInt(offset);
+    // SAFETY: inside a range this backend mapped, whole pages; the caller has revoked every view there.
+    return this.#c.munmap(address, BigInt(size)) === 0 ? 0 : this.#errno();
+  }
+
   view(range: Range, offset: number, size: number): ArrayBuffer {
     const pointer = this.pointer(range, offset);
     // SAFETY: the bytes are committed and stay mapped until the caller has revoked this buffer.

@@ -225,6 +225,10 @@ export class WindowsBackend implements Backend {
     return done === 0 ? this.#lastError() : 0;
   }
 
+  unmapPart(): Code {
+    return -1;
+  }
+
   view(range: Range, offset: number, size: number): ArrayBuffer {
     const pointer = this.pointer(range, offset);
     // SAFETY: the bytes are committed and stay mapped until the caller has revoked this buffer.

@@ -5,17 +5,25 @@
  * Knows nothing of slots, slabs or memory.
  */
 export class Bitmap {
-  readonly #levels: Int32Array[] = [];
+  #levels: Int32Array[] = [];
   /** No member lies below. Keeps the common look-up to one word. */
   floor = 0;
 
   /** An empty set over `0 … size − 1`. */
   constructor(size: number) {
-    let words = size;
-    do {
-      words = (words + 31) >>> 5;
-      this.#levels.push(new Int32Array(words));
-    } while (words > 1);
+    this.#levels = levelsOf(size);
+  }
+
+  /** Makes room for numbers up to `size − 1`. */
+  extend(size: number): void {
+    const before = this.#levels;
+    const levels = levelsOf(size);
+    before.forEach((level, depth) => levels[depth].set(level));
+    for (let depth = before.length; depth < levels.length; depth++) {
+      // The word that was the top one is now the first of its level.
+      levels[depth][0] = levels[depth - 1][0] !== 0 ? 1 : 0;
+    }
+    this.#levels = levels;
   }
 
   /** Puts one number in. */
@@ -99,6 +107,17 @@ export class Bitmap {
     }
     return -1;
   }
+}
+
+/** Empty levels for so many numbers. */
+function levelsOf(size: number): Int32Array[] {
+  const levels: Int32Array[] = [];
+  let words = size;
+  do {
+    words = (words + 31) >>> 5;
+    levels.push(new Int32Array(words));
+  } while (words > 1);
+  return levels;
 }
 
 /** Position of the lowest bit set. */

@@ -4,6 +4,7 @@
  * Checks arguments, connects the parts and owns `close()`; who gets a block, how much memory there
  * is and what a release does are decided in the parts.
  */
+import type { Abandoned, GivenUp } from "./abandoned.ts";
 import type { Block } from "./block.ts";
 import { census, type SlotInfo, table, watchOverdue } from "./census.ts";
 import { callable, show } from "./checks.ts";
@@ -66,6 +67,7 @@ export class BlockPool implements Pool {
   readonly #sizer: Sizer;
   readonly #dispatcher: Dispatcher;
   readonly #closing: Closing;
+  readonly #abandoned: Abandoned;
   readonly #counters = new Counters();
   readonly #events = new Events();
   #overdueTimer: ReturnType<typeof setInterval> | undefined;
@@ -84,23 +86,34 @@ export class BlockPool implements Pool {
     const counters = this.#counters;
     const events = this.#events;
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
-    const leases = this.#leases = new Leases(filled, region, slots, counters, {
-      ended: () => {
-        if (this.#closing.begun) headroom();
-        this.#dispatcher.ended();
-        this.#closing.check();
+    const givenUp: GivenUp[] = [];
+    const leases = this.#leases = new Leases(
+      filled,
+      region,
+      slots,
+      counters,
+      {
+        ended: () => {
+          if (this.#closing.begun) headroom();
+          this.#dispatcher.ended();
+          this.#closing.check();
+        },
+        lost: () => {
+          if (this.#closing.begun) headroom();
+          this.#sizer.heal();
+          this.#dispatcher.lost();
+          this.#closing.check();
+        },
+        leaked: ({ isNew, tag, stack }) => {
+          if (!isNew) return;
+          events.emit("leak", () => ({ pool: filled.name, tag, stack }));
+        },
       },
-      lost: () => {
-        if (this.#closing.begun) headroom();
-        this.#dispatcher.lost();
-        this.#closing.check();
-      },
-      leaked: ({ isNew, tag, stack }) => {
-        if (!isNew) return;
-        events.emit("leak", () => ({ pool: filled.name, tag, stack }));
-      },
-    }, quarantineFor(filled, region, slots));
-    const supply = new Supply(region, slots, leases, filled.prefault);
+      givenUp,
+      quarantineFor(filled, region, slots, givenUp),
+    );
+    const supply = new Supply(region, slots, leases, filled, givenUp);
+    this.#abandoned = supply.abandoned;
     const parts = {
       options: filled,
       region,
@@ -235,6 +248,7 @@ export class BlockPool implements Pool {
       this.#region,
       this.#slots,
       this.#counters,
+      this.#abandoned.bytes,
       this.#dispatcher.waiting,
       this.#events.errors,
     );

@@ -70,10 +70,9 @@ export class Closing {
     this.#ended = true;
     const corrupted = this.#leases.inspect();
     this.#leases.dropViews(0, this.#slots.top);
-    const isGone = this.#slots.abandoned === 0 && this.#region.unmap();
-    // Also what the OS would not unmap: the pages at least go back.
-    const isGivenBack = isGone || this.#region.drop(this.#slots.top);
-    this.#slots.retire(isGivenBack);
+    this.#supply.heal(false);
+    // Addresses that native code may still write to stay mapped for ever.
+    this.#slots.retire(this.#region.unmap(this.#supply.abandoned.slabs));
     clearTimeout(this.#timer);
     if (corrupted === undefined) this.#done.resolve();
     else this.#fail(corrupted);

@@ -164,7 +164,8 @@ export class Dispatcher {
       (wish) => this.#isHopeless(wish),
     );
     for (let i = 0; i < refused; i++) this.#countExhaustion();
-    if (refused > 0) this.#pump();
+    // A fresh slot may have taken the place of the one that was given up.
+    this.#pump();
   }
 
   /** Refuses everybody from now on, those who wait too. */
@@ -224,13 +225,11 @@ export class Dispatcher {
 
   /** Whether others hold so much that so many cannot be free, however far the pool grows. */
   #isInVain(needed: number): boolean {
-    const { acquired, abandoned } = this.#slots;
-    return needed > this.#options.maxBlocks - acquired - abandoned;
+    return needed > this.#slots.capacity - this.#slots.acquired;
   }
 
   #isHopeless({ count = 1, reserved }: Wish): boolean {
-    const { maxBlocks } = this.#options;
-    return count > maxBlocks - this.#slots.abandoned - this.#kept(reserved);
+    return count > this.#slots.capacity - this.#kept(reserved);
   }
 
   #begin(tag: string | undefined): Block {

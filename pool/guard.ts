@@ -5,6 +5,7 @@
  * Owns the slots in quarantine and nothing else. Bounded, because each inaccessible slot costs the
  * process up to two memory mappings and V8 itself ends the process when those run out.
  */
+import type { GivenUp } from "./abandoned.ts";
 import { PAGE, processWords } from "../ffi/process_page.ts";
 import { SmritiError } from "./errors.ts";
 import { stackOf } from "./leaks.ts";
@@ -32,6 +33,7 @@ export class Quarantine {
   readonly #name: string;
   readonly #region: Region;
   readonly #slots: Slots;
+  readonly #givenUp: GivenUp[];
   readonly #limit: number;
   /** Where the process counts its inaccessible slots. */
   readonly #words = processWords();
@@ -40,7 +42,14 @@ export class Quarantine {
   #news: SmritiError | undefined;
 
   /** Empty. */
-  constructor(name: string, maxBlocks: number, region: Region, slots: Slots) {
+  constructor(
+    name: string,
+    maxBlocks: number,
+    region: Region,
+    slots: Slots,
+    givenUp: GivenUp[],
+  ) {
+    this.#givenUp = givenUp;
     this.#name = name;
     this.#region = region;
     this.#slots = slots;
@@ -137,6 +146,8 @@ export class Quarantine {
     const byte = slot.view[offset];
     slot.state = LOST;
     this.#slots.abandonQuarantined();
+    // SAFETY: its view is the only one, and nobody has it: an operation may write, and none may read.
+    this.#givenUp.push({ index: slot.index, mayBeRead: false });
     const stack = stackOf(slot.trace);
     this.#news ??= new SmritiError(
       "corrupted",
@@ -159,9 +170,10 @@ export function quarantineFor(
   { safety, name, maxBlocks }: FilledOptions,
   region: Region,
   slots: Slots,
+  givenUp: GivenUp[],
 ): Quarantine | undefined {
   return safety === "strict"
-    ? new Quarantine(name, maxBlocks, region, slots)
+    ? new Quarantine(name, maxBlocks, region, slots, givenUp)
     : undefined;
 }
 

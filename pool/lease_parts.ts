@@ -14,9 +14,9 @@ export interface LeaseSlots {
   take(): void;
   /** Puts an acquired slot back; whether the pool must hear of it. */
   push(slot: number): boolean;
-  /** Takes an acquired slot out of the pool for good. */
+  /** Gives an acquired slot up for good. */
   abandon(slot: number): void;
-  /** Takes a free slot out of the pool for good. */
+  /** Gives a free slot up for good. */
   abandonFree(slot: number): void;
 }
 

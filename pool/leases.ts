@@ -5,6 +5,7 @@
  * The owner of every block of a pool. Decides what a release does to memory; does not know who
  * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
  */
+import type { GivenUp } from "./abandoned.ts";
 import { type Block, blockOf, slotOf } from "./block.ts";
 import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
@@ -53,6 +54,9 @@ export class Leases implements Owner {
   readonly #quarantine: Quarantine | undefined;
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
+  /** Stands in `records` for the slots that were given up. */
+  readonly #gone: Slot;
+  readonly #givenUp: GivenUp[];
   /** Once so many slots were taken, the next lease is observed. */
   #observeAt: number;
 
@@ -63,10 +67,14 @@ export class Leases implements Owner {
     slots: LeaseSlots,
     counters: Counters,
     hooks: LeaseHooks,
+    givenUp: GivenUp[] = [],
     quarantine?: Quarantine,
   ) {
     this.blockSize = options.blockSize;
     this.ended = new Slot(this, -1);
+    this.#gone = new Slot(this, -1);
+    this.#gone.state = LOST;
+    this.#givenUp = givenUp;
     this.poolName = options.name;
     this.zero = options.zero;
     this.#revoke = options.safety !== "trust";
@@ -136,7 +144,7 @@ export class Leases implements Owner {
       return this.#releaseSpecial(slot, usedBytes);
     }
     if (slot.touched === true && !this.#clean(slot, usedBytes)) {
-      this.lose(slot);
+      this.lose(slot, true);
       return true;
     }
     const tells = this.#slots.push(slot.index);
@@ -168,7 +176,7 @@ export class Leases implements Owner {
   abandon(slot: Slot): boolean {
     if (slot.state === ENDED) this.refuse(slot, "use");
     if (slot.state === LOST) return false;
-    this.lose(slot);
+    this.lose(slot, true);
     return true;
   }
 
@@ -234,16 +242,19 @@ export class Leases implements Owner {
     if (slot.state === LOST) return;
     if (isLast) this.#counters.lentBlocks--;
     let isSafe = how !== "running";
+    let mayBeRead = !isLast || slot.escaped > 0 || isDetached(slot);
     if (isSafe && isDetached(slot)) {
       try {
         bringBack(this.region, slot, buffer, dead);
       } catch {
         // There can be no view any more: the permission was taken back, or the heap is full.
         isSafe = false;
+        mayBeRead = !isLast || slot.escaped > 0 || slot.view !== dead;
       }
     }
     const isOver = isLast && slot.state === ENDING;
-    if (!isSafe) this.lose(slot);
+    // SAFETY: native code may go on writing, which is why the address is given up; JavaScript may not.
+    if (!isSafe) this.lose(slot, mayBeRead || !this.region.revoke(slot.view));
     else if (isOver) this.#finish(slot, slot.usedBytes);
     if (isOver || !isSafe) this.#tell(slot);
   }
@@ -269,8 +280,9 @@ export class Leases implements Owner {
       // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
       // keeps the slot out of the pool, and the memory mapped.
       if (isDetached(slot) || !this.region.revoke(slot.view)) {
-        slot.state = LOST;
         this.#slots.abandonFree(index);
+        slot.state = LOST;
+        this.#givenUp[this.#givenUp.length] = { index, mayBeRead: true };
         dropped = false;
       }
       slot.view = NO_VIEW;
@@ -308,13 +320,18 @@ export class Leases implements Owner {
     return this.records.filter(isOut).map(({ tag }) => tag);
   }
 
-  /** Ends every lease, whoever holds it; the slots leave the pool. */
+  /** The slot was given up, and what had to be done about it is done. */
+  bury(index: number): void {
+    this.records[index] = this.#gone;
+  }
+
+  /** Ends every lease, whoever holds it; the slots are given up. */
   loseAll(): void {
     for (const slot of this.records.filter(isOut)) {
       // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
-      // the region stays mapped.
-      this.region.revoke(slot.view);
-      this.lose(slot);
+      // its addresses stay mapped.
+      const isOut = slot.escaped > 0 || isDetached(slot);
+      this.lose(slot, !this.region.revoke(slot.view) || isOut);
     }
     this.hooks.lost();
   }
@@ -330,7 +347,7 @@ export class Leases implements Owner {
     if (
       slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
     ) {
-      this.lose(slot);
+      this.lose(slot, true);
       return true;
     }
     if (slot.touched && this.#quarantine !== undefined) {
@@ -370,12 +387,13 @@ export class Leases implements Owner {
   }
 
   /**
-   * The slot leaves the pool. The caller tells the hooks, once it is done with the slot. `abandon` is
-   * the last call, and what follows are stores.
+   * Gives the slot up. The caller tells the hooks, once it is done with the slot. `abandon` is the last
+   * call, and what follows are stores. `mayBeRead`: somebody may have a buffer of it.
    */
-  protected lose(slot: Slot): void {
+  protected lose(slot: Slot, mayBeRead: boolean): void {
     this.leaks.forget(slot);
     this.#slots.abandon(slot.index);
+    this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;
@@ -387,8 +405,8 @@ export class Leases implements Owner {
     this.#counters.leaks++;
     // SAFETY: the handle is gone, but a raw view may not be: it becomes empty, and the slot is
     // never lent again because a read may still be under way.
-    this.region.revoke(leak.slot.view);
-    this.lose(leak.slot);
+    const isOut = leak.slot.escaped > 0 || isDetached(leak.slot);
+    this.lose(leak.slot, !this.region.revoke(leak.slot.view) || isOut);
     this.hooks.lost();
     this.hooks.leaked(leak);
   }

@@ -63,6 +63,13 @@ export interface PoolOptions {
   maxWaiting?: number;
   /** Default `"sampled"`, 1 lease in 128; always `"all"` with `safety: "strict"`. */
   leakDetection?: LeakDetection;
+  /**
+   * Bytes that may stay behind for blocks given up while somebody may still read them, beside
+   * `maxBlocks`: released while their buffer was out, `abandon()`. Past it each further one costs a block
+   * of capacity. From 0; `Infinity` is allowed. Default: a quarter of what `maxBlocks` take, at least one
+   * block.
+   */
+  maxAbandonedBytes?: number;
   /** Milliseconds after which a held block is reported as overdue. Integer from 1 to 2^31 − 1. Default off. */
   overdueMs?: number;
   /** Whether pages are faulted in ahead, off the event loop, where the OS can. Default false. */
@@ -77,7 +84,10 @@ export interface PoolOptions {
 
 /** Every option filled and checked. */
 export type FilledOptions = Readonly<
-  Omit<Required<PoolOptions>, "overdueMs"> & { overdueMs: number | undefined }
+  Omit<Required<PoolOptions>, "overdueMs" | "maxAbandonedBytes"> & {
+    overdueMs: number | undefined;
+    maxAbandonedBytes: number | undefined;
+  }
 >;
 
 const MAX_BYTES = 2 ** 46;
@@ -111,6 +121,7 @@ export const POOL_NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
   "hugePages",
   "backend",
   "name",
+  "maxAbandonedBytes",
 ]);
 
 /** Checks a pool's options, fills the defaults and freezes the result. */
@@ -204,6 +215,14 @@ export function fillOptions(options: PoolOptions): FilledOptions {
     zero: boolean("zero", or("zero", true)),
     maxWaiting: integer("maxWaiting", or("maxWaiting", 65_536), 0),
     leakDetection: safety === "strict" ? "all" : leakDetection,
+    maxAbandonedBytes: given.maxAbandonedBytes === undefined
+      ? undefined
+      : number(
+        "maxAbandonedBytes",
+        given.maxAbandonedBytes,
+        (v) => v >= 0,
+        "a number of bytes from 0, or Infinity",
+      ),
     overdueMs: given.overdueMs === undefined
       ? undefined
       : integer("overdueMs", given.overdueMs, 1, MAX_DELAY_MS),

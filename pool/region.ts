@@ -1,8 +1,9 @@
 /**
- * One mapped range, cut into slots: the only file above `ffi/` that holds addresses of blocks.
+ * Mapped ranges, cut into slots: the only file above `ffi/` that holds addresses of blocks.
  *
- * Turns slot and slab indices into offsets, commits and gives back whole slabs, makes and revokes
- * the views of slots. Knows no leases, counts or policies.
+ * One range has room for all blocks; further ones are mapped when slots have been given up. Turns slot
+ * and slab indices into offsets, commits and gives back whole slabs, makes and revokes the views of
+ * slots. Knows no leases, counts or policies.
  */
 import type { Backend, Code, Range } from "../ffi/backend.ts";
 import { heap } from "../ffi/heap.ts";
@@ -16,6 +17,12 @@ const LINE = 64;
 /** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
 export const PREFAULT_PIECE = 8 * 1024 * 1024;
 
+/** One mapped range, and the first of its slabs. */
+interface Part {
+  readonly firstSlab: number;
+  readonly range: Range;
+}
+
 /** The memory of one pool. */
 export class Region {
   /** Bytes from one slot to the next. */
@@ -24,7 +31,7 @@ export class Region {
   readonly slabSlots: number;
   /** Bytes in a slab. */
   readonly slabBytes: number;
-  /** The mapping, for other isolates of this process. */
+  /** The first mapping, for other isolates of this process. */
   readonly range: Range;
   /** Whether slots have addresses. */
   readonly hasAddresses: boolean;
@@ -32,11 +39,17 @@ export class Region {
   readonly #backend: Backend;
   readonly #size: number;
   readonly #huge: boolean;
-  #mapped = true;
+  readonly #unit: number;
+  /** Every mapping, the first one first. */
+  readonly #parts: Part[];
+  /** Slabs that have an address. */
+  #slabs: number;
+  /** Bytes of address space held. */
+  mappedBytes: number;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
   /** Slabs that may hold old bytes after they were given back, where the OS does not zero them. */
-  readonly #stale: Uint8Array | undefined;
+  #stale: Uint8Array | undefined;
 
   /**
    * Maps address space for every block; no memory is behind it yet. With `range`, takes over one
@@ -54,16 +67,18 @@ export class Region {
     this.hasAddresses = backend.abilities.hasAddresses;
     this.stride = roundUp(blockSize, blockSize < pageSize ? LINE : pageSize);
     this.#canForbid = backend.abilities.protects && blockSize >= pageSize;
-    const unit = this.#huge ? hugePageSize : pageSize;
+    const unit = this.#unit = this.#huge ? hugePageSize : pageSize;
     this.slabSlots = unit / commonDivisor(this.stride, unit);
     this.slabBytes = this.stride * this.slabSlots;
-    const slabs = Math.ceil(maxBlocks / this.slabSlots);
+    const slabs = this.#slabs = Math.ceil(maxBlocks / this.slabSlots);
     const size = slabs * this.slabBytes;
     const mapped = range ?? backend.map(size, unit);
     if (typeof mapped === "number") {
       throw outOfMemory(backend, "map", size, mapped);
     }
     this.range = mapped;
+    this.#parts = [{ firstSlab: 0, range: mapped }];
+    this.mappedBytes = mapped.mappedSize;
     this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
   }
 
@@ -72,46 +87,76 @@ export class Region {
     return this.#backend.kind;
   }
 
-  /** Bytes of address space held, 0 after `unmap`. */
-  get mappedBytes(): number {
-    return this.#mapped ? this.range.mappedSize : 0;
+  /** Slabs that have an address. */
+  get slabs(): number {
+    return this.#slabs;
+  }
+
+  /** Whether a slot has pages of its own, so that they can be dropped without a neighbour's. */
+  get hasOwnPages(): boolean {
+    return this.stride % this.#backend.abilities.pageSize === 0;
+  }
+
+  /**
+   * Maps addresses for more slabs, as many as were added before, and one at first: whoever gives up many
+   * slots needs few ranges, and one who gives up a single one maps a single slab. Returns the refusal.
+   */
+  extend(): SmritiError | undefined {
+    const first = this.#parts[1]?.firstSlab ?? this.#slabs;
+    const more = Math.max(1, Math.min(this.#slabs - first, first));
+    const size = more * this.slabBytes;
+    const range = this.#backend.map(size, this.#unit);
+    if (typeof range === "number") {
+      return outOfMemory(this.#backend, "map", size, range);
+    }
+    this.#parts.push({ firstSlab: this.#slabs, range });
+    this.mappedBytes += range.mappedSize;
+    this.#slabs += more;
+    if (this.#stale !== undefined) {
+      const stale = new Uint8Array(this.#slabs);
+      stale.set(this.#stale);
+      this.#stale = stale;
+    }
+    return undefined;
   }
 
   /** Puts memory behind slabs. Returns the OS's refusal, if any. */
-  commit({ first, count }: SlabRun): SmritiError | undefined {
-    const size = count * this.slabBytes;
-    const offset = first * this.slabBytes;
-    const code = this.#backend.commit(this.range, offset, size, this.#huge);
-    return code === 0
-      ? undefined
-      : outOfMemory(this.#backend, "commit", size, code);
+  commit(run: SlabRun): SmritiError | undefined {
+    for (const [range, offset, size] of this.#pieces(run)) {
+      const code = this.#backend.commit(range, offset, size, this.#huge);
+      if (code !== 0) return outOfMemory(this.#backend, "commit", size, code);
+    }
+    return undefined;
   }
 
   /** Gives the memory of slabs back. Their bytes stay readable and writable. */
-  decommit({ first, count }: SlabRun): Code {
-    this.#stale?.fill(1, first, first + count);
-    return this.#backend.decommit(
-      this.range,
-      first * this.slabBytes,
-      count * this.slabBytes,
-    );
+  decommit(run: SlabRun): Code {
+    this.#stale?.fill(1, run.first, run.first + run.count);
+    let refusal: Code = 0;
+    for (const [range, offset, size] of this.#pieces(run)) {
+      const code = this.#backend.decommit(range, offset, size);
+      if (code !== 0) refusal = code;
+    }
+    return refusal;
+  }
+
+  /** Drops the pages of one slot that has pages of its own. Its bytes stay readable and writable. */
+  dropSlot(slot: number): Code {
+    const { range, offset } = this.#placeOf(slot);
+    return this.#backend.decommit(range, offset, this.stride);
   }
 
   /**
    * Faults the pages of slabs in on another thread, until `isOver` says so. False after a refusal:
    * the pages are then faulted in by their first use.
    */
-  async prefault(
-    { first, count }: SlabRun,
-    isOver: () => boolean,
-  ): Promise<boolean> {
+  async prefault(run: SlabRun, isOver: () => boolean): Promise<boolean> {
     if (!this.#backend.abilities.prefaults) return false;
-    const end = (first + count) * this.slabBytes;
-    let at = first * this.slabBytes;
-    for (; at < end && !isOver(); at += PREFAULT_PIECE) {
-      const size = Math.min(PREFAULT_PIECE, end - at);
-      if (await this.#backend.prefault(this.range, at, size) !== 0) {
-        return false;
+    for (const [range, start, bytes] of this.#pieces(run)) {
+      const end = start + bytes;
+      for (let at = start; at < end && !isOver(); at += PREFAULT_PIECE) {
+        const size = Math.min(PREFAULT_PIECE, end - at);
+        if (await this.#backend.prefault(range, at, size) !== 0) return false;
       }
     }
     return true;
@@ -126,9 +171,8 @@ export class Region {
   view(slot: number): Uint8Array<ArrayBuffer> {
     try {
       // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
-      return new Uint8Array(
-        this.#backend.view(this.range, slot * this.stride, this.#size),
-      );
+      const { range, offset } = this.#placeOf(slot);
+      return new Uint8Array(this.#backend.view(range, offset, this.#size));
     } catch (error) {
       throw viewRefused(this.#backend, this.#size, error);
     }
@@ -175,7 +219,8 @@ export class Region {
 
   /** Address of a slot. */
   pointer(slot: number): Deno.PointerObject {
-    const pointer = this.#backend.pointer(this.range, slot * this.stride);
+    const { range, offset } = this.#placeOf(slot);
+    const pointer = this.#backend.pointer(range, offset);
     if (pointer === null) {
       throw new SmritiError(
         "unsupported",
@@ -194,8 +239,8 @@ export class Region {
     const isAlike = buffer instanceof ArrayBuffer && !buffer.resizable &&
       buffer.byteLength === this.#size;
     try {
-      return isAlike &&
-        this.#backend.isAt(this.range, slot * this.stride, buffer);
+      const { range, offset } = this.#placeOf(slot);
+      return isAlike && this.#backend.isAt(range, offset, buffer);
     } catch (error) {
       throw viewRefused(this.#backend, this.#size, error);
     }
@@ -218,34 +263,91 @@ export class Region {
    * the pattern in it still shows a late write.
    */
   forbid(slot: number): boolean {
-    const { stride } = this;
-    return this.#canForbid &&
-      this.#backend.protect(this.range, slot * stride, stride, false) === 0;
+    return this.#canForbid && this.#protect(slot, false);
   }
 
   /** Makes an inaccessible slot accessible again; false if the OS refused. */
   allow(slot: number): boolean {
-    const { stride } = this;
-    return this.#backend.protect(this.range, slot * stride, stride, true) === 0;
+    return this.#protect(slot, true);
+  }
+
+  #protect(slot: number, accessible: boolean): boolean {
+    const { range, offset } = this.#placeOf(slot);
+    return this.#backend.protect(range, offset, this.stride, accessible) === 0;
   }
 
   /**
-   * Drops the pages of the first slots; the addresses stay mapped and accessible. False if the OS
-   * refused.
+   * Gives the memory and the addresses back, but for those of the slabs in `kept`; false if the OS
+   * refused to take any memory. Every other view must have been revoked.
    */
-  drop(slots: number): boolean {
-    const count = Math.ceil(slots / this.slabSlots);
-    return count === 0 || this.decommit({ first: 0, count }) === 0;
+  unmap(kept: ReadonlySet<number> = NO_SLABS): boolean {
+    let isDone = true;
+    for (let at = this.#parts.length - 1; at >= 0; at--) {
+      const part = this.#parts[at];
+      const stays = [...kept].filter((slab) => this.#partOf(slab) === part);
+      if (stays.length > 0) {
+        isDone = this.#unmapBut(part, stays) && isDone;
+      } else if (this.#backend.unmap(part.range) === 0) {
+        this.mappedBytes -= part.range.mappedSize;
+        this.#parts.splice(at, 1);
+      } else {
+        const { size } = part.range;
+        isDone = this.#backend.decommit(part.range, 0, size) === 0 && isDone;
+      }
+    }
+    return isDone;
   }
 
-  /** Gives the whole range back; false if the OS refused. Every view must have been revoked. */
-  unmap(): boolean {
-    if (this.#mapped && this.#backend.unmap(this.range) === 0) {
-      this.#mapped = false;
+  /** Gives back what lies between the slabs that stay. */
+  #unmapBut({ range, firstSlab }: Part, stays: number[]): boolean {
+    let isDone = true;
+    let from = 0;
+    const ends = stays.map((slab) => slab - firstSlab).sort((a, b) => a - b);
+    for (const slab of [...ends, range.size / this.slabBytes]) {
+      const offset = from * this.slabBytes;
+      const size = slab * this.slabBytes - offset;
+      from = slab + 1;
+      if (size === 0) continue;
+      if (this.#backend.unmapPart(range, offset, size) === 0) {
+        this.mappedBytes -= size;
+      } else {
+        isDone = this.#backend.decommit(range, offset, size) === 0 && isDone;
+      }
     }
-    return !this.#mapped;
+    return isDone;
+  }
+
+  /** The range that a slab is in. */
+  #partOf(slab: number): Part {
+    const parts = this.#parts;
+    let at = parts.length - 1;
+    while (at > 0 && parts[at].firstSlab > slab) at--;
+    return parts[at];
+  }
+
+  /** Where a slot is. */
+  #placeOf(slot: number): { range: Range; offset: number } {
+    const { range, firstSlab } = this.#partOf(
+      Math.floor(slot / this.slabSlots),
+    );
+    const offset = (slot - firstSlab * this.slabSlots) * this.stride;
+    return { range, offset };
+  }
+
+  /** A run of slabs in terms of ranges, which it may cross: range, offset and size. */
+  *#pieces({ first, count }: SlabRun): Generator<[Range, number, number]> {
+    for (let slab = first; slab < first + count;) {
+      const { range, firstSlab } = this.#partOf(slab);
+      const offset = (slab - firstSlab) * this.slabBytes;
+      const most = (first + count - slab) * this.slabBytes;
+      const size = Math.min(most, range.size - offset);
+      yield [range, offset, size];
+      slab += size / this.slabBytes;
+    }
   }
 }
+
+const NO_SLABS: ReadonlySet<number> = new Set();
 
 function roundUp(size: number, unit: number): number {
   return Math.ceil(size / unit) * unit;

@@ -14,6 +14,9 @@ export class ScalingController {
   /** Call {@linkcode rose} when more blocks than this are free. */
   highMark: number = COUNTLESS;
 
+  /** The most blocks that can be committed now. */
+  capacity: number;
+
   readonly #options: FilledOptions;
   readonly #slabSlots: number;
   /** Blocks of the slabs that `initialBlocks` fill. */
@@ -31,6 +34,7 @@ export class ScalingController {
   /** Sizes a pool by its options, in slabs of `slabSlots` blocks. */
   constructor(options: FilledOptions, slabSlots: number) {
     this.#options = options;
+    this.capacity = options.maxBlocks;
     this.#slabSlots = slabSlots;
     const slabs = Math.ceil(options.initialBlocks / slabSlots);
     this.#floor = Math.min(options.maxBlocks, slabs * slabSlots);
@@ -38,11 +42,10 @@ export class ScalingController {
 
   /** Blocks with memory are now this many. */
   resized(committed: number, free: number, now: number): void {
-    const { maxBlocks, reservedBlocks, growThreshold, shrinkThreshold } =
-      this.#options;
+    const { reservedBlocks, growThreshold, shrinkThreshold } = this.#options;
     this.#committed = committed;
     const full = shareOf(growThreshold, committed - reservedBlocks);
-    this.#growAt = committed < maxBlocks ? committed - full : -1;
+    this.#growAt = committed < this.capacity ? committed - full : -1;
     this.#idleAbove = Math.floor(shrinkThreshold * committed + 1e-9);
     this.#look(free, now);
   }
@@ -79,7 +82,7 @@ export class ScalingController {
     const { growStep, maxBlocks } = this.#options;
     return Math.min(
       shareOf(growStep, maxBlocks),
-      maxBlocks - this.#committed,
+      this.capacity - this.#committed,
     );
   }
 

@@ -4,6 +4,7 @@
  * Owns the timers of the pool's size, all of them unref'd: they never keep a process alive. Tells
  * listeners, and its pool, after the change is complete.
  */
+import type { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
 import { headroom } from "./headroom.ts";
 import type { FilledOptions } from "./options.ts";
@@ -93,6 +94,13 @@ export class Sizer {
     return true;
   }
 
+  /** Puts fresh slots in the place of those given up, as far as that is allowed. */
+  heal(): void {
+    const { any, error } = this.#supply.heal(!this.#stopped);
+    if (error !== undefined) this.#grown(0, error);
+    else if (any) this.#resized();
+  }
+
   /** Gives all free memory above the initial blocks back; returns the bytes. */
   trim(): number {
     return this.#stopped ? 0 : this.#giveBack(this.#scaling.spare, Infinity);
@@ -112,6 +120,12 @@ export class Sizer {
     if (wanted === 0) return false;
     const { blocks, error } = this.#supply.grow(wanted);
     if (blocks > 0) this.#counters.grows++;
+    this.#grown(blocks, error);
+    return blocks > 0;
+  }
+
+  /** So many blocks were added; the OS refused the rest, if there is an error. */
+  #grown(blocks: number, error: SmritiError | undefined): void {
     if (error !== undefined) {
       this.#counters.growFailures++;
       this.#scaling.refused(Date.now() + RETRY_MS);
@@ -123,14 +137,14 @@ export class Sizer {
       committedBlocks: this.#slots.committed,
       ...(error && { error }),
     }));
-    return blocks > 0;
   }
 
   /** The number of committed blocks has changed. */
   #resized(): void {
     // A listener may have closed the pool in the middle of it.
     if (this.#stopped) return;
-    const { committed, free } = this.#slots;
+    const { committed, free, capacity } = this.#slots;
+    this.#scaling.capacity = capacity;
     this.#scaling.resized(committed, free, Date.now());
     if (this.#scaling.spare === 0) {
       clearInterval(this.#shrinkTimer);

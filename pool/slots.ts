@@ -27,13 +27,15 @@ export const COUNTLESS: number = 2 ** 31 - 1;
 
 /** Free lists and counts of the slots of one pool. */
 export class Slots {
-  /** Blocks with memory behind them: free + acquired + quarantined + abandoned. */
+  /** Blocks with memory behind them that can be lent: free + acquired + quarantined. */
   committed = 0;
+  /** The most blocks that can be committed. */
+  capacity: number;
   /** Blocks ready to be lent. */
   free = 0;
   /** Blocks released but not yet reusable. */
   quarantined = 0;
-  /** Blocks out of the pool for good. */
+  /** Slots given up for good, outside of all other counts. */
   abandoned = 0;
   /** Slots ever taken. */
   taken = 0;
@@ -45,12 +47,11 @@ export class Slots {
   #leastFree = 0;
   #peak = 0;
 
-  readonly #max: number;
   readonly #slabSlots: number;
-  readonly #slabs: number;
+  #slabs: number;
   /** Free slots of each slab. */
-  readonly #freeIn: Int32Array;
-  /** Slabs with a free slot, not counting `#hot`. */
+  #freeIn: Int32Array;
+  /** Slabs with a free slot, not counting `#cached`. */
   readonly #open: Bitmap;
   /** Slabs below `#top` that were given back. */
   readonly #holes: Bitmap;
@@ -61,19 +62,25 @@ export class Slots {
    * `#head` is the first free slot's place in its slab, `#next` how far the next one lies beyond
    * this slot's neighbour. Unused where a slab is one slot.
    */
-  readonly #head: Int32Array;
-  readonly #next: Int32Array;
+  #head: Int32Array;
+  #next: Int32Array;
+  /**
+   * Slots of one slab that have memory and are above the capacity, until one is needed to replace an
+   * abandoned slot: from the first up to the second, which is the slab's end.
+   */
+  #spare = 0;
+  #spareEnd = 0;
   /**
    * The free slot to be taken next, kept out of the lists: a steady load moves one slot back and
    * forth and touches nothing else.
    */
-  #hot = NONE;
+  #cached = NONE;
   /** Slots below this lie in the lowest slab with a free slot, or in a lower one. */
   #lowEnd: number;
 
   /** All slots uncommitted. */
   constructor(maxBlocks: number, slabSlots: number) {
-    this.#max = maxBlocks;
+    this.capacity = maxBlocks;
     this.#slabSlots = slabSlots;
     this.#slabs = Math.ceil(maxBlocks / slabSlots);
     this.#freeIn = new Int32Array(this.#slabs);
@@ -81,7 +88,7 @@ export class Slots {
     this.#holes = new Bitmap(this.#slabs);
     const listed = slabSlots > 1;
     this.#head = new Int32Array(listed ? this.#slabs : 0);
-    this.#next = new Int32Array(listed ? maxBlocks : 0);
+    this.#next = new Int32Array(listed ? this.#slabs * slabSlots : 0);
     this.#lowEnd = slabSlots;
   }
 
@@ -97,42 +104,63 @@ export class Slots {
 
   /** One past the highest slot ever committed. */
   get top(): number {
-    return Math.min(this.#max, this.#top * this.#slabSlots);
+    const top = this.#top * this.#slabSlots;
+    return top === this.#spareEnd ? this.#spare : top;
   }
 
-  /** Whether the slot has memory behind it. */
+  /** Whether the slot has memory behind it and is not spare. */
   isCommitted(slot: number): boolean {
     const slab = this.#slabOf(slot);
-    return slab < this.#top && !this.#holes.has(slab);
+    const isSpare = slot >= this.#spare && slot < this.#spareEnd;
+    return slab < this.#top && !this.#holes.has(slab) && !isSpare;
   }
 
-  /** How many slots a slab has: the last one may have fewer. */
-  slotsIn(slab: number): number {
-    return Math.min(this.#slabSlots, this.#max - slab * this.#slabSlots);
+  /** How many blocks a slab has that can be lent, but for abandoned ones. */
+  blocksIn(slab: number): number {
+    const isSpare = this.#spareEnd === (slab + 1) * this.#slabSlots;
+    return this.#slabSlots - (isSpare ? this.#spareEnd - this.#spare : 0);
   }
 
   /** The slots of a run of slabs, from `start` to `end - 1`. */
   bounds({ first, count }: SlabRun): { start: number; end: number } {
     const start = first * this.#slabSlots;
-    return { start, end: Math.min(this.#max, start + count * this.#slabSlots) };
+    return { start, end: start + count * this.#slabSlots };
+  }
+
+  /** Makes room for more slabs, all without memory. */
+  extend(slabs: number): void {
+    const grown = (from: Int32Array, length: number) => {
+      const to = new Int32Array(from.length === 0 ? 0 : length);
+      to.set(from);
+      return to;
+    };
+    const freeIn = grown(this.#freeIn, slabs);
+    const head = grown(this.#head, slabs);
+    const next = grown(this.#next, slabs * this.#slabSlots);
+    this.#open.extend(slabs);
+    this.#holes.extend(slabs);
+    this.#freeIn = freeIn;
+    this.#head = head;
+    this.#next = next;
+    this.#slabs = slabs;
   }
 
   /** The free slot to be taken next. The caller has checked that `free` is above 0. */
   next(): number {
-    return this.#hot === NONE ? this.#unlistNext() : this.#hot;
+    return this.#cached === NONE ? this.#unlistNext() : this.#cached;
   }
 
   /** Takes the slot that `next` has given. */
   take(): void {
-    this.#hot = NONE;
+    this.#cached = NONE;
     this.taken++;
     if (--this.free < this.#leastFree) this.#leastFree = this.free;
   }
 
   /** Puts an acquired slot back; whether the pool must hear of it. */
   push(slot: number): boolean {
-    if (this.#hot === NONE && slot < this.#lowEnd) this.#hot = slot;
-    else this.#heat(slot);
+    if (this.#cached === NONE && slot < this.#lowEnd) this.#cached = slot;
+    else this.#stash(slot);
     return ++this.free > this.calmUpTo;
   }
 
@@ -143,35 +171,38 @@ export class Slots {
 
   /** Puts a quarantined slot back. */
   restore(slot: number): void {
-    this.#heat(slot);
+    this.#stash(slot);
     this.#change(() => {
       this.quarantined--;
       this.free++;
     });
   }
 
-  /** Takes an acquired slot out of the pool for good. */
-  abandon(_slot: number): void {
-    const peak = this.peak;
+  /** Gives an acquired slot up for good. */
+  abandon(): void {
+    const { peak } = this;
     this.#peak = peak;
+    this.committed--;
     this.abandoned++;
     this.#leastFree = this.free;
   }
 
-  /** Takes a quarantined slot out of the pool for good. */
+  /** Gives a quarantined slot up for good. */
   abandonQuarantined(): void {
     this.#change(() => {
       this.quarantined--;
+      this.committed--;
       this.abandoned++;
     });
   }
 
-  /** Takes a free slot out of the pool for good. */
+  /** Gives a free slot up for good. */
   abandonFree(slot: number): void {
-    this.#cool();
+    this.#flush();
     this.#unlist(slot);
     this.#change(() => {
       this.free--;
+      this.committed--;
       this.abandoned++;
     });
   }
@@ -188,18 +219,27 @@ export class Slots {
     return { first: hole, count };
   }
 
-  /** Makes the slots of slabs free; their memory has just been committed. */
+  /**
+   * Makes the slots of slabs free, up to the capacity; their memory has just been committed. What is
+   * above it is spare: less than a slab, because the caller commits no slab in vain.
+   */
   commit({ first, count }: SlabRun): void {
-    // A lower slab may be among them, and would then come before the hot slot.
-    this.#cool();
+    // A lower slab may be among them, and would then come before the cached slot.
+    this.#flush();
+    const { start, end } = this.bounds({ first, count });
+    const blocks = Math.min(end - start, this.capacity - this.committed);
     for (let slab = first; slab < first + count; slab++) {
       if (slab < this.#top) this.#holes.remove(slab);
-      this.#freeIn[slab] = this.slotsIn(slab);
+      this.#freeIn[slab] = this.#slabSlots;
     }
-    const { start, end } = this.bounds({ first, count });
+    if (start + blocks < end) {
+      this.#spare = start + blocks;
+      this.#spareEnd = end;
+      this.#freeIn[first + count - 1] -= end - this.#spare;
+    }
     this.#change(() => {
-      this.committed += end - start;
-      this.free += end - start;
+      this.committed += blocks;
+      this.free += blocks;
     });
     this.#open.addRange(first, first + count);
     this.#top = Math.max(this.#top, first + count);
@@ -210,12 +250,29 @@ export class Slots {
     this.#lowered();
   }
 
+  /** Makes at most so many spare slots free; returns how many. */
+  addSpare(most: number): number {
+    const room = Math.min(most, this.capacity - this.committed);
+    const blocks = Math.min(room, this.#spareEnd - this.#spare);
+    if (blocks <= 0) return 0;
+    for (let slot = this.#spare; slot < this.#spare + blocks; slot++) {
+      this.#push(slot);
+    }
+    this.#spare += blocks;
+    if (this.#spare === this.#spareEnd) this.#spare = this.#spareEnd = 0;
+    this.#change(() => {
+      this.committed += blocks;
+      this.free += blocks;
+    });
+    return blocks;
+  }
+
   /**
    * The highest run of at most `most` slabs below slab `below` that have memory and only free
    * slots, or `undefined`.
    */
   freeRun(below: number, most: number): SlabRun | undefined {
-    this.#cool();
+    this.#flush();
     let slab = Math.min(below, this.#top) - 1;
     while (slab >= 0 && !this.#isFree(slab)) slab--;
     if (slab < 0) return undefined;
@@ -228,27 +285,27 @@ export class Slots {
 
   /** Takes the slots of wholly free slabs out; their memory is about to be given back. */
   decommit({ first, count }: SlabRun): void {
+    let blocks = 0;
     for (let slab = first; slab < first + count; slab++) {
+      blocks += this.#freeIn[slab];
       this.#freeIn[slab] = 0;
       this.#open.remove(slab);
       this.#holes.add(slab);
+      if (this.#spareEnd === (slab + 1) * this.#slabSlots) {
+        this.#spare = this.#spareEnd = 0;
+      }
     }
-    const { start, end } = this.bounds({ first, count });
     this.#change(() => {
-      this.committed -= end - start;
-      this.free -= end - start;
+      this.committed -= blocks;
+      this.free -= blocks;
     });
   }
 
-  /**
-   * The pool has ended: what is left are the blocks that somebody may still write to, or all of
-   * them if the OS has not taken their memory back.
-   */
+  /** The pool has ended; if the OS has not taken the memory back, all of it is given up. */
   retire(isGivenBack: boolean): void {
     this.#change(() => {
-      if (isGivenBack) this.committed = this.abandoned;
-      else this.abandoned = this.committed;
-      this.free = this.quarantined = 0;
+      if (!isGivenBack) this.abandoned += this.committed;
+      this.committed = this.free = this.quarantined = 0;
     });
     // Nothing is free to give back, whoever may still be in the middle of looking.
     this.#freeIn.fill(0);
@@ -257,7 +314,7 @@ export class Slots {
 
   /** Blocks that are free or acquired. */
   get #lendable(): number {
-    return this.committed - this.quarantined - this.abandoned;
+    return this.committed - this.quarantined;
   }
 
   /** Changes how many are lendable: what was least free says no more how many were acquired. */
@@ -268,7 +325,8 @@ export class Slots {
   }
 
   #isFree(slab: number): boolean {
-    return this.#freeIn[slab] === this.slotsIn(slab);
+    const free = this.#freeIn[slab];
+    return free > 0 && free === this.blocksIn(slab);
   }
 
   #isHole(slab: number): boolean {
@@ -276,23 +334,25 @@ export class Slots {
   }
 
   /** Puts a free slot in its place: next to be taken, or in its slab's list. */
-  #heat(slot: number): void {
-    const hot = this.#hot;
+  #stash(slot: number): void {
+    const cached = this.#cached;
     const slots = this.#slabSlots;
-    if (hot === NONE && slot < this.#lowEnd) {
-      this.#hot = slot;
-    } else if (hot !== NONE && ((slot / slots) | 0) <= ((hot / slots) | 0)) {
-      this.#list(hot);
-      this.#hot = slot;
+    if (cached === NONE && slot < this.#lowEnd) {
+      this.#cached = slot;
+    } else if (
+      cached !== NONE && ((slot / slots) | 0) <= ((cached / slots) | 0)
+    ) {
+      this.#push(cached);
+      this.#cached = slot;
     } else {
-      this.#list(slot);
+      this.#push(slot);
     }
   }
 
-  /** Puts the hot slot into its list, for what looks at whole slabs. */
-  #cool(): void {
-    if (this.#hot !== NONE) this.#list(this.#hot);
-    this.#hot = NONE;
+  /** Puts the cached slot into its list, for what looks at whole slabs. */
+  #flush(): void {
+    if (this.#cached !== NONE) this.#push(this.#cached);
+    this.#cached = NONE;
   }
 
   #slabOf(slot: number): number {
@@ -305,7 +365,7 @@ export class Slots {
   }
 
   /** Puts a slot into its slab's list. A slab is said to be open before it is, so never too late. */
-  #list(slot: number): void {
+  #push(slot: number): void {
     const slots = this.#slabSlots;
     const slab = (slot / slots) | 0;
     if (this.#freeIn[slab] === 0) this.#open.add(slab);
@@ -318,7 +378,7 @@ export class Slots {
     this.#lowEnd = (this.#open.floor + 1) * slots;
   }
 
-  /** Makes the first slot of the lowest slab that has one the hot slot. */
+  /** Makes the first slot of the lowest slab that has one the cached slot. */
   #unlistNext(): number {
     const open = this.#open;
     let slab = open.lowest();
@@ -337,7 +397,7 @@ export class Slots {
     }
     this.#freeIn[slab]--;
     this.#lowEnd = (open.floor + 1) * slots;
-    return this.#hot = slot;
+    return this.#cached = slot;
   }
 
   /** Takes one slot out of its slab's list: rare, so it may walk the list. */

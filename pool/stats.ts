@@ -6,7 +6,7 @@ import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 
-/** A frozen snapshot of a pool. `committed = free + acquired + quarantined + abandoned`, always. */
+/** A frozen snapshot of a pool. `committed = free + acquired + quarantined`, always. */
 export interface PoolStats {
   /** The pool's label. */
   readonly name: string;
@@ -24,8 +24,12 @@ export interface PoolStats {
   readonly reservedBlocks: number;
   /** Blocks released and not yet reusable (`safety: "strict"`). */
   readonly quarantinedBlocks: number;
-  /** Blocks out of the pool for good. */
+  /** Blocks given up because somebody may still write to their memory; fresh ones replaced them. */
   readonly abandonedBlocks: number;
+  /** The most blocks that can be committed now: `maxBlocks`, unless more were given up than heal. */
+  readonly capacityBlocks: number;
+  /** Bytes that stay behind for blocks given up, beside those of the pool. */
+  readonly abandonedBytes: number;
   /** Acquired blocks that a running operation holds. */
   readonly lentBlocks: number;
   /** Acquires waiting now. */
@@ -81,6 +85,7 @@ export function snapshot(
   region: Region,
   slots: Slots,
   { abandons, ...counters }: Counters,
+  abandonedBytes: number,
   waiting: number,
   listenerErrors: number,
 ): PoolStats {
@@ -94,6 +99,8 @@ export function snapshot(
     reservedBlocks: Math.min(reservedBlocks, slots.free),
     quarantinedBlocks: slots.quarantined,
     abandonedBlocks: slots.abandoned,
+    capacityBlocks: slots.capacity,
+    abandonedBytes,
     waiting,
     peakAcquired: slots.peak,
     acquires: slots.taken,

@@ -4,8 +4,11 @@
  * Keeps region and slots in step, whatever the OS answers. Decides nothing about when or how much,
  * and tells nobody.
  */
+import { Abandoned, type GivenUp } from "./abandoned.ts";
 import { SmritiError } from "./errors.ts";
+import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
+import type { FilledOptions } from "./options.ts";
 import { PREFAULT_PIECE, type Region } from "./region.ts";
 import { type SlabRun, Slots } from "./slots.ts";
 
@@ -45,12 +48,24 @@ export function slotsFor(region: Region, maxBlocks: number): Slots {
   }
 }
 
+/** What became of slots given up. */
+export interface Healed {
+  /** Whether there were any. */
+  readonly any: boolean;
+  /** The OS's refusal of fresh ones, if it gave less than was asked for. */
+  readonly error: SmritiError | undefined;
+}
+
 /** The committed memory of one pool. */
 export class Supply {
+  /** What was given up. */
+  readonly abandoned: Abandoned;
+
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #leases: Leases;
   readonly #prefault: boolean;
+  readonly #givenUp: GivenUp[];
   #prefaults: Promise<void> | undefined;
   #stopped = false;
 
@@ -59,12 +74,15 @@ export class Supply {
     region: Region,
     slots: Slots,
     leases: Leases,
-    prefault: boolean,
+    options: FilledOptions,
+    givenUp: GivenUp[],
   ) {
+    this.abandoned = new Abandoned(options, region);
+    this.#givenUp = givenUp;
     this.#region = region;
     this.#slots = slots;
     this.#leases = leases;
-    this.#prefault = prefault;
+    this.#prefault = options.prefault;
   }
 
   /** Commits at least `blocks` more if there are as many; less if the OS refuses, down to one slab. */
@@ -72,10 +90,14 @@ export class Supply {
     const before = this.#slots.committed;
     const { slabSlots } = this.#region;
     let error: SmritiError | undefined;
-    let slabs = Math.ceil(blocks / slabSlots);
+    let slabs = Math.ceil((blocks - this.#slots.addSpare(blocks)) / slabSlots);
     while (slabs > 0) {
       const run = this.#slots.nextRun(slabs);
-      if (run === undefined) break;
+      if (run === undefined) {
+        error = this.#extend();
+        if (error !== undefined) break;
+        continue;
+      }
       const refusal = this.#region.commit(run);
       if (refusal === undefined) {
         this.#slots.commit(run);
@@ -89,6 +111,30 @@ export class Supply {
       }
     }
     return { blocks: this.#slots.committed - before, error };
+  }
+
+  /** Puts fresh slots in the place of those given up, if that `mayGrow` and they may be replaced. */
+  heal(mayGrow: boolean): Healed {
+    const { length } = this.#givenUp;
+    if (length === 0) return { any: false, error: undefined };
+    headroom();
+    for (const each of this.#givenUp.splice(0)) {
+      if (!this.abandoned.add(each)) this.#slots.capacity--;
+      this.#leases.bury(each.index);
+    }
+    const { capacity, committed } = this.#slots;
+    const missing = mayGrow ? Math.min(length, capacity - committed) : 0;
+    const { error } = missing > 0 ? this.grow(missing) : { error: undefined };
+    return { any: true, error };
+  }
+
+  /** Addresses for more slabs: those there were have been given up. */
+  #extend(): SmritiError | undefined {
+    const refusal = this.#region.extend();
+    if (refusal === undefined) this.#slots.extend(this.#region.slabs);
+    // What has no address can never be had.
+    else this.#slots.capacity = this.#slots.committed;
+    return refusal;
   }
 
   /**
@@ -114,9 +160,10 @@ export class Supply {
           refused: true,
         };
       }
+      const { committed } = this.#slots;
       this.#slots.decommit(run);
       below = run.first;
-      given += end - start;
+      given += committed - this.#slots.committed;
       slabs += run.count;
     }
     return { blocks: given, bytes: slabs * slabBytes, refused: false };
@@ -138,7 +185,7 @@ export class Supply {
     const found = this.#slots.freeRun(below, slabs);
     if (found === undefined) return undefined;
     const last = found.first + found.count - 1;
-    const highest = this.#slots.slotsIn(last);
+    const highest = this.#slots.blocksIn(last);
     if (highest > blocks) return undefined;
     const more = Math.floor((blocks - highest) / this.#region.slabSlots);
     const count = Math.min(found.count, 1 + more);

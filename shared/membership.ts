@@ -258,7 +258,8 @@ export function endIfLast(
   if (before !== CLOSING) return;
   // By the slots: with a count too low, memory could be unmapped that is still written to.
   if (SharedSlots.hasAbandoned(control)) {
-    region.drop(Atomics.load(words, HEADER.TOP));
+    const slabs = Math.ceil(Atomics.load(words, HEADER.TOP) / region.slabSlots);
+    if (slabs > 0) region.decommit({ first: 0, count: slabs });
   } else region.unmap();
   Atomics.store(words, HEADER.STATE, GONE);
   Atomics.notify(words, HEADER.STATE);

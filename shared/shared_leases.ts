@@ -119,7 +119,7 @@ export class SharedLeases extends Leases {
       if (slot.lends > 0) {
         // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
         this.region.revoke(slot.view);
-        this.lose(slot);
+        this.lose(slot, true);
         this.hooks.lost();
         continue;
       }

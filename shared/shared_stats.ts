@@ -76,7 +76,7 @@ export function sharedStats(
   const { words } = control;
   const { free, held, transit, abandoned, lent } = take(control);
   const acquired = held + transit;
-  const committed = free + acquired + abandoned;
+  const committed = free + acquired;
   // Isolates count what they have taken a moment later.
   const acquires = Math.max(control.sum(COUNT.ACQUIRES), acquired);
   return Object.freeze({
@@ -89,6 +89,8 @@ export function sharedStats(
     reservedBlocks: Math.min(reservedBlocks, free),
     quarantinedBlocks: 0,
     abandonedBlocks: abandoned,
+    capacityBlocks: maxBlocks - abandoned,
+    abandonedBytes: abandoned * region.stride,
     lentBlocks: lent,
     transitBlocks: transit,
     attachedWorkers,

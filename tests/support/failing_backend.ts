@@ -140,6 +140,14 @@ export class FailingBackend implements Backend, Disposable {
     return this.#real.unmap(range);
   }
 
+  unmapPart(range: Range, offset: number, size: number): Code {
+    const pages = this.#pages("unmap", range, offset, size);
+    if (this.#isRefused("unmap", size)) return REFUSED;
+    const code = this.#real.unmapPart(range, offset, size);
+    if (code === 0) pages((page, { committed }) => committed.delete(page));
+    return code;
+  }
+
   view(range: Range, offset: number, size: number): ArrayBuffer {
     const { pageSize } = this.abilities;
     const start = Math.floor(offset / pageSize) * pageSize;

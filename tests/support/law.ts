@@ -17,12 +17,12 @@ export function lawful<P extends { stats(): PoolStats }>(pool: P): PoolStats {
   }
   demand(
     stats.committedBlocks ===
-      stats.freeBlocks + stats.acquiredBlocks + stats.quarantinedBlocks +
-        stats.abandonedBlocks,
-    "committed = free + acquired + quarantined + abandoned",
+      stats.freeBlocks + stats.acquiredBlocks + stats.quarantinedBlocks,
+    "committed = free + acquired + quarantined",
   );
   const atMost: [keyof PoolStats, keyof PoolStats][] = [
-    ["committedBlocks", "maxBlocks"],
+    ["committedBlocks", "capacityBlocks"],
+    ["capacityBlocks", "maxBlocks"],
     ["reservedBlocks", "freeBlocks"],
     ["lentBlocks", "acquiredBlocks"],
     ["acquiredBlocks", "peakAcquired"],

@@ -1,0 +1,78 @@
+/**
+ * The slots that a pool has given up: which, what becomes of their pages, and what that costs.
+ *
+ * An address given up is never lent again, because native code may still write there, and never unmapped.
+ * Where nothing may still be read its pages go back at once; where a buffer is out they stay with their
+ * bytes, beside what the pool may have, up to a bound. Knows no leases and no waiters.
+ */
+import type { FilledOptions } from "./options.ts";
+import type { Region } from "./region.ts";
+
+/** A slot about to be given up, as those tell who do it. */
+export interface GivenUp {
+  /** Place in the pool. */
+  readonly index: number;
+  /** Whether somebody may have a buffer of it, and must find its bytes. */
+  readonly mayBeRead: boolean;
+}
+
+/** What is given up in one slab. */
+interface Slab {
+  slots: number;
+  /** Those of them whose bytes may still be read. */
+  kept: number;
+}
+
+/** The slots given up by one pool. */
+export class Abandoned {
+  /** Bytes that stay resident for slots given up. */
+  bytes = 0;
+  /** Those of them that count against the bound: somebody may read them. */
+  #kept = 0;
+  readonly #most: number;
+  readonly #region: Region;
+  readonly #slabs = new Map<number, Slab>();
+
+  /** None yet. */
+  constructor({ maxBlocks, maxAbandonedBytes }: FilledOptions, region: Region) {
+    const { stride } = region;
+    this.#most = maxAbandonedBytes ?? Math.max(stride, maxBlocks * stride / 4);
+    this.#region = region;
+  }
+
+  /** Slabs whose addresses have to stay. */
+  get slabs(): ReadonlySet<number> {
+    return new Set(this.#slabs.keys());
+  }
+
+  /**
+   * Gives a slot up. Whether a fresh one may take its place: not if the bytes kept for others are more
+   * than the pool may keep.
+   */
+  add({ index: slot, mayBeRead }: GivenUp): boolean {
+    const region = this.#region;
+    // On the heap the memory is that of whoever has the buffer.
+    if (!region.hasAddresses) return true;
+    const { stride, slabSlots } = region;
+    const index = Math.floor(slot / slabSlots);
+    const slab = this.#slabs.get(index) ?? { slots: 0, kept: 0 };
+    this.#slabs.set(index, slab);
+    slab.slots++;
+    if (mayBeRead) {
+      slab.kept++;
+      this.bytes += stride;
+      this.#kept += stride;
+      return this.#kept <= this.#most;
+    }
+    if (region.hasOwnPages) {
+      if (region.dropSlot(slot) !== 0) this.bytes += stride;
+      return true;
+    }
+    this.bytes += stride;
+    const isDead = slab.slots === slabSlots && slab.kept === 0;
+    if (isDead && region.decommit({ first: index, count: 1 }) === 0) {
+      this.bytes -= slabSlots * stride;
+    }
+    return true;
+  }
+}
