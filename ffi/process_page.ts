@@ -26,6 +26,8 @@ export const PAGE = {
   TOP_ENTRY: 4,
   /** Slots of strict pools that are inaccessible now. */
   FORBIDDEN: 5,
+  /** When a collection was asked for last, in ms, low 32 bits. */
+  COLLECTED: 6,
   /** The first entry. */
   ENTRIES: 8,
 } as const;

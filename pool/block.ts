@@ -59,6 +59,8 @@ export let part: (block: Block) => void;
  */
 export class Block {
   #slot: Slot;
+  /** The slot's token: with this handle goes the last that holds it. */
+  #token: object | undefined;
 
   static {
     blockOf = (slot) => new Block(INSIDE, slot);
@@ -69,7 +71,10 @@ export class Block {
     part = (block) => {
       const slot = block.#slot;
       if (slot.state !== ENDED) return;
-      block.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+      const ended = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+      slot.token = block.#token;
+      block.#token = undefined;
+      block.#slot = ended;
     };
   }
 
@@ -78,6 +83,7 @@ export class Block {
       throw new TypeError("blocks are made by a pool's acquire(), not by new");
     }
     this.#slot = slot;
+    this.#token = slot.token;
   }
 
   /**
@@ -249,7 +255,9 @@ export class Block {
     if (slot.state !== HOT_HELD) return owner.refuse(slot, "release");
     const ended = slot.tag === undefined ? owner.ended : endedOf(slot);
     const tells = owner.release(slot, usedBytes);
-    // No call may come before this line: where it fails, the lease would go on without a handle.
+    // No call may come among these lines: where it fails, the lease would go on without a handle.
+    slot.token = this.#token;
+    this.#token = undefined;
     this.#slot = ended;
     if (!tells) return;
     try {
@@ -284,7 +292,7 @@ function endedOf(slot: Slot): Slot {
   const ended = new Slot(slot.owner, slot.index);
   ended.state = ENDED;
   ended.tag = slot.tag;
-  ended.since = slot.watch?.since ?? slot.since;
+  ended.since = slot.note?.since ?? slot.since;
   return ended;
 }
 

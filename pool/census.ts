@@ -45,8 +45,8 @@ export function isOut({ state }: Slot): boolean {
 }
 
 /** Age of a lease in ms, if somebody noted when it began. */
-export function ageOf({ since, watch }: Slot, now: number): number | undefined {
-  const began = watch?.since ?? since;
+export function ageOf({ since, note }: Slot, now: number): number | undefined {
+  const began = note?.since ?? since;
   return began > 0 ? Math.max(0, now - began) : undefined;
 }
 
@@ -65,7 +65,7 @@ export function* census(
       state,
       tag: told ? slot.tag : undefined,
       ageMs: told && isOut(slot) ? ageOf(slot, now) : undefined,
-      stack: told ? stackOf(slot.watch?.site ?? slot.trace) : undefined,
+      stack: told ? stackOf(slot.note?.site ?? slot.trace) : undefined,
     };
   }
 }
@@ -108,7 +108,7 @@ export function watchOverdue(
         pool: name,
         tag: slot.tag,
         heldMs: now - slot.since,
-        stack: stackOf(slot.watch?.site),
+        stack: stackOf(slot.note?.site),
       }));
     }
   }, Math.ceil(overdueMs / 2)));

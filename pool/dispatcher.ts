@@ -8,6 +8,7 @@
 import type { Block } from "./block.ts";
 import { integer, show } from "./checks.ts";
 import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
+import { askForCollection } from "./collection.ts";
 import { SmritiError } from "./errors.ts";
 import { headroom } from "./headroom.ts";
 import type { Events } from "./events.ts";
@@ -21,12 +22,15 @@ import {
 } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
-import { RETRY_MS, type Sizer } from "./sizer.ts";
+import { RETRY_MS, type Sizer, unref } from "./sizer.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
+
+/** How long nothing is released while somebody waits before the collector is asked, in ms. */
+const COLLECT_MS = 100;
 
 /** What was taken for a waiter, until it has it. */
 interface Hand {
@@ -47,6 +51,7 @@ export class Dispatcher {
   /** A hand-off that has begun. */
   #inHand: Hand | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #collectTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Call `mark` once the pool has its first blocks. */
   constructor(parts: Parts, sizer: Sizer) {
@@ -143,6 +148,7 @@ export class Dispatcher {
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
     this.#retryLater();
+    this.#collectLater();
     slots.calmAbove = COUNTLESS;
     slots.calmUpTo = -1;
     const promise = this.#channel.wait(wish);
@@ -172,6 +178,7 @@ export class Dispatcher {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#collectTimer);
     this.#handOver();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.mark();
@@ -309,6 +316,26 @@ export class Dispatcher {
       this.#pump();
       if (this.#channel.waiting > 0) this.#retryLater();
     }, RETRY_MS);
+  }
+
+  /**
+   * While there are waiters and nothing is released, some of the blocks may have been dropped: asks for a
+   * collection from time to time, which finds them.
+   */
+  #collectLater(): void {
+    if (this.#collectTimer !== undefined || !this.#leases.findsLeaks) return;
+    const before = this.#released;
+    this.#collectTimer = unref(setTimeout(() => {
+      this.#collectTimer = undefined;
+      if (this.#channel.waiting === 0) return;
+      if (this.#released === before) askForCollection();
+      this.#collectLater();
+    }, COLLECT_MS));
+  }
+
+  /** Leases that have ended, ever. */
+  get #released(): number {
+    return this.#slots.taken - this.#slots.acquired;
   }
 
   #countExhaustion(): void {

@@ -1,28 +1,27 @@
 /**
- * Finds blocks that became unreachable without having been released, by asking the garbage
- * collector about a sample of them (or all).
+ * Finds blocks that became unreachable without having been released.
  *
- * Owns the sampling and the stacks. What becomes of a lost slot is the pool's business.
+ * Each slot has one token, registered once with a FinalizationRegistry. A free slot holds its token; during
+ * a lease the handle alone does. A handle that is dropped drops the token, and the registry says whose it
+ * was. Owns the tokens and the sample of leases of which more is noted: when they began, and where. What
+ * becomes of a leaked slot is the pool's business.
  */
-import type { Block } from "./block.ts";
 import type { LeakDetection } from "./options.ts";
-import type { Slot } from "./slot.ts";
+import { HELD, type Slot } from "./slot.ts";
 
-/** One lease in this many is watched by `"sampled"`. */
-const SAMPLE = 128;
-/** While no leak was seen, these first samples carry a stack, then one in `STACK_SAMPLE`. */
-const FIRST_STACKS = 32;
-/** A stack costs microseconds: this keeps it under 1 ns per acquire as long as all is well. */
-const STACK_SAMPLE = 64;
+/** Of one lease in this many at most is noted when it began. Odd, as a leak of every nth is often even. */
+const SAMPLE = 127;
+/** Of one noted lease in this many also where: a stack takes microseconds, this keeps it under 1 ns. */
+const PLACES = 64;
+/** After a leak without a place, the place of one lease in this many is noted, … */
+const SEARCH = 7;
+/** … for so many leases: SEARCH has no divisor in common with the numbers up to it that are likely. */
+const SEARCHED = 2048;
 /** Places remembered so that each is reported once. */
 const MAX_SITES = 1000;
 
-/** What is kept about a watched lease. Never the block itself. */
-export interface Watch {
-  /** The slot it holds. */
-  readonly slot: Slot;
-  /** The user's label. */
-  readonly tag: string | undefined;
+/** What is noted of a sampled lease. Never the block itself. */
+export interface Note {
   /** When it was acquired, in ms. */
   readonly since: number;
   /** Where it was acquired. Formatting waits until somebody reads it. */
@@ -31,7 +30,7 @@ export interface Watch {
 
 /** A leak, as found. */
 export interface Leak {
-  /** The slot that was lost. */
+  /** The slot that was leaked. */
   readonly slot: Slot;
   /** The user's label. */
   readonly tag: string | undefined;
@@ -41,78 +40,80 @@ export interface Leak {
   readonly isNew: boolean;
 }
 
-/** Watches leases of one pool. */
+/** Watches the leases of one pool. */
 export class LeakWatch {
-  /** One lease in this many is to be given to `watch`. */
-  readonly period: number;
-
+  readonly #period: number;
   readonly #all: boolean;
-  readonly #registry: FinalizationRegistry<Watch> | undefined;
+  readonly #registry: FinalizationRegistry<Slot> | undefined;
   readonly #sites = new Set<string>();
-  #samples = 0;
-  #leaked = false;
-  /**
-   * The lease watched last, kept alive until the collector is asked about it: at the end of the
-   * job, or when the next one comes. Most have ended by then, and are spared the registry, which
-   * would be a quarter of all that a lease costs.
-   */
-  #newest: { readonly block: Block; readonly watch: Watch } | undefined;
+  /** Places are noted more often before this lease. */
+  #searchEnd = 0;
 
-  /** Watches as `mode` says and calls `onLeak` for each lost block. */
-  constructor(mode: LeakDetection, onLeak: (leak: Leak) => void) {
+  /** Watches as `mode` says and calls `onLeak` for each leaked block. */
+  constructor(
+    mode: LeakDetection,
+    maxBlocks: number,
+    onLeak: (leak: Leak) => void,
+  ) {
     this.#all = mode === "all";
-    this.period = mode === "off" ? Infinity : this.#all ? 1 : SAMPLE;
+    this.#period = this.#all ? 1 : Math.min(SAMPLE, 2 * maxBlocks + 1);
     if (mode === "off") return;
-    this.#registry = new FinalizationRegistry((watch) => {
-      // Released in the meantime, or the slot went on to another lease.
-      if (watch.slot.watch === watch) onLeak(this.#found(watch));
+    this.#registry = new FinalizationRegistry((slot) => {
+      if (slot.state === HELD && slot.token === undefined) {
+        onLeak(this.#found(slot));
+      }
     });
   }
 
-  /** Watches a lease about to begin, once the slot has the answer, until `forget`. */
-  watch(block: Block, slot: Slot, tag: string | undefined): Watch | undefined {
-    if (this.#registry === undefined) return undefined;
-    const number = this.#samples++;
-    const withStack = this.#all || this.#leaked || number < FIRST_STACKS ||
-      number % STACK_SAMPLE === 0;
-    const site = withStack ? new Error("acquired here") : undefined;
-    const watch: Watch = { slot, tag, since: Date.now(), site };
-    if (this.#newest === undefined) queueMicrotask(() => this.#ask());
-    else this.#ask();
-    this.#newest = { block, watch };
-    return watch;
+  /** Whether any lease is watched. */
+  get isOn(): boolean {
+    return this.#registry !== undefined;
   }
 
-  /** Hands the newest to the registry, and lets go of it. */
-  #ask(): void {
-    if (this.#newest === undefined) return;
-    const { block, watch } = this.#newest;
-    this.#newest = undefined;
-    if (watch.slot.watch === watch) {
-      this.#registry!.register(block, watch, watch);
-    }
+  /** Gives a slot its token, if leaks are looked for. */
+  register(slot: Slot): void {
+    if (this.#registry === undefined) return;
+    const token = {};
+    this.#registry.register(token, slot);
+    slot.token = token;
   }
 
-  /** Watches this lease no longer, if it was watched. */
-  forget(slot: Slot): void {
-    const { watch } = slot;
-    if (watch === undefined) return;
-    slot.watch = undefined;
-    if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);
+  /** What is noted of the lease of this number, from 1. */
+  note(number: number, now: number): Note {
+    const isPlaced = this.#all || number < this.#searchEnd ||
+      (number & (number - 1)) === 0 ||
+      number % (this.#period * PLACES) === 0;
+    return {
+      since: now,
+      site: isPlaced ? new Error("acquired here") : undefined,
+    };
   }
 
-  #found({ slot, tag, site }: Watch): Leak {
-    slot.watch = undefined;
-    this.#leaked = true;
-    const stack = stackOf(site);
-    const key = stack ?? `tag ${tag}`;
+  /** The number of the first lease after this one of which something is to be noted. */
+  next(number: number): number {
+    if (this.#registry === undefined) return Infinity;
+    const period = number < this.#searchEnd ? SEARCH : this.#period;
+    const regular = number - number % period + period;
+    // The first leases, ever less often: 1, 2, 4, 8 and so on.
+    const early = 2 ** Math.floor(Math.log2(number) + 1);
+    return Math.min(regular, early);
+  }
+
+  /** A leak of which no place is known was found when so many leases had begun. */
+  search(number: number): void {
+    this.#searchEnd = number + SEARCHED;
+  }
+
+  #found(slot: Slot): Leak {
+    const stack = stackOf(slot.note?.site);
+    const key = stack ?? `tag ${slot.tag}`;
     const isNew = this.#sites.size < MAX_SITES && !this.#sites.has(key);
     if (isNew) this.#sites.add(key);
-    return { slot, tag, stack, isNew };
+    return { slot, tag: slot.tag, stack, isNew };
   }
 }
 
-/** Where a watched lease was acquired, without the pool's own lines. */
+/** Where a lease was acquired, without the pool's own lines. */
 export function stackOf(site: Error | undefined): string | undefined {
   let stack: unknown;
   try {

@@ -12,7 +12,7 @@ import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
 import { headroom } from "./headroom.ts";
-import { type Leak, LeakWatch, type Watch } from "./leaks.ts";
+import { type Leak, LeakWatch, type Note } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
@@ -29,6 +29,7 @@ import {
   type Settled,
   Slot,
 } from "./slot.ts";
+import { COUNTLESS } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time; and
@@ -57,8 +58,10 @@ export class Leases implements Owner {
   /** Stands in `records` for the slots that were given up. */
   readonly #gone: Slot;
   readonly #givenUp: GivenUp[];
-  /** Once so many slots were taken, the next lease is observed. */
-  #observeAt: number;
+  /** Once so many slots were taken, something is noted of the next lease. */
+  #noteAt: number;
+  /** Number of the next lease of the sample. */
+  #sampleAt = 1;
 
   /** No leases yet. */
   constructor(
@@ -86,9 +89,10 @@ export class Leases implements Owner {
     this.#quarantine = quarantine;
     this.leaks = new LeakWatch(
       options.leakDetection,
+      options.maxBlocks,
       (leak) => this.#leaked(leak),
     );
-    this.#observeAt = this.#timed ? 0 : this.leaks.period - 1;
+    this.#noteAt = this.#timed || this.leaks.isOn ? 0 : COUNTLESS;
   }
 
   /**
@@ -99,14 +103,13 @@ export class Leases implements Owner {
     const slots = this.#slots;
     const slot = this.records[index] ?? this.#record(index);
     const block = hotBlockOf(slot);
-    const watch = slots.taken >= this.#observeAt
-      ? this.#observe(block, slot, tag)
-      : undefined;
+    const note = slots.taken >= this.#noteAt ? this.#note(slot) : undefined;
     slots.take();
     slot.state = HOT_HELD;
     slot.tag = tag;
-    if (watch !== undefined) {
-      slot.watch = watch;
+    slot.token = undefined;
+    if (note !== undefined) {
+      slot.note = note;
       slot.special = true;
     }
     return block;
@@ -153,7 +156,7 @@ export class Leases implements Owner {
     return tells;
   }
 
-  /** The closer look at a lease that was watched, lent or has escaped, or that goes into quarantine. */
+  /** The closer look at a lease that is of the sample, lent or has escaped, or that goes into quarantine. */
   #releaseSpecial(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.lends !== 0) {
       slot.state = ENDING;
@@ -320,6 +323,11 @@ export class Leases implements Owner {
     return this.records.filter(isOut).map(({ tag }) => tag);
   }
 
+  /** Whether dropped blocks are found. */
+  get findsLeaks(): boolean {
+    return this.leaks.isOn;
+  }
+
   /** The slot was given up, and what had to be done about it is done. */
   bury(index: number): void {
     this.records[index] = this.#gone;
@@ -342,8 +350,7 @@ export class Leases implements Owner {
    */
   #finish(slot: Slot, usedBytes: number | undefined): boolean {
     if (this.#quarantine !== undefined) headroom();
-    const trace = slot.watch?.site;
-    this.leaks.forget(slot);
+    const trace = slot.note?.site;
     if (
       slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
     ) {
@@ -356,6 +363,7 @@ export class Leases implements Owner {
     }
     const tells = this.#slots.push(slot.index);
     slot.touched = slot.special = false;
+    slot.note = undefined;
     slot.state = ENDED;
     return tells || this.#quarantine !== undefined;
   }
@@ -380,6 +388,7 @@ export class Leases implements Owner {
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
   #isolate(slot: Slot, trace: Error | undefined): void {
     slot.touched = slot.special = false;
+    slot.note = undefined;
     slot.trace = trace;
     this.#quarantine!.admit(slot);
     // One that was written to is out of the pool: some may now wait in vain.
@@ -391,7 +400,6 @@ export class Leases implements Owner {
    * call, and what follows are stores. `mayBeRead`: somebody may have a buffer of it.
    */
   protected lose(slot: Slot, mayBeRead: boolean): void {
-    this.leaks.forget(slot);
     this.#slots.abandon(slot.index);
     this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };
     if (slot.lends !== 0) this.#counters.lentBlocks--;
@@ -405,35 +413,44 @@ export class Leases implements Owner {
     this.#counters.leaks++;
     // SAFETY: the handle is gone, but a raw view may not be: it becomes empty, and the slot is
     // never lent again because a read may still be under way.
+    if (leak.stack === undefined) this.#search();
     const isOut = leak.slot.escaped > 0 || isDetached(leak.slot);
     this.lose(leak.slot, !this.region.revoke(leak.slot.view) || isOut);
     this.hooks.lost();
     this.hooks.leaked(leak);
   }
 
+  /** Notes places more often for a while: one that leaks is not known. */
+  #search(): void {
+    const { taken } = this.#slots;
+    this.leaks.search(taken);
+    this.#sampleAt = this.leaks.next(Math.max(1, taken));
+    if (!this.#timed) this.#noteAt = this.#sampleAt - 1;
+  }
+
   #record(index: number): Slot {
     // Lowest first means that nearly always just one is missing.
     for (let next = this.records.length; next <= index; next++) {
-      this.records.push(new Slot(this, next));
+      const slot = new Slot(this, next);
+      this.leaks.register(slot);
+      this.records.push(slot);
     }
     return this.records[index];
   }
 
-  /** What only some leases get: a time, a watch. */
-  #observe(
-    block: Block,
-    slot: Slot,
-    tag: string | undefined,
-  ): Watch | undefined {
+  /** What only some leases get: a time, a note. */
+  #note(slot: Slot): Note | undefined {
+    const now = Date.now();
     if (this.#timed) {
-      slot.since = Date.now();
+      slot.since = now;
       slot.overdue = false;
     }
-    const { taken } = this.#slots;
-    const { period } = this.leaks;
-    this.#observeAt = taken + (this.#timed ? 1 : period);
-    return (taken + 1) % period === 0
-      ? this.leaks.watch(block, slot, tag)
-      : undefined;
+    const { leaks } = this;
+    const number = this.#slots.taken + 1;
+    const isDue = leaks.isOn && number >= this.#sampleAt;
+    const note = isDue ? leaks.note(number, now) : undefined;
+    if (isDue) this.#sampleAt = leaks.next(number);
+    this.#noteAt = this.#timed ? number : this.#sampleAt - 1;
+    return note;
   }
 }

@@ -5,7 +5,7 @@
  * Owns no memory and decides nothing: the pool that made it does.
  */
 import type { Block } from "./block.ts";
-import type { Watch } from "./leaks.ts";
+import type { Note } from "./leaks.ts";
 
 /** The view of a slot that has none: length 0, so every check that matters fails on it. */
 export const NO_VIEW: Uint8Array<ArrayBuffer> = new Uint8Array(0);
@@ -92,7 +92,7 @@ export class Slot {
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
   /** Whether this lease could have written: its bytes, pointer or lend were used. */
   touched = false;
-  /** Whether the end of this lease needs a closer look: it is watched, lent or has escaped. */
+  /** Whether the end of this lease needs a closer look: it is of the sample, lent or has escaped. */
   special = false;
   /** Buffers of this lease that left by themselves and have not come back. */
   escaped = 0;
@@ -112,8 +112,10 @@ export class Slot {
   overdue = false;
   /** Number of the latest batch of tickets that it was looked at for. */
   batch = 0;
-  /** What leak detection knows of the lease, if it is watched. */
-  watch: Watch | undefined = undefined;
+  /** What is noted of the lease, if it is one of the sample. */
+  note: Note | undefined = undefined;
+  /** While no handle has it: as long as it is alive, the lease is not leaked. */
+  token: object | undefined = undefined;
   /** Where the last lease was acquired, while the slot is in quarantine. */
   trace: Error | undefined = undefined;
 
