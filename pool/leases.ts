@@ -11,6 +11,7 @@ import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
+import { countView, hasTooManyViews } from "./external.ts";
 import { headroom } from "./headroom.ts";
 import { type Leak, LeakWatch, type Note } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
@@ -122,6 +123,7 @@ export class Leases implements Owner {
       const view = this.region.view(slot.index);
       if (this.zero && this.region.mayBeStale(slot.index)) view.fill(0);
       slot.view = view;
+      countView(view.length);
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
@@ -288,6 +290,7 @@ export class Leases implements Owner {
         this.#givenUp[this.#givenUp.length] = { index, mayBeRead: true };
         dropped = false;
       }
+      if (slot.view !== NO_VIEW) countView(-this.blockSize);
       slot.view = NO_VIEW;
     }
     if (!dropped) this.hooks.lost();
@@ -374,8 +377,10 @@ export class Leases implements Owner {
       if (slot.view !== NO_VIEW) return false;
       // SAFETY: the slot is held. A release before this one was cut short below.
       slot.view = this.region.view(slot.index);
+      countView(this.blockSize);
     }
     if (this.zero === true) slot.view.fill(0, 0, usedBytes);
+    if (hasTooManyViews()) return this.#dropView(slot);
     if (this.#revoke === true) {
       const buffer = this.region.renew(slot.view);
       if (buffer === undefined) return false;
@@ -383,6 +388,24 @@ export class Leases implements Owner {
       slot.view = new Uint8Array(buffer);
     }
     return true;
+  }
+
+  /** Ends the views of a slot that is not in use; false if they cannot be ended. */
+  #dropView(slot: Slot): boolean {
+    // SAFETY: a view kept under "trust" becomes empty here; the next use makes a new one.
+    if (!this.region.revoke(slot.view)) return false;
+    slot.view = NO_VIEW;
+    countView(-this.blockSize);
+    return true;
+  }
+
+  /** Ends views of free slots, the coldest first, until the collector has no more to count than it can. */
+  shedViews(): void {
+    for (let index = this.records.length - 1; hasTooManyViews(); index--) {
+      if (index < 0) return;
+      const slot = this.records[index];
+      if (slot.state === ENDED && slot.view.length > 0) this.#dropView(slot);
+    }
   }
 
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
@@ -405,6 +428,7 @@ export class Leases implements Owner {
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;
+    if (slot.view !== NO_VIEW) countView(-this.blockSize);
     slot.view = NO_VIEW;
   }
 

@@ -7,6 +7,7 @@
 import type { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
 import { headroom } from "./headroom.ts";
+import type { Leases } from "./leases.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import { ScalingController } from "./scaling.ts";
@@ -24,6 +25,7 @@ export class Sizer {
   readonly #options: FilledOptions;
   readonly #supply: Supply;
   readonly #slots: Slots;
+  readonly #leases: Leases;
   readonly #counters: Counters;
   readonly #events: Events;
   readonly #scaling: ScalingController;
@@ -38,6 +40,7 @@ export class Sizer {
     this.#options = parts.options;
     this.#supply = parts.supply;
     this.#slots = parts.slots;
+    this.#leases = parts.leases;
     this.#counters = parts.counters;
     this.#events = parts.events;
     this.#onChange = onChange;
@@ -159,6 +162,7 @@ export class Sizer {
   /** Gives back in pieces if the pool was idle long enough. */
   #shrink(): void {
     if (this.#pieceTimer !== undefined) return;
+    this.#leases.shedViews();
     const blocks = this.#scaling.shrinkBy(this.#slots.free, Date.now());
     if (blocks > 0) this.#shrinkPiece(blocks);
   }

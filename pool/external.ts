@@ -1,0 +1,26 @@
+/**
+ * The views that all pools of an isolate keep, and how many of them V8's collector can bear.
+ *
+ * V8 counts the bytes of every ArrayBuffer as external memory, mapped by us or not. Above about twice the
+ * limit of its old generation nearly every scavenge becomes a mark-compact. So the views of free slots are
+ * kept up to a share of that limit, and made anew (3 µs) beyond it.
+ */
+import { getHeapStatistics } from "node:v8";
+
+/** Share of the heap limit that views may have: an eighth of what makes the collector restless. */
+const SHARE = 0.25;
+
+/** Bytes that slots of this isolate have views of. */
+let bytes = 0;
+let most: number | undefined;
+
+/** A slot has got a view, or has none any more. */
+export function countView(change: number): void {
+  bytes += change;
+}
+
+/** Whether there are more bytes in views than the collector should have to count. */
+export function hasTooManyViews(): boolean {
+  most ??= SHARE * getHeapStatistics().heap_size_limit;
+  return bytes > most;
+}
