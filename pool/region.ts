@@ -280,33 +280,33 @@ export class Region {
    * Gives the memory and the addresses back, but for those of the slabs in `kept`; false if the OS
    * refused to take any memory. Every other view must have been revoked.
    */
-  unmap(kept: ReadonlySet<number> = NO_SLABS): boolean {
+  unmap(kept: Iterable<number> = []): boolean {
+    const stay = [...kept].sort((a, b) => a - b);
     let isDone = true;
-    for (let at = this.#parts.length - 1; at >= 0; at--) {
-      const part = this.#parts[at];
-      const stays = [...kept].filter((slab) => this.#partOf(slab) === part);
-      if (stays.length > 0) {
-        isDone = this.#unmapBut(part, stays) && isDone;
-      } else if (this.#backend.unmap(part.range) === 0) {
-        this.mappedBytes -= part.range.mappedSize;
-        this.#parts.splice(at, 1);
+    for (const part of this.#parts.toReversed()) {
+      const { firstSlab, range } = part;
+      const first = stay.findLastIndex((slab) => slab < firstSlab) + 1;
+      const mine = stay.splice(first);
+      if (mine.length > 0) {
+        isDone = this.#unmapBut(part, mine) && isDone;
+      } else if (this.#backend.unmap(range) === 0) {
+        this.mappedBytes -= range.mappedSize;
+        this.#parts.splice(this.#parts.indexOf(part), 1);
       } else {
-        const { size } = part.range;
-        isDone = this.#backend.decommit(part.range, 0, size) === 0 && isDone;
+        isDone = this.#backend.decommit(range, 0, range.size) === 0 && isDone;
       }
     }
     return isDone;
   }
 
-  /** Gives back what lies between the slabs that stay. */
-  #unmapBut({ range, firstSlab }: Part, stays: number[]): boolean {
+  /** Gives back what lies between the slabs that stay, which are in order. */
+  #unmapBut({ range, firstSlab }: Part, stay: number[]): boolean {
     let isDone = true;
     let from = 0;
-    const ends = stays.map((slab) => slab - firstSlab).sort((a, b) => a - b);
-    for (const slab of [...ends, range.size / this.slabBytes]) {
+    for (const slab of [...stay, firstSlab + range.size / this.slabBytes]) {
       const offset = from * this.slabBytes;
-      const size = slab * this.slabBytes - offset;
-      from = slab + 1;
+      const size = (slab - firstSlab) * this.slabBytes - offset;
+      from = slab - firstSlab + 1;
       if (size === 0) continue;
       if (this.#backend.unmapPart(range, offset, size) === 0) {
         this.mappedBytes -= size;
@@ -346,8 +346,6 @@ export class Region {
     }
   }
 }
-
-const NO_SLABS: ReadonlySet<number> = new Set();
 
 function roundUp(size: number, unit: number): number {
   return Math.ceil(size / unit) * unit;

@@ -255,6 +255,8 @@ export class Slots {
     const room = Math.min(most, this.capacity - this.committed);
     const blocks = Math.min(room, this.#spareEnd - this.#spare);
     if (blocks <= 0) return 0;
+    // They may lie in a lower slab, and would then come before the cached slot.
+    this.#flush();
     for (let slot = this.#spare; slot < this.#spare + blocks; slot++) {
       this.#push(slot);
     }

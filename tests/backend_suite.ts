@@ -193,6 +193,31 @@ export function backendSuite(name: string, backend: Backend): void {
     }
   }, abilities.hasAddresses && abilities.zeroedOnRecommit);
 
+  test("unmapPart() gives a part back with its addresses, or leaves it as it was", () => {
+    const range = backend.map(pages(5), pageSize);
+    assert(typeof range !== "number");
+    assertEquals(backend.commit(range, 0, pages(5), false), 0);
+    const views = [0, 1, 4].map((page) => {
+      const buffer = backend.view(range, pages(page), pageSize);
+      return new Uint8Array(buffer).fill(page + 1);
+    });
+    const isDone = backend.unmapPart(range, pages(2), pages(2)) === 0;
+    views.forEach((view, at) => {
+      assert(view.every((byte) => byte === [1, 2, 5][at]));
+      view.fill(9);
+      view.buffer.transfer(0);
+    });
+    if (!isDone) return assertEquals(backend.unmap(range), 0);
+    if (hasProc && abilities.hasAddresses) {
+      const there = [0, 1, 2, 3, 4].map((page) =>
+        isMapped(range.base + BigInt(pages(page)), pageSize)
+      );
+      assertEquals(there, [true, true, false, false, true]);
+    }
+    assertEquals(backend.unmapPart(range, 0, pages(2)), 0);
+    assertEquals(backend.unmapPart(range, pages(4), pages(1)), 0);
+  });
+
   test(
     "decommit() makes memory of the process free",
     () => {

@@ -82,15 +82,53 @@ Deno.test("addRange() keeps the members outside and inside the range", () => {
   assertEquals(drain(bitmap), [5, ...range, 200]);
 });
 
+Deno.test("extend() keeps the members, and has room for the new numbers", () => {
+  for (const from of SIZES) {
+    for (const to of SIZES.filter((size) => size >= from)) {
+      const bitmap = new Bitmap(from);
+      const members = new Set([0, from >> 1, from - 1]);
+      for (const at of members) bitmap.add(at);
+      bitmap.remove(0);
+      members.delete(0);
+      bitmap.extend(to);
+      const where = `${from} to ${to}`;
+      assertEquals(
+        bitmap.lowest(),
+        members.size > 0 ? Math.min(...members) : -1,
+      );
+      assert(!bitmap.has(from) && !bitmap.has(0), where);
+      for (const at of [to - 1, from]) {
+        if (at >= to) continue;
+        bitmap.add(at);
+        members.add(at);
+      }
+      assertEquals(drain(bitmap), [...members].sort((a, b) => a - b), where);
+    }
+  }
+});
+
+Deno.test("extend() of an empty set is an empty set of another size", () => {
+  for (const from of SIZES) {
+    const bitmap = new Bitmap(from);
+    bitmap.extend(from + 40_000);
+    assertEquals(bitmap.lowest(), -1);
+    bitmap.addRange(from, from + 40_000);
+    assertEquals(bitmap.lowest(), from);
+    assert(bitmap.has(from + 39_999));
+  }
+});
+
 Deno.test("Bitmap agrees with a Set after any operations", () => {
   const seed = seedOfRun();
   const rng = new Rng(seed);
-  for (const size of SIZES) {
+  for (const first of SIZES) {
+    let size = first;
     const bitmap = new Bitmap(size);
     const set = new Set<number>();
     const lowest = () => set.size === 0 ? -1 : Math.min(...set);
     for (let step = 0; step < 600; step++) {
       const at = rng.below(size);
+      if (rng.chance(0.01)) bitmap.extend(size += rng.below(size + 40));
       switch (rng.below(5)) {
         case 0:
           bitmap.add(at);

@@ -41,6 +41,25 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   "all committed at once": { initialBlocks: 24 },
   "16 384 blocks": { blockSize: 1024, maxBlocks: 16_384, initialBlocks: 64 },
   "nobody may wait": { maxWaiting: 0 },
+  "all that is given up is kept": { maxAbandonedBytes: Infinity },
+  "nothing is kept for others": { maxAbandonedBytes: 0 },
+  "a block and a half is kept": { maxAbandonedBytes: 24_576 },
+  "one block that heals": {
+    maxBlocks: 1,
+    initialBlocks: 1,
+    maxAbandonedBytes: Infinity,
+  },
+  "small blocks that heal": {
+    blockSize: 1000,
+    maxBlocks: 10,
+    maxAbandonedBytes: Infinity,
+  },
+  "spare slots of a slab": {
+    blockSize: 1300,
+    maxBlocks: 17,
+    initialBlocks: 17,
+    maxAbandonedBytes: Infinity,
+  },
 };
 
 trials("a pool agrees with its model", SETTINGS);
@@ -60,6 +79,7 @@ const setting: fc.Arbitrary<Setting> = fc.record({
   zero: fc.boolean(),
   maxWaiting: fc.nat({ max: 5 }),
   leakDetection: fc.constantFrom("off", "sampled", "all"),
+  maxAbandonedBytes: fc.constantFrom(undefined, 0, 100_000, Infinity),
   backend: fc.constant("native"),
 }).map((drawn): Setting => {
   const reservedBlocks = drawn.reservedBlocks % Math.ceil(drawn.maxBlocks / 2);

@@ -7,12 +7,13 @@ import {
   assertNotStrictEquals,
   assertThrows,
 } from "@std/assert";
-import type { Backend } from "../ffi/backend.ts";
+import type { Backend, Range } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
 import { fillOptions, type PoolOptions } from "../pool/options.ts";
 import { Region } from "../pool/region.ts";
 import "./support/open_library.ts";
-import { hasNative } from "./support/platform.ts";
+import { hasNative, hasProc } from "./support/platform.ts";
+import { isMapped } from "./support/resident.ts";
 
 /** A region of 8 slots of a page each, unmapped when disposed. */
 function made(options: Partial<PoolOptions> = {}): Region & Disposable {
@@ -28,6 +29,19 @@ function made(options: Partial<PoolOptions> = {}): Region & Disposable {
 
 function abilities(): Backend["abilities"] {
   return (openNative() as Backend).abilities;
+}
+
+/** Whether a part of a range can be given back alone. */
+function unmapsParts(): boolean {
+  const backend = openNative() as Backend;
+  const { pageSize } = backend.abilities;
+  const range = backend.map(2 * pageSize, pageSize) as Range;
+  if (backend.unmapPart(range, 0, pageSize) !== 0) {
+    backend.unmap(range);
+    return false;
+  }
+  assertEquals(backend.unmapPart(range, pageSize, pageSize), 0);
+  return true;
 }
 
 const native = (title: string, fn: () => void | Promise<void>) =>
@@ -213,16 +227,132 @@ native("decommit() takes the bytes of its slabs only", () => {
   region.revoke(after);
 });
 
-native("drop() keeps the addresses readable and writable", () => {
+native("decommit() keeps the addresses readable and writable", () => {
   using region = made();
   region.commit({ first: 0, count: 8 });
   const view = region.view(3).fill(7);
-  region.drop(8);
+  assertEquals(region.decommit({ first: 0, count: 8 }), 0);
   assertGreaterOrEqual(region.mappedBytes, 8 * region.stride);
   view.fill(1);
   assertEquals(view[0], 1);
   region.revoke(view);
 });
+
+native("dropSlot() takes the bytes of its slot only, and no address", () => {
+  const { pageSize, zeroedOnRecommit } = abilities();
+  using region = made({ blockSize: 3 * pageSize });
+  assert(region.hasOwnPages);
+  region.commit({ first: 0, count: 8 });
+  const views = [3, 4, 5].map((slot) => region.view(slot).fill(slot));
+  assertEquals(region.dropSlot(4), 0);
+  const [before, dropped, after] = views;
+  assert(before.every((byte) => byte === 3));
+  assert(after.every((byte) => byte === 5));
+  if (zeroedOnRecommit) assert(dropped.every((byte) => byte === 0));
+  dropped.fill(9);
+  assert(dropped.every((byte) => byte === 9));
+  for (const view of views) region.revoke(view);
+});
+
+native("only slots that fill pages have pages of their own", () => {
+  const { pageSize } = abilities();
+  for (
+    const [blockSize, own] of [[1, false], [1000, false], [pageSize, true], [
+      pageSize + 1,
+      true,
+    ]] as const
+  ) {
+    using region = made({ blockSize });
+    assertEquals(region.hasOwnPages, own, `${blockSize} bytes`);
+  }
+});
+
+native(
+  "extend() maps as many slabs as were added before, from one to the first range's",
+  () => {
+    using region = made();
+    const added: number[] = [];
+    for (let turn = 0; turn < 7; turn++) {
+      const { slabs, mappedBytes } = region;
+      assertEquals(region.extend(), undefined);
+      const more = region.slabs - slabs;
+      assertEquals(region.mappedBytes - mappedBytes, more * region.slabBytes);
+      added.push(more);
+    }
+    assertEquals(added, [1, 1, 2, 4, 8, 8, 8]);
+  },
+);
+
+native(
+  "slots of ranges added later lie side by side with no other slot",
+  () => {
+    for (const blockSize of [1000, abilities().pageSize]) {
+      using region = made({ blockSize });
+      for (let turn = 0; turn < 3; turn++) region.extend();
+      const { slabs, slabSlots, stride } = region;
+      assertEquals(region.commit({ first: 0, count: slabs }), undefined);
+      const count = slabs * slabSlots;
+      const at = Array.from(
+        { length: count },
+        (_, slot) => BigInt(Deno.UnsafePointer.value(region.pointer(slot))),
+      );
+      const sorted = at.toSorted((a, b) => Number(a - b));
+      for (let slot = 1; slot < count; slot++) {
+        assertGreaterOrEqual(Number(sorted[slot] - sorted[slot - 1]), stride);
+      }
+      const views = at.map((_, slot) => region.view(slot).fill(1 + slot % 251));
+      views.forEach((view, slot) => {
+        assert(view.every((byte) => byte === 1 + slot % 251), `slot ${slot}`);
+        assert(region.isWhole(slot, view.buffer));
+      });
+      // A run that crosses ranges goes back whole.
+      assertEquals(region.decommit({ first: 0, count: slabs }), 0);
+      for (const view of views) region.revoke(view);
+    }
+  },
+);
+
+native("extend() keeps in mind which slabs may hold old bytes", () => {
+  using region = made();
+  region.commit({ first: 0, count: 2 });
+  region.decommit({ first: 1, count: 1 });
+  const before = [0, 1].map((slot) => region.mayBeStale(slot));
+  region.extend();
+  region.commit({ first: 8, count: 1 });
+  assertEquals([0, 1].map((slot) => region.mayBeStale(slot)), before);
+  assertEquals(region.mayBeStale(8), false, "it is new");
+});
+
+native(
+  "unmap() leaves the slabs in use mapped, with their bytes, and nothing else",
+  () => {
+    const region = made();
+    for (let turn = 0; turn < 4; turn++) region.extend();
+    assertEquals(region.slabs, 16);
+    region.commit({ first: 0, count: 16 });
+    // Of the first range, of two of those behind it, and none of the others.
+    const kept = [12, 0, 7, 3, 4, 9];
+    const views = kept.map((slot) => region.view(slot).fill(slot + 1));
+    const at = Array.from(
+      { length: region.slabs },
+      (_, slot) => BigInt(Deno.UnsafePointer.value(region.pointer(slot))),
+    );
+    assert(region.unmap(new Set(kept)));
+    views.forEach((view, at) => {
+      assert(view.every((byte) => byte === kept[at] + 1), `slot ${kept[at]}`);
+      view.fill(0);
+      region.revoke(view);
+    });
+    // Where the OS knows whole ranges only, those with a slab in use stay whole: the first one, slab 9
+    // alone, and slabs 12 to 15.
+    const left = unmapsParts() ? kept.length : 8 + 1 + 4;
+    assertEquals(region.mappedBytes, left * region.stride);
+    if (!hasProc || !unmapsParts()) return;
+    at.forEach((address, slot) => {
+      assertEquals(isMapped(address, region.stride), kept.includes(slot));
+    });
+  },
+);
 
 native("prefault() stops when told, and leaves the bytes alone", async () => {
   using region = made({ blockSize: 1 << 20, maxBlocks: 64 });

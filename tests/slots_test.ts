@@ -24,7 +24,15 @@ function pops(slots: Slots, count: number): number[] {
 
 function counts(slots: Slots): number[] {
   const { committed, free, acquired, quarantined, abandoned } = slots;
+  assertEquals(committed, free + acquired + quarantined);
   return [committed, free, acquired, quarantined, abandoned];
+}
+
+/** Gives up the slot that is next. */
+function abandonNext(slots: Slots): number {
+  const slot = pop(slots);
+  slots.abandon();
+  return slot;
 }
 
 Deno.test("next() gives the slots in order when none was used before", () => {
@@ -60,10 +68,116 @@ Deno.test("next() of slabs with one slot gives the lowest slot", () => {
 
 Deno.test("commit() of a last slab that is not full counts its slots only", () => {
   const slots = made(10, 4, 3);
-  assertEquals([slots.slotsIn(0), slots.slotsIn(2)], [4, 2]);
-  assertEquals(slots.bounds({ first: 1, count: 2 }), { start: 4, end: 10 });
+  assertEquals([slots.blocksIn(0), slots.blocksIn(2)], [4, 2]);
+  // The slab has memory for all four, and two of them are spare.
+  assertEquals(slots.bounds({ first: 1, count: 2 }), { start: 4, end: 12 });
   assertEquals([slots.committed, slots.top], [10, 10]);
+  assertEquals([9, 10, 11].map((slot) => slots.isCommitted(slot)), [
+    true,
+    false,
+    false,
+  ]);
   assertEquals(pops(slots, 10).at(-1), 9);
+  assertEquals(slots.free, 0);
+});
+
+Deno.test("addSpare() frees spare slots as far as the capacity allows", () => {
+  const slots = made(10, 4, 3);
+  assertEquals(slots.addSpare(9), 0, "none was given up");
+  pops(slots, 10);
+  slots.abandon();
+  assertEquals(slots.addSpare(0), 0);
+  assertEquals(slots.addSpare(9), 1);
+  assertEquals([slots.blocksIn(2), slots.top], [3, 11]);
+  assertEquals(counts(slots), [10, 1, 9, 0, 1]);
+  slots.abandon();
+  slots.abandon();
+  assertEquals(slots.addSpare(9), 1, "no more spare slots than there are");
+  assertEquals([slots.blocksIn(2), slots.top], [4, 12]);
+  assertEquals(slots.isCommitted(11), true);
+  assertEquals(slots.addSpare(9), 0);
+  assertEquals(counts(slots), [9, 2, 7, 0, 3]);
+  assertEquals(pops(slots, 2), [11, 10]);
+});
+
+Deno.test("addSpare() frees none that the capacity no longer has", () => {
+  const slots = made(10, 4, 3);
+  pops(slots, 10);
+  slots.abandon();
+  slots.capacity--;
+  assertEquals(slots.addSpare(9), 0);
+  assertEquals(counts(slots), [9, 0, 9, 0, 1]);
+});
+
+Deno.test("addSpare() frees a slot below the one that is kept at hand", () => {
+  const slots = made(10, 4, 3);
+  slots.decommit({ first: 1, count: 1 });
+  pops(slots, 6);
+  slots.abandon();
+  // Of slab 2 two are spare; with them in use, two of slab 1 become so.
+  assertEquals(slots.addSpare(2), 2);
+  slots.commit({ first: 1, count: 1 });
+  assertEquals(counts(slots), [10, 5, 5, 0, 1]);
+  assertEquals([slots.blocksIn(1), slots.blocksIn(2)], [3, 4]);
+  pops(slots, 5);
+  slots.push(9);
+  assertEquals(pop(slots), 9);
+  slots.push(9);
+  slots.abandon();
+  assertEquals(slots.addSpare(1), 1);
+  assertEquals(pops(slots, 2), [7, 9]);
+});
+
+Deno.test("decommit() takes the spare slots of its slabs out, too", () => {
+  const slots = made(10, 4, 3);
+  slots.decommit({ first: 2, count: 1 });
+  assertEquals(counts(slots), [8, 8, 0, 0, 0]);
+  assertEquals(slots.addSpare(9), 0);
+  assertEquals(slots.isCommitted(8), false);
+  slots.commit({ first: 2, count: 1 });
+  assertEquals(counts(slots), [10, 10, 0, 0, 0]);
+});
+
+Deno.test("extend() adds slabs behind those there are, which stay as they were", () => {
+  for (const slabSlots of [1, 3, 64]) {
+    const slabs = 5;
+    const slots = made(slabs * slabSlots, slabSlots, slabs);
+    const given = Array.from(
+      { length: slabs * slabSlots },
+      () => abandonNext(slots),
+    );
+    assertEquals(given, Array.from(given, (_, slot) => slot));
+    assertEquals(slots.nextRun(1), undefined);
+    slots.extend(slabs + 40);
+    assertEquals(slots.nextRun(99), { first: slabs, count: 40 });
+    const most = slabs * slabSlots;
+    slots.commit({ first: slabs, count: slabs });
+    assertEquals(counts(slots), [most, most, 0, 0, most]);
+    const fresh = pops(slots, most);
+    assertEquals(fresh, Array.from(fresh, (_, at) => most + at));
+    slots.push(most);
+    assertEquals(pop(slots), most);
+  }
+});
+
+Deno.test("extend() keeps holes and free slots where they are", () => {
+  const slots = made(20, 2, 8);
+  slots.decommit({ first: 5, count: 1 });
+  pops(slots, 4);
+  slots.push(3);
+  slots.extend(100);
+  assertEquals(slots.nextRun(9), { first: 5, count: 1 });
+  assertEquals(pops(slots, 3), [3, 4, 5]);
+  assertEquals(slots.freeRun(Infinity, 9), { first: 6, count: 2 });
+});
+
+Deno.test("a slab with a slot given up is never found free", () => {
+  const slots = made(8, 4, 2);
+  pops(slots, 4);
+  for (const slot of [1, 2, 3]) slots.push(slot);
+  slots.abandon();
+  assertEquals(slots.freeRun(Infinity, 9), { first: 1, count: 1 });
+  assertEquals(slots.freeRun(1, 9), undefined);
 });
 
 Deno.test("nextRun() follows the committed slabs and ends with the last one", () => {
@@ -122,11 +236,12 @@ Deno.test("quarantine(), restore() and the abandons keep the counts together", (
   pops(slots, 5);
   slots.quarantine();
   slots.quarantine();
-  slots.abandon(0);
-  assertEquals(counts(slots), [6, 1, 2, 2, 1]);
+  slots.abandon();
+  assertEquals(counts(slots), [5, 1, 2, 2, 1]);
   slots.restore(1);
   slots.abandonQuarantined();
-  assertEquals(counts(slots), [6, 2, 2, 0, 2]);
+  assertEquals(counts(slots), [4, 2, 2, 0, 2]);
+  assertEquals([slots.capacity, slots.peak], [6, 5]);
   assertEquals(pops(slots, 2), [1, 5]);
 });
 
@@ -137,7 +252,7 @@ Deno.test("abandonFree() takes a slot out of any place in its list", () => {
     pops(slots, 5);
     for (const slot of order.toReversed()) slots.push(slot);
     slots.abandonFree(gone);
-    assertEquals(counts(slots), [10, 9, 0, 0, 1]);
+    assertEquals(counts(slots), [9, 9, 0, 0, 1]);
     assertEquals(pops(slots, 4), order.filter((slot) => slot !== gone));
     assertEquals(slots.freeRun(Infinity, 9), { first: 1, count: 1 });
   }
@@ -150,20 +265,21 @@ Deno.test("abandonFree() of a slab's only slot closes the slab", () => {
   assertEquals(slots.free, 0);
 });
 
-Deno.test("retire() leaves only the abandoned slots", () => {
+Deno.test("retire() leaves nothing but the count of the abandoned slots", () => {
   const slots = made(4, 2, 2);
   pops(slots, 3);
-  slots.abandon(0);
+  slots.abandon();
   slots.retire(true);
-  assertEquals(counts(slots), [1, 0, 0, 0, 1]);
+  assertEquals(counts(slots), [0, 0, 0, 0, 1]);
   assertEquals(slots.freeRun(Infinity, 9), undefined);
 });
 
 Deno.test("retire() counts what was not given back as abandoned", () => {
   const slots = made(4, 2, 2);
   pops(slots, 3);
+  slots.abandon();
   slots.retire(false);
-  assertEquals(counts(slots), [4, 0, 0, 0, 4]);
+  assertEquals(counts(slots), [0, 0, 0, 0, 4]);
   assertEquals(slots.freeRun(Infinity, 9), undefined);
 });
 
@@ -177,6 +293,7 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
     const naive = new SlabStacks(max, slabSlots);
     const held: number[] = [];
     let taken = 0;
+    let abandoned = 0;
     const release = () => {
       const [slot] = held.splice(rng.below(held.length), 1);
       slots.push(slot);
@@ -185,7 +302,7 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
     for (let step = 0; step < 3000; step++) {
       const where =
         `step ${step} of ${max} by ${slabSlots}, SMRITI_SEED=${seed}`;
-      const what = rng.below(20);
+      const what = rng.below(22);
       if (what < 9) {
         if (slots.free === 0) continue;
         const slot = pop(slots);
@@ -196,14 +313,40 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
       } else if (what < 17) {
         if (held.length > 0) release();
       } else if (what < 19) {
-        const most = 1 + rng.below(4);
+        const wanted = 1 + rng.below(4 * slabSlots);
+        const missing = Math.min(wanted, slots.capacity - slots.committed);
+        const added = slots.addSpare(missing);
+        assertEquals(added, naive.addSpare(missing), where);
+        const most = Math.ceil((missing - added) / slabSlots);
+        if (most === 0) continue;
         const run = slots.nextRun(most);
-        assertEquals(run === undefined, naive.committed === max, where);
-        if (run === undefined) continue;
+        if (run === undefined) {
+          assertEquals(naive.nextSlab(), -1, where);
+          naive.extend(naive.slabs + most);
+          slots.extend(naive.slabs);
+          continue;
+        }
         assertEquals(run.first, naive.nextSlab(), where);
         assert(run.count <= most, where);
         naive.commit(run);
         slots.commit(run);
+      } else if (what === 19) {
+        if (held.length === 0 || slots.capacity === 1) continue;
+        const [slot] = held.splice(rng.below(held.length), 1);
+        slots.abandon();
+        naive.abandon(slot);
+        abandoned++;
+        if (rng.chance(0.1)) naive.capacity = --slots.capacity;
+      } else if (what === 20) {
+        // Any free slot: found by taking them all, put back in the order they had.
+        if (slots.free === 0 || slots.capacity === 1) continue;
+        const free = pops(slots, slots.free);
+        taken += free.length;
+        for (const slot of free.toReversed()) slots.push(slot);
+        const gone = rng.pick(free);
+        slots.abandonFree(gone);
+        naive.abandon(gone);
+        abandoned++;
       } else {
         const below = rng.chance(0.5) ? Infinity : 1 + rng.below(9);
         const run = slots.freeRun(below, 1 + rng.below(3));
@@ -212,13 +355,21 @@ Deno.test("Slots agrees with stacks kept per slab after any operations", () => {
         slots.decommit(run);
       }
       const { free, committed } = naive;
-      assertEquals(counts(slots), [committed, free, held.length, 0, 0], where);
+      assertEquals(
+        counts(slots),
+        [committed, free, held.length, 0, abandoned],
+        where,
+      );
       assertEquals(slots.taken, taken, where);
     }
     while (held.length > 0) release();
     assertEquals(slots.free, slots.committed);
-    const whole = slots.freeRun(Infinity, max);
-    assertEquals(whole === undefined, slots.committed === 0, "all are free");
+    const whole = slots.freeRun(Infinity, naive.slabs);
+    const last = naive.freeSlab();
+    assertEquals(
+      whole && whole.first + whole.count - 1,
+      last < 0 ? undefined : last,
+    );
   }
 });
 

@@ -29,6 +29,8 @@ export const REFUSED: Code = 12;
 interface Account {
   readonly committed: Set<number>;
   readonly forbidden: Set<number>;
+  /** Pages of it that are no longer mapped. */
+  readonly unmapped: Set<number>;
 }
 
 /** Stands before the native backend until it is disposed. */
@@ -74,6 +76,7 @@ export class FailingBackend implements Backend, Disposable {
       const account = {
         committed: new Set<number>(),
         forbidden: new Set<number>(),
+        unmapped: new Set<number>(),
       };
       this.#accounts.set(range, account);
     }
@@ -134,7 +137,9 @@ export class FailingBackend implements Backend, Disposable {
   }
 
   unmap(range: Range): Code {
-    if (!this.#accounts.has(range)) this.violations.push("unmap: not mapped");
+    const account = this.#accounts.get(range);
+    if (account === undefined) this.violations.push("unmap: not mapped");
+    if (account?.unmapped.size) this.violations.push("unmap: partly gone");
     if (this.#isRefused("unmap", range.size)) return REFUSED;
     this.#accounts.delete(range);
     return this.#real.unmap(range);
@@ -144,7 +149,12 @@ export class FailingBackend implements Backend, Disposable {
     const pages = this.#pages("unmap", range, offset, size);
     if (this.#isRefused("unmap", size)) return REFUSED;
     const code = this.#real.unmapPart(range, offset, size);
-    if (code === 0) pages((page, { committed }) => committed.delete(page));
+    if (code === 0) {
+      pages((page, { committed, unmapped }) => {
+        committed.delete(page);
+        unmapped.add(page);
+      });
+    }
     return code;
   }
 
@@ -175,7 +185,18 @@ export class FailingBackend implements Backend, Disposable {
   /** Puts the real backend back, and unmaps what a refused `unmap` left. */
   [Symbol.dispose](): void {
     this.#restore();
-    for (const range of this.#accounts.keys()) this.#real.unmap(range);
+    const { pageSize } = this.abilities;
+    for (const [range, { unmapped }] of this.#accounts) {
+      if (unmapped.size === 0) {
+        this.#real.unmap(range);
+        continue;
+      }
+      // What lies between may be other memory by now.
+      for (let page = 0; page < range.size / pageSize; page++) {
+        if (unmapped.has(page)) continue;
+        this.#real.unmapPart(range, page * pageSize, pageSize);
+      }
+    }
   }
 
   #isRefused(call: Call, size: number): boolean {
@@ -198,6 +219,9 @@ export class FailingBackend implements Backend, Disposable {
     return (visit: (page: number, account: Account) => void) => {
       if (account === undefined) return;
       for (let at = offset; at < offset + size; at += pageSize) {
+        if (account.unmapped.has(at / pageSize)) {
+          this.violations.push(`${call}: no longer mapped`);
+        }
         visit(at / pageSize, account);
       }
     };

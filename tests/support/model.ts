@@ -1,5 +1,6 @@
 // What a pool should do, in the plainest words: arrays, loops and whole percents. Knows which slot
-// each lease gets, so the pool can be held to it. Time enters only where the pool shrinks.
+// each lease gets, so the pool can be held to it, also after slots were given up and replaced. Time
+// enters only where the pool shrinks.
 
 import { assert } from "@std/assert";
 import { SlabStacks } from "./slab_stacks.ts";
@@ -17,6 +18,12 @@ export interface ModelOptions {
   readonly maxWaiting: number;
   readonly strict: boolean;
   readonly slabSlots: number;
+  /** Bytes from one slot to the next. */
+  readonly stride: number;
+  /** Bytes kept for others before a slot given up costs capacity. */
+  readonly maxAbandonedBytes: number;
+  /** Whether fresh slots replace those given up; else each costs capacity, and counts as used. */
+  readonly heals: boolean;
 }
 
 /** Somebody who asks for blocks. */
@@ -46,6 +53,11 @@ export class Model<A extends Asker> {
   readonly #stacks: SlabStacks;
   readonly #held = new Set<number>();
   readonly #quarantine: number[] = [];
+  /** Bytes that stay behind for slots given up, and those of them that others may read. */
+  #left = 0;
+  #kept = 0;
+  /** Slabs with a slot that was given up while others might read it. */
+  readonly #readable = new Set<number>();
   readonly #urgent: A[] = [];
   readonly #normal: A[] = [];
   /** When the pool was last seen to be not idle. */
@@ -56,8 +68,12 @@ export class Model<A extends Asker> {
     this.#options = options;
     const { maxBlocks, slabSlots, initialBlocks } = options;
     this.#stacks = new SlabStacks(maxBlocks, slabSlots);
-    const count = Math.ceil(initialBlocks / slabSlots);
-    this.#stacks.commit({ first: 0, count });
+    this.#commit(initialBlocks);
+  }
+
+  /** The most blocks that can be committed. */
+  get capacity(): number {
+    return this.#stacks.capacity;
   }
 
   get free(): number {
@@ -74,7 +90,8 @@ export class Model<A extends Asker> {
 
   /** The numbers that `stats()` must show. */
   stats() {
-    const { free, committed, abandoned, acquires, releases } = this;
+    const { free, committed, capacity, abandoned, acquires, releases } = this;
+    const { heals, stride } = this.#options;
     return {
       committedBlocks: committed,
       freeBlocks: free,
@@ -82,6 +99,8 @@ export class Model<A extends Asker> {
       reservedBlocks: Math.min(free, this.#options.reservedBlocks),
       quarantinedBlocks: this.#quarantine.length,
       abandonedBlocks: abandoned,
+      capacityBlocks: capacity,
+      abandonedBytes: heals ? this.#left : abandoned * stride,
       waiting: this.waiting.length,
       peakAcquired: this.peak,
       acquires,
@@ -158,25 +177,47 @@ export class Model<A extends Asker> {
     this.#pump();
   }
 
-  abandon(slot: number): void {
+  /** A lease ends by giving its slot up; `mayBeRead`: somebody may have a buffer of it. */
+  abandon(slot: number, mayBeRead: boolean): void {
     assert(this.#held.delete(slot), "it was held");
     this.abandoned++;
-    let refused = 0;
+    const isSlabGone = this.#stacks.abandon(slot);
+    const { heals, maxAbandonedBytes } = this.#options;
+    if (!heals || this.#keep(slot, mayBeRead, isSlabGone) > maxAbandonedBytes) {
+      this.#stacks.capacity--;
+    }
+    if (heals && this.committed < this.capacity) this.#commit(1);
     for (const queue of [this.#urgent, this.#normal]) {
       for (const asker of [...queue]) {
         if (!this.#isHopeless(asker)) continue;
         queue.splice(queue.indexOf(asker), 1);
         this.answers.push({ asker, error: "exhausted" });
         this.exhaustions++;
-        refused++;
       }
     }
-    if (refused > 0) this.#pump();
+    this.#pump();
+  }
+
+  /** Counts what stays behind for a slot; returns the bytes that count, or 0 where they do not. */
+  #keep(slot: number, mayBeRead: boolean, isSlabGone: boolean): number {
+    const { slabSlots, stride } = this.#options;
+    const slab = Math.floor(slot / slabSlots);
+    if (mayBeRead) {
+      this.#readable.add(slab);
+      this.#left += stride;
+      return this.#kept += stride;
+    }
+    // Pages of several slots go back when the last of these is given up.
+    this.#left += stride;
+    if (isSlabGone && !this.#readable.has(slab)) {
+      this.#left -= slabSlots * stride;
+    }
+    return 0;
   }
 
   /** How many blocks a trim gives back. */
   trim(): number {
-    const given = this.#giveBack(this.#spare);
+    const given = this.#giveBack(this.#surplus);
     if (given > 0) this.shrinks++;
     return given;
   }
@@ -190,7 +231,7 @@ export class Model<A extends Asker> {
   shrunk(committed: number, now: number): void {
     const before = this.committed;
     const { shrinkIntervalMs } = this.#options;
-    assert(committed < before, "it is smaller now");
+    assert(committed < before, `${committed} are fewer than ${before}`);
     assert(this.#isIdle, "more than its share was free");
     assert(
       now - this.#busyAt + 1 >= shrinkIntervalMs,
@@ -206,42 +247,47 @@ export class Model<A extends Asker> {
   mustShrink(): boolean {
     const { slabSlots, growThreshold, shrinkStep, reservedBlocks } =
       this.#options;
-    const { committed } = this;
+    const committed = this.#counted;
     if (!this.#isIdle) return false;
     const highest = this.#stacks.freeSlab();
     if (highest < 0) return false;
     const used = committed - this.free;
     const step = Math.max(Math.ceil(shrinkStep * committed / 100), slabSlots);
-    const after = committed - Math.min(step, this.#spare);
+    const after = committed - Math.min(step, this.#surplus);
     const enough = 100 * used < growThreshold * (after - reservedBlocks);
     return enough && this.#stacks.slotsIn(highest) <= committed - after;
   }
 
-  get #spare(): number {
+  /** Blocks that decide about growing and shrinking. */
+  get #counted(): number {
+    return this.committed + (this.#options.heals ? 0 : this.abandoned);
+  }
+
+  /** Blocks above those that are never given back. */
+  get #surplus(): number {
     const { initialBlocks, slabSlots, maxBlocks } = this.#options;
     const floor = Math.ceil(initialBlocks / slabSlots) * slabSlots;
-    return this.committed - Math.min(maxBlocks, floor);
+    return this.#counted - Math.min(maxBlocks, floor);
   }
 
   get #isIdle(): boolean {
-    return 100 * this.free > this.#options.shrinkThreshold * this.committed;
+    return 100 * this.free > this.#options.shrinkThreshold * this.#counted;
   }
 
   get #isGrowDue(): boolean {
-    const { growThreshold, reservedBlocks, maxBlocks } = this.#options;
-    const { committed } = this;
+    const { growThreshold, reservedBlocks } = this.#options;
+    const committed = this.#counted;
     const used = committed - this.free;
-    return committed < maxBlocks &&
+    return this.committed < this.capacity &&
       100 * used >= growThreshold * (committed - reservedBlocks);
   }
 
-  #kept(reserved: boolean): number {
+  #keptBack(reserved: boolean): number {
     return reserved ? 0 : this.#options.reservedBlocks;
   }
 
   #isHopeless({ count, reserved }: Asker): boolean {
-    return count >
-      this.#options.maxBlocks - this.abandoned - this.#kept(reserved);
+    return count > this.capacity - this.#keptBack(reserved);
   }
 
   #isAhead(reserved: boolean): boolean {
@@ -249,9 +295,8 @@ export class Model<A extends Asker> {
   }
 
   #hasFree({ count, reserved }: Asker): boolean {
-    const needed = this.#kept(reserved) + count;
-    const { maxBlocks } = this.#options;
-    if (needed > maxBlocks - this.#held.size - this.abandoned) return false;
+    const needed = this.#keptBack(reserved) + count;
+    if (needed > this.capacity - this.#held.size) return false;
     while (this.free < needed && this.#grow());
     while (this.free < needed && this.#quarantine.length > 0) this.#letGo();
     return this.free >= needed;
@@ -262,16 +307,27 @@ export class Model<A extends Asker> {
   }
 
   #grow(): boolean {
-    const { maxBlocks, growStep, slabSlots } = this.#options;
+    const { maxBlocks, growStep } = this.#options;
     const step = Math.ceil(growStep * maxBlocks / 100);
-    const wanted = Math.min(step, maxBlocks - this.committed);
-    for (let slabs = Math.ceil(wanted / slabSlots); slabs > 0; slabs--) {
-      const first = this.#stacks.nextSlab();
-      if (first < 0) break;
+    const wanted = Math.min(step, this.capacity - this.committed);
+    if (wanted === 0) return false;
+    this.#commit(wanted);
+    this.grows++;
+    return true;
+  }
+
+  /** So many more, in whole slabs but for spare slots: those first, then holes, then new addresses. */
+  #commit(blocks: number): void {
+    const { slabSlots } = this.#options;
+    const rest = blocks - this.#stacks.addSpare(blocks);
+    for (let slabs = Math.ceil(rest / slabSlots); slabs > 0; slabs--) {
+      let first = this.#stacks.nextSlab();
+      if (first < 0) {
+        first = this.#stacks.slabs;
+        this.#stacks.extend(first + 1);
+      }
       this.#stacks.commit({ first, count: 1 });
     }
-    if (wanted > 0) this.grows++;
-    return wanted > 0;
   }
 
   #grant({ count }: Asker): number[] {

@@ -16,10 +16,24 @@ import { addressOf } from "./misuse.ts";
 import { type Asker, Model } from "./model.ts";
 
 /** A pool to try. Shares are given in percent. */
-export type Setting = Omit<
-  Required<PoolOptions>,
-  "overdueMs" | "prefault" | "hugePages" | "name"
->;
+export type Setting =
+  & Omit<
+    Required<PoolOptions>,
+    "overdueMs" | "prefault" | "hugePages" | "name" | "maxAbandonedBytes"
+  >
+  & Pick<PoolOptions, "maxAbandonedBytes">;
+
+/** The pool of a trial. */
+export interface Kind {
+  readonly make: (options: PoolOptions) => Pool;
+  /** Whether it replaces what is given up. */
+  readonly heals: boolean;
+}
+
+const BLOCK_POOL: Kind = {
+  make: (options) => new BlockPool(options),
+  heals: true,
+};
 
 interface Lease {
   readonly block: Block;
@@ -56,18 +70,22 @@ export class Trial {
   readonly #stale: Uint8Array[] = [];
   /** What the pool's events told. */
   readonly #resizes: Resize[] = [];
+  readonly #heals: boolean;
   readonly #stride: bigint;
-  #base: bigint | undefined;
+  readonly #slabSlots: number;
+  /** Where the mappings begin, by their first slab. */
+  readonly #bases = new Map<number, bigint>();
   #stamp = 0;
 
   constructor(
     setting: Setting,
     time: FakeTime,
-    make: (options: PoolOptions) => Pool = (options) => new BlockPool(options),
+    { make, heals }: Kind = BLOCK_POOL,
   ) {
     const { growThreshold, growStep, shrinkThreshold, shrinkStep } = setting;
     this.#setting = setting;
     this.#time = time;
+    this.#heals = heals;
     const pool = this.#pool = make({
       ...setting,
       growThreshold: growThreshold / 100,
@@ -82,11 +100,18 @@ export class Trial {
     pool.addEventListener("grow", note);
     pool.addEventListener("shrink", note);
     const { committedBytes, committedBlocks } = lawful(pool);
-    this.#stride = BigInt(committedBytes / committedBlocks);
+    const stride = committedBytes / committedBlocks;
+    this.#stride = BigInt(stride);
+    const slabSlots = this.#slabSlots = slabOf(setting.blockSize);
+    const { maxBlocks } = setting;
     this.#model = new Model({
       ...setting,
       strict: setting.safety === "strict",
-      slabSlots: slabOf(setting.blockSize),
+      slabSlots,
+      stride,
+      maxAbandonedBytes: setting.maxAbandonedBytes ??
+        Math.max(stride, maxBlocks * stride / 4),
+      heals,
     }, time.now);
   }
 
@@ -110,7 +135,8 @@ export class Trial {
     else if (what === 10) this.#ask(1 + choice % this.#batch, reserved, choice);
     else if (what === 11) this.#abort(choice);
     else if (what === 12) this.#trim();
-    else if (what === 13) lease && choice % 3 === 0 && this.#abandon(lease);
+    else if (what === 13) lease && choice % 2 === 0 && this.#abandon(lease);
+    else if (what === 14) lease && choice % 2 === 0 && this.#interrupt(lease);
     else this.#wait(choice % (5 * this.#setting.shrinkIntervalMs));
     await this.#settle();
   }
@@ -161,14 +187,30 @@ export class Trial {
     // A lease that nobody wrote to takes another way back.
     const view = choice % 8 === 0 ? undefined : block.bytes;
     if (view !== undefined) {
-      const address = BigInt(addressOf(view));
-      this.#base ??= address - this.#stride * BigInt(slot);
-      assertEquals(address, this.#base + this.#stride * BigInt(slot), "slot");
+      assertEquals(BigInt(addressOf(view)), this.#addressOf(slot, view));
       assertEquals(view.length, this.#setting.blockSize);
       if (this.#setting.zero) assert(isFull(view, 0), "zero");
       view.fill(stamp);
     }
     this.#leases.push({ block, slot, stamp, view });
+  }
+
+  /** Where a slot must be: each mapping is told by the first of its slots that is seen. */
+  #addressOf(slot: number, view: Uint8Array<ArrayBuffer>): bigint {
+    const slab = Math.floor(slot / this.#slabSlots);
+    // Room for all blocks, then one slab, and then as many as were added before, up to the same again.
+    const first = Math.ceil(this.#setting.maxBlocks / this.#slabSlots);
+    let start = 0;
+    for (let end = first; slab >= end;) {
+      start = end;
+      end += Math.max(1, Math.min(end - first, first));
+    }
+    const offset = this.#stride * BigInt(slot - start * this.#slabSlots);
+    let base = this.#bases.get(start);
+    if (base === undefined) {
+      this.#bases.set(start, base = BigInt(addressOf(view)) - offset);
+    }
+    return base + offset;
   }
 
   /** One lease, or a share of those of a large pool. */
@@ -192,11 +234,26 @@ export class Trial {
   }
 
   #abandon(lease: Lease): void {
-    const { maxBlocks, reservedBlocks } = this.#setting;
-    if (2 * (this.#model.abandoned + 1) > maxBlocks - reservedBlocks) return;
+    if (!this.#mayLose) return;
     this.#drop(lease);
-    this.#model.abandon(lease.slot);
+    this.#model.abandon(lease.slot, true);
     lease.block.abandon();
+  }
+
+  /** A read that was interrupted: it may go on writing, and what it wrote is not for anybody. */
+  #interrupt(lease: Lease): void {
+    if (!this.#mayLose) return;
+    const { slot, block, view } = this.#drop(lease);
+    this.#model.abandon(slot, false);
+    block.lend(Promise.reject(new Deno.errors.Interrupted())).catch(() => {});
+    if (view !== undefined) this.#stale.push(view);
+  }
+
+  /** A pool with hardly any capacity left has no more to show. */
+  get #mayLose(): boolean {
+    const { maxBlocks, reservedBlocks } = this.#setting;
+    const lost = maxBlocks - this.#model.capacity + 1;
+    return 2 * lost <= maxBlocks - reservedBlocks;
   }
 
   #drop(lease: Lease): Lease {
@@ -230,7 +287,9 @@ export class Trial {
     for (const { type, committed, at } of this.#resizes) {
       this.#model.look(at);
       if (type === "shrink") {
-        this.#model.shrunk(committed, at);
+        // Where nothing is replaced, what was given up still counts there.
+        const lost = this.#heals ? 0 : this.#model.abandoned;
+        this.#model.shrunk(committed - lost, at);
       } else if (told++ === this.#model.grows) {
         this.#model.retry();
       }

@@ -1,10 +1,9 @@
 // Trials of named settings with numbers of one seed, each a test.
 
 import { FakeTime } from "@std/testing/time";
-import type { Pool, PoolOptions } from "../../mod.ts";
 import { hasNative } from "./platform.ts";
 import { Rng, seedOfRun } from "./rng.ts";
-import { type Setting, Trial } from "./trial.ts";
+import { type Kind, type Setting, Trial } from "./trial.ts";
 
 /** Steps of one trial. */
 const STEPS = 500;
@@ -33,7 +32,7 @@ const PLAIN: Setting = {
 export function trials(
   title: string,
   settings: Record<string, Partial<Setting>>,
-  make?: (options: PoolOptions) => Pool,
+  kind?: Kind,
 ): void {
   for (const [name, difference] of Object.entries(settings)) {
     Deno.test({
@@ -45,7 +44,7 @@ export function trials(
         using time = new FakeTime();
         try {
           const setting = { ...PLAIN, ...difference };
-          await new Trial(setting, time, make).run(numbers);
+          await new Trial(setting, time, kind).run(numbers);
         } catch (error) {
           console.error(`SMRITI_SEED=${seed} runs this again`);
           throw error;
