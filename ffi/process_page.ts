@@ -28,8 +28,12 @@ export const PAGE = {
   FORBIDDEN: 5,
   /** When a collection was asked for last, in ms, low 32 bits. */
   COLLECTED: 6,
-  /** The first entry. */
+  /** The highest place in the list of ledgers ever used. */
+  TOP_LEDGER: 7,
+  /** The first entry of a thread that has joined pools. */
   ENTRIES: 8,
+  /** The first place in the list of ledgers; the entries end here. */
+  LEDGERS: 8192,
 } as const;
 
 /** How long another isolate may take between mapping a place and marking it, in ms. */

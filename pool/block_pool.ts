@@ -6,10 +6,11 @@
  */
 import type { Abandoned, GivenUp } from "./abandoned.ts";
 import type { Block } from "./block.ts";
-import { census, type SlotInfo, table, watchOverdue } from "./census.ts";
+import { census, type SlotInfo, table } from "./census.ts";
 import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { enter, settled } from "./estate.ts";
 import {
   Events,
   type PoolEventListener,
@@ -18,7 +19,9 @@ import {
 } from "./events.ts";
 import { quarantineFor } from "./guard.ts";
 import { headroom } from "./headroom.ts";
+import { stackOf } from "./leaks.ts";
 import { Leases } from "./leases.ts";
+import { Ledger, sweep } from "./ledger.ts";
 import {
   type AcquireOptions,
   type CloseOptions,
@@ -28,6 +31,7 @@ import {
   type PoolOptions,
   type TryAcquireOptions,
 } from "./options.ts";
+import { OverdueWatch } from "./overdue.ts";
 import type { BlockArray, Pool } from "./pool.ts";
 import { Region } from "./region.ts";
 import { Sizer } from "./sizer.ts";
@@ -38,6 +42,7 @@ import { slotsFor, Supply } from "./supply.ts";
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
 export let takeFast: (pool: BlockPool) => Block | undefined;
+let endWithIsolate: (pool: BlockPool) => void;
 
 /**
  * A pool of memory blocks of one size, outside the garbage collector's heap.
@@ -58,6 +63,8 @@ export let takeFast: (pool: BlockPool) => Block | undefined;
 export class BlockPool implements Pool {
   static {
     takeFast = (pool) => pool.#takeFast();
+    // Made here: a closure of the constructor would hold the pool.
+    endWithIsolate = (pool) => pool.#endWithIsolate();
   }
 
   readonly #options: FilledOptions;
@@ -70,7 +77,8 @@ export class BlockPool implements Pool {
   readonly #abandoned: Abandoned;
   readonly #counters = new Counters();
   readonly #events = new Events();
-  #overdueTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #ledger: Ledger;
+  readonly #overdue: OverdueWatch;
 
   /**
    * Maps the pool's address space and commits its first blocks.
@@ -85,7 +93,11 @@ export class BlockPool implements Pool {
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
     const events = this.#events;
+    sweep();
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
+    const place = stackOf(new Error("made here")) ?? "";
+    const ledger = this.#ledger = ledgerOf(region, filled.name, place);
+    const { leased } = ledger;
     const givenUp: GivenUp[] = [];
     const leases = this.#leases = new Leases(
       filled,
@@ -110,9 +122,10 @@ export class BlockPool implements Pool {
         },
       },
       givenUp,
-      quarantineFor(filled, region, slots, givenUp),
+      leased,
+      quarantineFor(filled, region, slots, givenUp, leased),
     );
-    const supply = new Supply(region, slots, leases, filled, givenUp);
+    const supply = new Supply(region, slots, leases, filled, givenUp, ledger);
     this.#abandoned = supply.abandoned;
     const parts = {
       options: filled,
@@ -132,9 +145,18 @@ export class BlockPool implements Pool {
       // Before the first page of what did get memory is asked for.
       void supply.settle();
       region.unmap();
+      ledger.close();
       throw error;
     }
-    this.#overdueTimer = watchOverdue(filled, leases.records, events);
+    this.#overdue = new OverdueWatch(filled, leases.records, events);
+    enter(this, {
+      region,
+      ledger,
+      views: leases.views,
+      hasStaleViews: filled.safety === "trust",
+      name: filled.name,
+      place,
+    }, endWithIsolate);
   }
 
   /** Bytes in one block. */
@@ -350,7 +372,7 @@ export class BlockPool implements Pool {
   #beginClose(): void {
     if (this.closed) return;
     headroom();
-    clearInterval(this.#overdueTimer);
+    this.#overdue.stop();
     this.#dispatcher.close();
     try {
       this.#sizer.stop();
@@ -359,11 +381,27 @@ export class BlockPool implements Pool {
     }
   }
 
+  /** The isolate ends: so does every lease, and all goes back that nobody may write to. */
+  #endWithIsolate(): void {
+    this.#beginClose();
+    this.#leases.loseAll();
+  }
+
   #ended(): void {
+    settled(this);
+    this.#ledger.close();
     this.#events.emit("close", () => ({
       pool: this.name,
       abandonedBlocks: this.#slots.abandoned,
       mappedBytes: this.#region.mappedBytes,
     }));
   }
+}
+
+/** A place for all that others must know of the pool's slots. */
+function ledgerOf(region: Region, name: string, place: string): Ledger {
+  const { slabBytes, slabSlots, slabs, lastPart } = region;
+  return region.hasAddresses
+    ? Ledger.open(lastPart, { slabBytes, slabSlots, name, place })
+    : Ledger.alone(slabs * slabSlots);
 }

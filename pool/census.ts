@@ -3,12 +3,9 @@
  *
  * Reads only. Its cost grows with the number of slots ever lent, so nothing here is on a hot path.
  */
-import type { Events } from "./events.ts";
 import { quote } from "./checks.ts";
 import { stackOf } from "./leaks.ts";
-import type { FilledOptions } from "./options.ts";
 import { ENDING, HELD, LOST, QUARANTINED, type Slot } from "./slot.ts";
-import { unref } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 
 /** What a slot is doing. */
@@ -88,30 +85,6 @@ export function table(slots: Iterable<SlotInfo>): string {
     }
   }
   return aligned(rows.map(({ first, last }) => cellsOf(first, last))) + more;
-}
-
-/** Tells listeners of leases held too long, each once. */
-export function watchOverdue(
-  { overdueMs, name }: FilledOptions,
-  records: readonly Slot[],
-  events: Events,
-): ReturnType<typeof setInterval> | undefined {
-  if (overdueMs === undefined) return undefined;
-  return unref(setInterval(() => {
-    const now = Date.now();
-    for (const slot of records) {
-      if (slot.state !== HELD || slot.overdue || now - slot.since < overdueMs) {
-        continue;
-      }
-      slot.overdue = true;
-      events.emit("overdue", () => ({
-        pool: name,
-        tag: slot.tag,
-        heldMs: now - slot.since,
-        stack: stackOf(slot.note?.site),
-      }));
-    }
-  }, Math.ceil(overdueMs / 2)));
 }
 
 function stateOf(slot: Slot | undefined, isCommitted: boolean): SlotState {

@@ -11,16 +11,27 @@ import { getHeapStatistics } from "node:v8";
 const SHARE = 0.25;
 
 /** Bytes that slots of this isolate have views of. */
-let bytes = 0;
+let total = 0;
 let most: number | undefined;
 
-/** A slot has got a view, or has none any more. */
-export function countView(change: number): void {
-  bytes += change;
+/** The views that the slots of one pool have. */
+export class Views {
+  #bytes = 0;
+
+  /** A slot has got a view of so many bytes, or, below 0, has none any more. */
+  count(change: number): void {
+    this.#bytes += change;
+    total += change;
+  }
+
+  /** The pool is gone, and its views with it. */
+  forget(): void {
+    this.count(-this.#bytes);
+  }
 }
 
 /** Whether there are more bytes in views than the collector should have to count. */
 export function hasTooManyViews(): boolean {
   most ??= SHARE * getHeapStatistics().heap_size_limit;
-  return bytes > most;
+  return total > most;
 }

@@ -34,6 +34,7 @@ export class Quarantine {
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #givenUp: GivenUp[];
+  readonly #leased: Uint8Array;
   readonly #limit: number;
   /** Where the process counts its inaccessible slots. */
   readonly #words = processWords();
@@ -48,8 +49,10 @@ export class Quarantine {
     region: Region,
     slots: Slots,
     givenUp: GivenUp[],
+    leased: Uint8Array,
   ) {
     this.#givenUp = givenUp;
+    this.#leased = leased;
     this.#name = name;
     this.#region = region;
     this.#slots = slots;
@@ -146,6 +149,7 @@ export class Quarantine {
     const byte = slot.view[offset];
     slot.state = LOST;
     this.#slots.abandonQuarantined();
+    this.#leased[slot.index] = 1;
     // SAFETY: its view is the only one, and nobody has it: an operation may write, and none may read.
     this.#givenUp.push({ index: slot.index, mayBeRead: false });
     const stack = stackOf(slot.trace);
@@ -171,9 +175,10 @@ export function quarantineFor(
   region: Region,
   slots: Slots,
   givenUp: GivenUp[],
+  leased: Uint8Array,
 ): Quarantine | undefined {
   return safety === "strict"
-    ? new Quarantine(name, maxBlocks, region, slots, givenUp)
+    ? new Quarantine(name, maxBlocks, region, slots, givenUp, leased)
     : undefined;
 }
 

@@ -11,7 +11,7 @@ import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
-import { countView, hasTooManyViews } from "./external.ts";
+import { hasTooManyViews, Views } from "./external.ts";
 import { headroom } from "./headroom.ts";
 import { type Leak, LeakWatch, type Note } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
@@ -59,6 +59,10 @@ export class Leases implements Owner {
   /** Stands in `records` for the slots that were given up. */
   readonly #gone: Slot;
   readonly #givenUp: GivenUp[];
+  /** What V8 has to count for this pool. */
+  readonly views: Views = new Views();
+  /** For those who outlive this isolate: a byte for each slot that is leased or given up. */
+  readonly #leased: Uint8Array;
   /** Once so many slots were taken, something is noted of the next lease. */
   #noteAt: number;
   /** Number of the next lease of the sample. */
@@ -72,6 +76,7 @@ export class Leases implements Owner {
     counters: Counters,
     hooks: LeaseHooks,
     givenUp: GivenUp[] = [],
+    leased: Uint8Array = new Uint8Array(0),
     quarantine?: Quarantine,
   ) {
     this.blockSize = options.blockSize;
@@ -79,6 +84,7 @@ export class Leases implements Owner {
     this.#gone = new Slot(this, -1);
     this.#gone.state = LOST;
     this.#givenUp = givenUp;
+    this.#leased = leased;
     this.poolName = options.name;
     this.zero = options.zero;
     this.#revoke = options.safety !== "trust";
@@ -106,6 +112,7 @@ export class Leases implements Owner {
     const block = hotBlockOf(slot);
     const note = slots.taken >= this.#noteAt ? this.#note(slot) : undefined;
     slots.take();
+    this.#leased[index] = 1;
     slot.state = HOT_HELD;
     slot.tag = tag;
     slot.token = undefined;
@@ -123,7 +130,7 @@ export class Leases implements Owner {
       const view = this.region.view(slot.index);
       if (this.zero && this.region.mayBeStale(slot.index)) view.fill(0);
       slot.view = view;
-      countView(view.length);
+      this.views.count(view.length);
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
@@ -153,6 +160,7 @@ export class Leases implements Owner {
       return true;
     }
     const tells = this.#slots.push(slot.index);
+    this.#leased[slot.index] = 0;
     slot.touched = false;
     slot.state = HOT_ENDED;
     return tells;
@@ -286,11 +294,12 @@ export class Leases implements Owner {
       // keeps the slot out of the pool, and the memory mapped.
       if (isDetached(slot) || !this.region.revoke(slot.view)) {
         this.#slots.abandonFree(index);
+        this.#leased[index] = 1;
         slot.state = LOST;
         this.#givenUp[this.#givenUp.length] = { index, mayBeRead: true };
         dropped = false;
       }
-      if (slot.view !== NO_VIEW) countView(-this.blockSize);
+      if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
       slot.view = NO_VIEW;
     }
     if (!dropped) this.hooks.lost();
@@ -365,6 +374,7 @@ export class Leases implements Owner {
       return true;
     }
     const tells = this.#slots.push(slot.index);
+    this.#leased[slot.index] = 0;
     slot.touched = slot.special = false;
     slot.note = undefined;
     slot.state = ENDED;
@@ -377,7 +387,7 @@ export class Leases implements Owner {
       if (slot.view !== NO_VIEW) return false;
       // SAFETY: the slot is held. A release before this one was cut short below.
       slot.view = this.region.view(slot.index);
-      countView(this.blockSize);
+      this.views.count(this.blockSize);
     }
     if (this.zero === true) slot.view.fill(0, 0, usedBytes);
     if (hasTooManyViews()) return this.#dropView(slot);
@@ -395,7 +405,7 @@ export class Leases implements Owner {
     // SAFETY: a view kept under "trust" becomes empty here; the next use makes a new one.
     if (!this.region.revoke(slot.view)) return false;
     slot.view = NO_VIEW;
-    countView(-this.blockSize);
+    this.views.count(-this.blockSize);
     return true;
   }
 
@@ -413,6 +423,7 @@ export class Leases implements Owner {
     slot.touched = slot.special = false;
     slot.note = undefined;
     slot.trace = trace;
+    this.#leased[slot.index] = 0;
     this.#quarantine!.admit(slot);
     // One that was written to is out of the pool: some may now wait in vain.
     if (this.#quarantine!.overflow()) this.hooks.lost();
@@ -428,7 +439,7 @@ export class Leases implements Owner {
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;
-    if (slot.view !== NO_VIEW) countView(-this.blockSize);
+    if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
     slot.view = NO_VIEW;
   }
 

@@ -18,7 +18,7 @@ const LINE = 64;
 export const PREFAULT_PIECE = 8 * 1024 * 1024;
 
 /** One mapped range, and the first of its slabs. */
-interface Part {
+export interface Part {
   readonly firstSlab: number;
   readonly range: Range;
 }
@@ -90,6 +90,11 @@ export class Region {
   /** Slabs that have an address. */
   get slabs(): number {
     return this.#slabs;
+  }
+
+  /** The range mapped last, and the first of its slabs. */
+  get lastPart(): Part {
+    return this.#parts[this.#parts.length - 1];
   }
 
   /** Whether a slot has pages of its own, so that they can be dropped without a neighbour's. */

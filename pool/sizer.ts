@@ -5,9 +5,11 @@
  * listeners, and its pool, after the change is complete.
  */
 import type { SmritiError } from "./errors.ts";
+import { everyWeakly } from "./estate.ts";
 import type { Events } from "./events.ts";
 import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
+import { sweep } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import { ScalingController } from "./scaling.ts";
@@ -154,7 +156,9 @@ export class Sizer {
       this.#shrinkTimer = undefined;
     } else if (this.#shrinkTimer === undefined) {
       const ms = this.#options.shrinkIntervalMs;
-      this.#shrinkTimer = unref(setInterval(() => this.#shrink(), ms));
+      this.#shrinkTimer = unref(
+        everyWeakly(ms, this as Sizer, (sizer) => sizer.#shrink()),
+      );
     }
     this.#onChange();
   }
@@ -162,6 +166,7 @@ export class Sizer {
   /** Gives back in pieces if the pool was idle long enough. */
   #shrink(): void {
     if (this.#pieceTimer !== undefined) return;
+    sweep();
     this.#leases.shedViews();
     const blocks = this.#scaling.shrinkBy(this.#slots.free, Date.now());
     if (blocks > 0) this.#shrinkPiece(blocks);

@@ -8,6 +8,7 @@ import { Abandoned, type GivenUp } from "./abandoned.ts";
 import { SmritiError } from "./errors.ts";
 import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
+import type { Ledger } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
 import { PREFAULT_PIECE, type Region } from "./region.ts";
 import { type SlabRun, Slots } from "./slots.ts";
@@ -66,6 +67,7 @@ export class Supply {
   readonly #leases: Leases;
   readonly #prefault: boolean;
   readonly #givenUp: GivenUp[];
+  readonly #ledger: Ledger;
   #prefaults: Promise<void> | undefined;
   #stopped = false;
 
@@ -76,7 +78,9 @@ export class Supply {
     leases: Leases,
     options: FilledOptions,
     givenUp: GivenUp[],
+    ledger: Ledger,
   ) {
+    this.#ledger = ledger;
     this.abandoned = new Abandoned(options, region);
     this.#givenUp = givenUp;
     this.#region = region;
@@ -131,9 +135,13 @@ export class Supply {
   /** Addresses for more slabs: those there were have been given up. */
   #extend(): SmritiError | undefined {
     const refusal = this.#region.extend();
-    if (refusal === undefined) this.#slots.extend(this.#region.slabs);
-    // What has no address can never be had.
-    else this.#slots.capacity = this.#slots.committed;
+    if (refusal === undefined) {
+      this.#slots.extend(this.#region.slabs);
+      this.#ledger.add(this.#region.lastPart);
+    } else {
+      // What has no address can never be had.
+      this.#slots.capacity = this.#slots.committed;
+    }
     return refusal;
   }
 

@@ -15,7 +15,7 @@ import { knownThreads, raise } from "./roster.ts";
 /** The pool of one who is only about to make it. */
 export const MAKING = 0;
 
-const { TOP_ENTRY: TOP, ENTRIES: FIRST } = PAGE;
+const { TOP_ENTRY: TOP, ENTRIES: FIRST, LEDGERS: END } = PAGE;
 /** Words of an entry. */
 const THREAD = 0;
 const POOL = 1;
@@ -92,7 +92,7 @@ export class Board {
   enter({ hash, again }: Key, pool: number): Entry {
     const words = this.#words;
     const mine = this.#current;
-    for (let at = FIRST; at < words.length; at += ENTRY_WORDS) {
+    for (let at = FIRST; at < this.#end; at += ENTRY_WORDS) {
       const thread = Atomics.load(words, at);
       if (this.#isThere(thread)) continue;
       if (Atomics.compareExchange(words, at, thread, mine) !== thread) continue;
@@ -102,7 +102,7 @@ export class Board {
       raise(words, TOP, at);
       return new Entry(words, at, () => this.#isDisputed(at));
     }
-    const most = (words.length - FIRST) / ENTRY_WORDS;
+    const most = (this.#end - FIRST) / ENTRY_WORDS;
     throw new SmritiError(
       "exhausted",
       `${most} threads of this process have joined pools by name, the most there may be`,
@@ -120,6 +120,10 @@ export class Board {
     for (let at = FIRST; at <= top; at += ENTRY_WORDS) {
       Atomics.compareExchange(this.#words, at + THREAD, mine, NOBODY);
     }
+  }
+
+  get #end(): number {
+    return Math.min(END, this.#words.length);
   }
 
   get #current(): number {

@@ -1,7 +1,7 @@
 /**
  * Puts one isolate's share of a shared pool together. Decides nothing.
  */
-import { watchOverdue } from "../pool/census.ts";
+import { OverdueWatch } from "../pool/overdue.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Events } from "../pool/events.ts";
 import type { Region } from "../pool/region.ts";
@@ -94,12 +94,12 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
   const keepHouse = () => membership.keepHouse();
   const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
 
-  const overdue = watchOverdue(options, leases.records, events);
+  const overdue = new OverdueWatch(options, leases.records, events);
   const membership = new Membership({
     ...parts,
     dispatcher,
     onEnd: () => {
-      clearInterval(overdue);
+      overdue.stop();
       events.emit("close", () => ({
         pool: name,
         abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),

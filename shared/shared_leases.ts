@@ -8,7 +8,6 @@ import { type Block, part, slotOf } from "../pool/block.ts";
 import { isOut } from "../pool/census.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { isDetached } from "../pool/escape.ts";
-import { countView } from "../pool/external.ts";
 import type { LeaseHooks, LeaseSlots } from "../pool/lease_parts.ts";
 import { Leases } from "../pool/leases.ts";
 import type { FilledOptions } from "../pool/options.ts";
@@ -128,7 +127,7 @@ export class SharedLeases extends Leases {
       // SAFETY: the slot is free and never lent from here again; the handle, which still points
       // here, finds it lost.
       this.region.revoke(slot.view);
-      if (slot.view !== NO_VIEW) countView(-this.blockSize);
+      if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
       slot.view = NO_VIEW;
       slot.state = LOST;
     }
@@ -148,7 +147,7 @@ export class SharedLeases extends Leases {
     // SAFETY: the slot is held, so its slab is committed. Not by `view()`: that may zero the block.
     if (slot.view === NO_VIEW) {
       slot.view = this.region.view(index);
-      countView(this.blockSize);
+      this.views.count(this.blockSize);
     }
     slot.touched = true;
     return block;

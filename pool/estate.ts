@@ -1,0 +1,109 @@
+/**
+ * What becomes of the memory of pools that nobody closes: at the end of their isolate, and when they have
+ * become unreachable.
+ *
+ * Holds no pool: a pool that is in use is held by who uses it, and its timers hold it weakly.
+ */
+import type { Views } from "./external.ts";
+import { type Ledger, tell } from "./ledger.ts";
+import type { Region } from "./region.ts";
+
+/** What is needed to give a pool's memory back without the pool. */
+export interface Estate {
+  readonly region: Region;
+  readonly ledger: Ledger;
+  readonly views: Views;
+  /** Whether views may be alive of slots that are not leased (`safety: "trust"`). */
+  readonly hasStaleViews: boolean;
+  readonly name: string;
+  /** Where the pool was made. */
+  readonly place: string;
+}
+
+interface Dropped extends Estate {
+  /** Nothing is left to end with the isolate. */
+  readonly settle: () => void;
+}
+
+/** How each open pool of this isolate ends with it. */
+const open = new Set<() => void>();
+const ends = new WeakMap<object, () => void>();
+let listens = false;
+
+const dropped = new FinalizationRegistry<Dropped>((estate) => {
+  giveBack(estate);
+  tell(`pool ${JSON.stringify(estate.name)} was dropped open`, estate.place);
+});
+
+/**
+ * From now on the pool's memory goes back also if nobody closes it. `end` ends it at once, whatever is
+ * out; it must not hold the pool.
+ */
+export function enter<T extends object>(
+  pool: T,
+  estate: Estate,
+  end: (pool: T) => void,
+): void {
+  if (!listens) {
+    listens = true;
+    // Workers are not told of their end; runtimes without this event have no isolates that end before them.
+    globalThis.addEventListener?.("unload", endAll);
+  }
+  const ref = new WeakRef(pool);
+  const endIt = () => {
+    const it = ref.deref();
+    if (it !== undefined) end(it);
+  };
+  open.add(endIt);
+  ends.set(pool, endIt);
+  dropped.register(pool, { ...estate, settle: () => open.delete(endIt) }, pool);
+}
+
+/** The pool has ended in order. */
+export function settled(pool: object): void {
+  dropped.unregister(pool);
+  open.delete(ends.get(pool)!);
+}
+
+/** An interval that ends when what it is for has become unreachable, and does not keep it alive. */
+export function everyWeakly<T extends object>(
+  ms: number,
+  owner: T,
+  act: (owner: T) => void,
+): ReturnType<typeof setInterval> {
+  const ref = new WeakRef(owner);
+  const timer = setInterval(() => {
+    const it = ref.deref();
+    if (it === undefined) clearInterval(timer);
+    else act(it);
+  }, ms);
+  return timer;
+}
+
+/** The isolate ends: silent, because an ordinary end of a program is one, too. */
+function endAll(): void {
+  for (const end of open) end();
+}
+
+/** Nobody can reach the pool any more, nor a handle of a lease. */
+function giveBack(dropped: Dropped): void {
+  const { region, ledger, views, hasStaleViews, settle } = dropped;
+  const { slabs, slabSlots } = region;
+  const kept = new Set<number>();
+  for (let slab = 0; slab < slabs; slab++) {
+    const first = slab * slabSlots;
+    if (ledger.isAnyLeased(first, first + slabSlots)) kept.add(slab);
+  }
+  if (hasStaleViews) {
+    // SAFETY: a view that was kept reads zeroes; unmapped, it would end the process.
+    for (let slab = 0; slab < slabs; slab++) {
+      if (!kept.has(slab)) region.decommit({ first: slab, count: 1 });
+    }
+  } else {
+    // SAFETY: what is not leased has views that only the pool had, which is gone.
+    region.unmap(kept);
+  }
+  settle();
+  views.forget();
+  ledger.close();
+}

@@ -1,0 +1,61 @@
+/**
+ * Tells listeners of leases that are held too long, each once.
+ *
+ * Reads the records of slots from time to time; a pool without `overdueMs` has none of this.
+ */
+import { everyWeakly } from "./estate.ts";
+import type { Events } from "./events.ts";
+import { stackOf } from "./leaks.ts";
+import type { FilledOptions } from "./options.ts";
+import { unref } from "./sizer.ts";
+import { HELD, type Slot } from "./slot.ts";
+
+/** Looks for overdue leases of one pool. */
+export class OverdueWatch {
+  readonly #name: string;
+  readonly #overdueMs: number;
+  readonly #records: readonly Slot[];
+  readonly #events: Events;
+  readonly #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** Looks twice in the time that is allowed, if one is. */
+  constructor(
+    { name, overdueMs }: FilledOptions,
+    records: readonly Slot[],
+    events: Events,
+  ) {
+    this.#name = name;
+    this.#overdueMs = overdueMs ?? Infinity;
+    this.#records = records;
+    this.#events = events;
+    if (overdueMs === undefined) return;
+    this.#timer = unref(
+      everyWeakly(
+        Math.ceil(overdueMs / 2),
+        this as OverdueWatch,
+        (watch) => watch.#look(),
+      ),
+    );
+  }
+
+  /** The pool has ended. */
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const now = Date.now();
+    for (const slot of this.#records) {
+      if (slot.state !== HELD || slot.overdue) continue;
+      const heldMs = now - slot.since;
+      if (heldMs < this.#overdueMs) continue;
+      slot.overdue = true;
+      this.#events.emit("overdue", () => ({
+        pool: this.#name,
+        tag: slot.tag,
+        heldMs,
+        stack: stackOf(slot.note?.site),
+      }));
+    }
+  }
+}
