@@ -101,6 +101,7 @@ export class Block {
     const view = slot.view;
     if (view.length === 0) return slot.owner.view(slot);
     slot.touched = true;
+    slot.used[slot.index] = 1;
     return view;
   }
 
@@ -289,7 +290,7 @@ function checkUsed(usedBytes: number, { blockSize }: Owner): void {
 
 /** What the handle of an ended lease points to if it had a tag to remember. */
 function endedOf(slot: Slot): Slot {
-  const ended = new Slot(slot.owner, slot.index);
+  const ended = new Slot(slot.owner, slot.index, slot.used);
   ended.state = ENDED;
   ended.tag = slot.tag;
   ended.since = slot.note?.since ?? slot.since;

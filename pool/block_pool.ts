@@ -97,7 +97,7 @@ export class BlockPool implements Pool {
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const place = stackOf(new Error("made here")) ?? "";
     const ledger = this.#ledger = ledgerOf(region, filled.name, place);
-    const { leased } = ledger;
+    const { used } = ledger;
     const givenUp: GivenUp[] = [];
     const leases = this.#leases = new Leases(
       filled,
@@ -122,8 +122,8 @@ export class BlockPool implements Pool {
         },
       },
       givenUp,
-      leased,
-      quarantineFor(filled, region, slots, givenUp, leased),
+      used,
+      quarantineFor(filled, region, slots, givenUp, used),
     );
     const supply = new Supply(region, slots, leases, filled, givenUp, ledger);
     this.#abandoned = supply.abandoned;

@@ -56,6 +56,7 @@ export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
   slot.view = view;
   slot.owed = false;
   slot.touched = true;
+  slot.used[slot.index] = 1;
 }
 
 /**

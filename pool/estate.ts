@@ -13,7 +13,7 @@ export interface Estate {
   readonly region: Region;
   readonly ledger: Ledger;
   readonly views: Views;
-  /** Whether views may be alive of slots that are not leased (`safety: "trust"`). */
+  /** Whether views may be alive of slots that are not in use (`safety: "trust"`). */
   readonly hasStaleViews: boolean;
   readonly name: string;
   /** Where the pool was made. */
@@ -92,7 +92,7 @@ function giveBack(dropped: Dropped): void {
   const kept = new Set<number>();
   for (let slab = 0; slab < slabs; slab++) {
     const first = slab * slabSlots;
-    if (ledger.isAnyLeased(first, first + slabSlots)) kept.add(slab);
+    if (ledger.isAnyUsed(first, first + slabSlots)) kept.add(slab);
   }
   if (hasStaleViews) {
     // SAFETY: a view that was kept reads zeroes; unmapped, it would end the process.
@@ -100,7 +100,7 @@ function giveBack(dropped: Dropped): void {
       if (!kept.has(slab)) region.decommit({ first: slab, count: 1 });
     }
   } else {
-    // SAFETY: what is not leased has views that only the pool had, which is gone.
+    // SAFETY: what is not in use has views that only the pool had, which is gone.
     region.unmap(kept);
   }
   settle();

@@ -34,7 +34,7 @@ export class Quarantine {
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #givenUp: GivenUp[];
-  readonly #leased: Uint8Array;
+  readonly #used: Uint8Array;
   readonly #limit: number;
   /** Where the process counts its inaccessible slots. */
   readonly #words = processWords();
@@ -49,10 +49,10 @@ export class Quarantine {
     region: Region,
     slots: Slots,
     givenUp: GivenUp[],
-    leased: Uint8Array,
+    used: Uint8Array,
   ) {
     this.#givenUp = givenUp;
-    this.#leased = leased;
+    this.#used = used;
     this.#name = name;
     this.#region = region;
     this.#slots = slots;
@@ -149,7 +149,7 @@ export class Quarantine {
     const byte = slot.view[offset];
     slot.state = LOST;
     this.#slots.abandonQuarantined();
-    this.#leased[slot.index] = 1;
+    this.#used[slot.index] = 1;
     // SAFETY: its view is the only one, and nobody has it: an operation may write, and none may read.
     this.#givenUp.push({ index: slot.index, mayBeRead: false });
     const stack = stackOf(slot.trace);
@@ -175,10 +175,10 @@ export function quarantineFor(
   region: Region,
   slots: Slots,
   givenUp: GivenUp[],
-  leased: Uint8Array,
+  used: Uint8Array,
 ): Quarantine | undefined {
   return safety === "strict"
-    ? new Quarantine(name, maxBlocks, region, slots, givenUp, leased)
+    ? new Quarantine(name, maxBlocks, region, slots, givenUp, used)
     : undefined;
 }
 

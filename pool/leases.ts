@@ -61,8 +61,8 @@ export class Leases implements Owner {
   readonly #givenUp: GivenUp[];
   /** What V8 has to count for this pool. */
   readonly views: Views = new Views();
-  /** For those who outlive this isolate: a byte for each slot that is leased or given up. */
-  readonly #leased: Uint8Array;
+  /** For those who outlive this isolate: a byte for each slot in use or given up. */
+  readonly #used: Uint8Array;
   /** Once so many slots were taken, something is noted of the next lease. */
   #noteAt: number;
   /** Number of the next lease of the sample. */
@@ -76,15 +76,15 @@ export class Leases implements Owner {
     counters: Counters,
     hooks: LeaseHooks,
     givenUp: GivenUp[] = [],
-    leased: Uint8Array = new Uint8Array(0),
+    used: Uint8Array = new Uint8Array(0),
     quarantine?: Quarantine,
   ) {
     this.blockSize = options.blockSize;
-    this.ended = new Slot(this, -1);
-    this.#gone = new Slot(this, -1);
+    this.ended = new Slot(this, -1, NO_VIEW);
+    this.#gone = new Slot(this, -1, NO_VIEW);
     this.#gone.state = LOST;
     this.#givenUp = givenUp;
-    this.#leased = leased;
+    this.#used = used;
     this.poolName = options.name;
     this.zero = options.zero;
     this.#revoke = options.safety !== "trust";
@@ -112,7 +112,6 @@ export class Leases implements Owner {
     const block = hotBlockOf(slot);
     const note = slots.taken >= this.#noteAt ? this.#note(slot) : undefined;
     slots.take();
-    this.#leased[index] = 1;
     slot.state = HOT_HELD;
     slot.tag = tag;
     slot.token = undefined;
@@ -142,6 +141,7 @@ export class Leases implements Owner {
       slot.owed = false;
     }
     slot.touched = true;
+    this.#used[slot.index] = 1;
     return slot.view;
   }
 
@@ -160,8 +160,10 @@ export class Leases implements Owner {
       return true;
     }
     const tells = this.#slots.push(slot.index);
-    this.#leased[slot.index] = 0;
-    slot.touched = false;
+    if (slot.touched === true) {
+      this.#used[slot.index] = 0;
+      slot.touched = false;
+    }
     slot.state = HOT_ENDED;
     return tells;
   }
@@ -294,7 +296,7 @@ export class Leases implements Owner {
       // keeps the slot out of the pool, and the memory mapped.
       if (isDetached(slot) || !this.region.revoke(slot.view)) {
         this.#slots.abandonFree(index);
-        this.#leased[index] = 1;
+        this.#used[index] = 1;
         slot.state = LOST;
         this.#givenUp[this.#givenUp.length] = { index, mayBeRead: true };
         dropped = false;
@@ -374,7 +376,7 @@ export class Leases implements Owner {
       return true;
     }
     const tells = this.#slots.push(slot.index);
-    this.#leased[slot.index] = 0;
+    this.#used[slot.index] = 0;
     slot.touched = slot.special = false;
     slot.note = undefined;
     slot.state = ENDED;
@@ -423,7 +425,7 @@ export class Leases implements Owner {
     slot.touched = slot.special = false;
     slot.note = undefined;
     slot.trace = trace;
-    this.#leased[slot.index] = 0;
+    this.#used[slot.index] = 0;
     this.#quarantine!.admit(slot);
     // One that was written to is out of the pool: some may now wait in vain.
     if (this.#quarantine!.overflow()) this.hooks.lost();
@@ -435,6 +437,7 @@ export class Leases implements Owner {
    */
   protected lose(slot: Slot, mayBeRead: boolean): void {
     this.#slots.abandon(slot.index);
+    this.#used[slot.index] = 1;
     this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
@@ -466,7 +469,7 @@ export class Leases implements Owner {
   #record(index: number): Slot {
     // Lowest first means that nearly always just one is missing.
     for (let next = this.records.length; next <= index; next++) {
-      const slot = new Slot(this, next);
+      const slot = new Slot(this, next, this.#used);
       this.leaks.register(slot);
       this.records.push(slot);
     }

@@ -1,10 +1,10 @@
 /**
- * Which slots of a pool are leased or given up, written down where the other isolates of the process can
+ * Which slots of a pool are in use or given up, written down where the other isolates of the process can
  * read it: an isolate ends without a word, and its memory stays mapped.
  *
  * A ledger is a mapping of its own: where the pool's memory is, a name for messages, a byte for each slot.
  * The process's page lists the ledgers with their threads. Whoever makes a pool, or looks after one, gives
- * back what ended threads have left, but for what was leased: a buffer of it may have been posted, and
+ * back what ended threads have left, but for what was in use: a buffer of it may have been posted, and
  * native code may still write there.
  */
 import type { Backend, Range } from "../ffi/backend.ts";
@@ -48,17 +48,17 @@ const LOOKED = Symbol.for("@smriti/pool ledgers 1");
 
 /** The ledger of one pool of this isolate. */
 export class Ledger {
-  /** A byte for each slot: 1 while it is leased, and for ever once it is given up. */
-  readonly leased: Uint8Array;
+  /** A byte for each slot: 1 while it is used, and for ever once it is given up. */
+  readonly used: Uint8Array;
   readonly #close: () => void;
   readonly #numbers: Float64Array | undefined;
 
   private constructor(
-    leased: Uint8Array,
+    used: Uint8Array,
     numbers?: Float64Array,
     close = () => {},
   ) {
-    this.leased = leased;
+    this.used = used;
     this.#numbers = numbers;
     this.#close = close;
   }
@@ -86,7 +86,7 @@ export class Ledger {
     }
     // SAFETY: committed above; unmapped by `close`, after which nobody asks for a slot any more.
     const memory = native.view(range, 0, size);
-    const leased = new Uint8Array(memory, HEADER_BYTES);
+    const used = new Uint8Array(memory, HEADER_BYTES);
     const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
     const text = new TextEncoder().encodeInto(
       `${described.name}\n${described.place}`,
@@ -94,9 +94,9 @@ export class Ledger {
     );
     numbers[SLAB_BYTES] = slabBytes;
     numbers[SLAB_SLOTS] = slabSlots;
-    numbers[SLOTS] = leased.length;
+    numbers[SLOTS] = used.length;
     numbers[TEXT] = text.written;
-    const ledger = new Ledger(leased, numbers, () => {
+    const ledger = new Ledger(used, numbers, () => {
       leave(entry);
       // SAFETY: the buffer ends before its memory does.
       memory.transfer(0);
@@ -117,9 +117,9 @@ export class Ledger {
     numbers[EXTENTS]++;
   }
 
-  /** Whether one of these slots is leased or given up. */
-  isAnyLeased(start: number, end: number): boolean {
-    return isAnyLeased(this.leased, start, end);
+  /** Whether one of these slots is in use or given up. */
+  isAnyUsed(start: number, end: number): boolean {
+    return isAnyUsed(this.used, start, end);
   }
 
   /** The pool has ended in order. */
@@ -163,7 +163,7 @@ export function sweep(): void {
   }
 }
 
-/** Gives the memory back that a ledger says is not leased. */
+/** Gives the memory back that a ledger says is not used. */
 function settle(native: Backend, base: bigint): void {
   const header = { base, size: HEADER_BYTES, mappedBase: base, mappedSize: 0 };
   // SAFETY: a ledger that is listed is mapped, and its isolate has ended: no other sweeper has it.
@@ -171,25 +171,25 @@ function settle(native: Backend, base: bigint): void {
   const numbers = new Float64Array(front);
   const size = pages(native, HEADER_BYTES + numbers[SLOTS]);
   const range = { base, size, mappedBase: base, mappedSize: size };
-  const leased = new Uint8Array(
+  const used = new Uint8Array(
     native.view(range, HEADER_BYTES, numbers[SLOTS]),
   );
   let isEmpty = true;
   for (let extent = 0; extent < numbers[EXTENTS]; extent++) {
     const at = FIRST_EXTENT + EXTENT_WORDS * extent;
-    isEmpty = settleExtent(native, leased, numbers, at) && isEmpty;
+    isEmpty = settleExtent(native, used, numbers, at) && isEmpty;
   }
   const text = new Uint8Array(front, TEXT_AT, numbers[TEXT]).slice();
   const [name, place] = new TextDecoder().decode(text).split("\n", 2);
   tell(`a Worker ended and left pool ${quote(name)} open`, place);
-  leased.buffer.transfer(0);
+  used.buffer.transfer(0);
   front.transfer(0);
   native.unmap(range);
 }
 
 function settleExtent(
   native: Backend,
-  leased: Uint8Array,
+  used: Uint8Array,
   numbers: Float64Array,
   at: number,
 ): boolean {
@@ -199,19 +199,19 @@ function settleExtent(
   const size = slabs * slabBytes;
   const mappedBase = BigInt(base);
   const range = { base: mappedBase, size, mappedBase, mappedSize: size };
-  const isLeased = (slab: number) => {
+  const isUsed = (slab: number) => {
     const first = (firstSlab + slab) * slabSlots;
-    return isAnyLeased(leased, first, first + slabSlots);
+    return isAnyUsed(used, first, first + slabSlots);
   };
   let isEmpty = true;
   for (let slab = 0; slab < slabs;) {
     const start = slab;
-    const stays = isLeased(slab);
-    while (slab < slabs && isLeased(slab) === stays) slab++;
+    const stays = isUsed(slab);
+    while (slab < slabs && isUsed(slab) === stays) slab++;
     isEmpty &&= !stays;
     if (stays) continue;
     // Before it goes: whoever finishes this after a death must not touch what is mapped there then.
-    leased.fill(
+    used.fill(
       GOING,
       (firstSlab + start) * slabSlots,
       (firstSlab + slab) * slabSlots,
@@ -224,10 +224,10 @@ function settleExtent(
   return isEmpty;
 }
 
-function isAnyLeased(leased: Uint8Array, start: number, end: number): boolean {
-  if (end > leased.length) return true;
+function isAnyUsed(used: Uint8Array, start: number, end: number): boolean {
+  if (end > used.length) return true;
   for (let slot = start; slot < end; slot++) {
-    if (leased[slot] !== 0) return true;
+    if (used[slot] !== 0) return true;
   }
   return false;
 }

@@ -86,6 +86,8 @@ export class Slot {
   readonly owner: Owner;
   /** Place in the pool, from 0. */
   readonly index: number;
+  /** A byte for each slot of the pool: 1 while its bytes are in use, or for ever once it is given up. */
+  readonly used: Uint8Array;
   /** One of `HELD`, `ENDING`, `LOST`, `ENDED`, `QUARANTINED`. */
   state: number = ENDED;
   /** The cached view; length 0 once something detached it. */
@@ -120,8 +122,9 @@ export class Slot {
   trace: Error | undefined = undefined;
 
   /** A slot without a view or a lease. */
-  constructor(owner: Owner, index: number) {
+  constructor(owner: Owner, index: number, used: Uint8Array) {
     this.owner = owner;
     this.index = index;
+    this.used = used;
   }
 }
