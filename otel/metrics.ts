@@ -36,7 +36,7 @@ export const METRICS: readonly Metric[] = [
     kind: "updown",
     unit: "{block}",
     description:
-      "Blocks with memory behind them, by state; the sum is what is committed.",
+      "Blocks by state; without the abandoned, which others replace, the sum is what is committed.",
     fields: {
       free: "freeBlocks",
       acquired: "acquiredBlocks",
@@ -45,6 +45,12 @@ export const METRICS: readonly Metric[] = [
     },
   },
   updown("max_blocks", "{block}", "maxBlocks", "The most blocks there can be."),
+  updown(
+    "capacity_blocks",
+    "{block}",
+    "capacityBlocks",
+    "The most blocks that can be committed now.",
+  ),
   updown(
     "lent_blocks",
     "{block}",
@@ -69,6 +75,12 @@ export const METRICS: readonly Metric[] = [
     "By",
     "committedBytes",
     "Bytes with memory behind them.",
+  ),
+  updown(
+    "memory.abandoned",
+    "By",
+    "abandonedBytes",
+    "Bytes that stay behind for abandoned blocks.",
   ),
   updown("memory.mapped", "By", "mappedBytes", "Bytes of address space held."),
   updown("waiting", "{waiter}", "waiting", "Acquires waiting now."),

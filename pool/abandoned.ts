@@ -45,6 +45,11 @@ export class Abandoned {
     return new Set(this.#slabs.keys());
   }
 
+  /** The OS has not taken the memory of so many other blocks back: the pool has ended, and it stays. */
+  stay(blocks: number): void {
+    this.bytes += blocks * this.#region.stride;
+  }
+
   /**
    * Gives a slot up. Whether a fresh one may take its place: not if the bytes kept for others are more
    * than the pool may keep.

@@ -222,8 +222,9 @@ export class Block {
   }
 
   /**
-   * Takes the block out of the pool for good: for memory that somebody may still write to. The
-   * memory stays mapped, the pool's capacity is one less, and `stats().abandonedBlocks` counts it.
+   * Gives the block up for good: for memory that somebody may still write to. It stays mapped with its
+   * bytes, also after `close()`, and `stats().abandonedBlocks` counts it. A fresh block takes its place,
+   * as long as `maxAbandonedBytes` allows; then the pool's capacity is one less.
    *
    * @throws {SmritiError} `released`
    */

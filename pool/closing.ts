@@ -2,8 +2,8 @@
  * The end of a pool: waits until nothing holds its memory any more, then unmaps it, or says who
  * still holds it.
  *
- * Memory that native code may still write to is never unmapped: an abandoned block keeps the whole
- * region's addresses for ever, though not its pages.
+ * Memory that native code may still write to is never unmapped: the slabs of blocks given up keep
+ * their addresses for ever, and their pages where these may still be read.
  */
 import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
@@ -72,7 +72,10 @@ export class Closing {
     this.#leases.dropViews(0, this.#slots.top);
     this.#supply.heal(false);
     // Addresses that native code may still write to stay mapped for ever.
-    this.#slots.retire(this.#region.unmap(this.#supply.abandoned.slabs));
+    const { abandoned } = this.#supply;
+    const isGivenBack = this.#region.unmap(abandoned.slabs);
+    if (!isGivenBack) abandoned.stay(this.#slots.committed);
+    this.#slots.retire(isGivenBack);
     clearTimeout(this.#timer);
     if (corrupted === undefined) this.#done.resolve();
     else this.#fail(corrupted);

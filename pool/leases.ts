@@ -184,8 +184,10 @@ export class Leases implements Owner {
   }
 
   #tell(slot: Slot): void {
-    if (slot.state === LOST) this.hooks.lost();
-    else this.hooks.ended();
+    if (slot.state !== LOST) return this.hooks.ended();
+    // A fresh slot takes the place: many calls, of which none may be cut short.
+    headroom();
+    this.hooks.lost();
   }
 
   abandon(slot: Slot): boolean {

@@ -6,7 +6,6 @@
  */
 import { Abandoned, type GivenUp } from "./abandoned.ts";
 import { SmritiError } from "./errors.ts";
-import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
 import type { Ledger } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
@@ -121,7 +120,6 @@ export class Supply {
   heal(mayGrow: boolean): Healed {
     const { length } = this.#givenUp;
     if (length === 0) return { any: false, error: undefined };
-    headroom();
     for (const each of this.#givenUp.splice(0)) {
       if (!this.abandoned.add(each)) this.#slots.capacity--;
       this.#leases.bury(each.index);

@@ -45,16 +45,24 @@ for (const safety of LEVELS) {
   Deno.test(`release() with a buffer out abandons the block, healed or not (${safety})`, () => {
     using pool = new BlockPool({ blockSize: 64, maxBlocks: 3, safety });
     const blocks = takeAll(pool);
-    const address = addressOf(blocks[1].bytes);
-    take(blocks[0]);
-    take(blocks[1]);
-    blocks[1].bytes[0] = 1;
+    const lost = blocks.slice(0, 2).map(({ bytes }) => addressOf(bytes));
+    const outs = blocks.slice(0, 2).map(take);
+    outs[0].fill(3);
+    blocks[1].bytes.fill(4);
     for (const block of blocks) block.release();
-    assertEquals([abandoned(pool), pool.stats().freeBlocks], [2, 1]);
-    const [next, ...more] = takeAll(pool);
-    assertEquals(more.length, 0);
-    assert(addressOf(next.bytes) !== address);
-    next.release();
+    // The first is replaced; the second is more than may be kept beside the pool.
+    const { abandonedBlocks, freeBlocks, capacityBlocks, abandonedBytes } =
+      lawful(pool);
+    assertEquals([abandonedBlocks, freeBlocks, capacityBlocks], [2, 2, 2]);
+    assertEquals(abandonedBytes, 128);
+    const others = takeAll(pool);
+    assertEquals(others.length, 2);
+    for (const { bytes } of others) {
+      assert(!lost.includes(addressOf(bytes)));
+      bytes.fill(9);
+    }
+    assertEquals(outs, [3, 4].map((byte) => new Uint8Array(64).fill(byte)));
+    for (const block of others) block.release();
   });
 
   Deno.test(`reattach() makes the block whole again (${safety})`, () => {
@@ -184,8 +192,30 @@ Deno.test("reattach() of the buffer that the block has is no change", () => {
   assertEquals([abandoned(pool), bytes.length], [0, 0]);
 });
 
-Deno.test("a buffer still out at release() leaves the waiter to another block", async () => {
+Deno.test("a buffer still out at release() gives the waiter a fresh block", async () => {
   using pool = new BlockPool({ blockSize: 64, maxBlocks: 2 });
+  const [a, b] = takeAll(pool);
+  const held = [a, b].map(({ bytes }) => addressOf(bytes));
+  const one = pool.acquire();
+  const two = pool.acquireMany(2);
+  const out = take(a);
+  a.release();
+  assertEquals(lawful(pool).waiting, 1);
+  const fresh = await one;
+  assert(!held.includes(addressOf(fresh.bytes)));
+  out.fill(9);
+  assertEquals(fresh.bytes, new Uint8Array(64));
+  fresh.release();
+  b.release();
+  (await two)[Symbol.dispose]();
+});
+
+Deno.test("a buffer still out at release() leaves the waiter to another block if none may be kept", async () => {
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 2,
+    maxAbandonedBytes: 0,
+  });
   const [a, b] = takeAll(pool);
   const one = pool.acquire();
   const two = pool.acquireMany(2);
@@ -228,12 +258,16 @@ Deno.test("trim() under trust takes a free block out whose buffer has left", () 
   const raw = blocks[2].bytes;
   for (const block of blocks) block.release();
   const out = structuredClone(raw, { transfer: [raw.buffer] });
-  assertGreater(pool.trim(), 0);
-  assertEquals(abandoned(pool), 1);
   out.fill(9);
+  assertGreater(pool.trim(), 0);
+  const { abandonedBlocks, abandonedBytes, capacityBlocks } = lawful(pool);
+  assertEquals([abandonedBlocks, abandonedBytes], [1, 4096]);
+  assertEquals(capacityBlocks, 4);
   const again = takeAll(pool);
-  assertEquals(again.length, 3);
+  assertEquals(again.length, 4);
   assert(again.every(({ bytes }) => bytes.every((byte) => byte === 0)));
+  for (const { bytes } of again) bytes.fill(1);
+  assert(out.every((byte) => byte === 9));
   for (const block of again) block.release();
 });
 
@@ -242,10 +276,11 @@ Deno.test("close() under trust keeps the addresses of a free block whose buffer 
   const block = pool.acquireSync();
   const raw = block.bytes;
   block.release();
-  const out = structuredClone(raw, { transfer: [raw.buffer] });
+  const out = structuredClone(raw, { transfer: [raw.buffer] }).fill(5);
   await pool.close();
-  assertEquals(abandoned(pool), 1);
+  assertEquals([abandoned(pool), pool.stats().abandonedBytes], [1, 64]);
   assertGreater(pool.stats().mappedBytes, 0);
+  assert(out.every((byte) => byte === 5), "and its bytes");
   // Unmapped, this line would end the process.
   assertEquals(out.fill(9)[0], 9);
 });

@@ -178,12 +178,25 @@ Deno.test("pools of 1, 2 and 3 blocks give all of them, again and again", () => 
   }
 });
 
-Deno.test("abandoned blocks count as used when the pool decides to grow", () => {
-  using pool = pagePool({ maxBlocks: 20, initialBlocks: 5, growStep: 0.05 });
-  for (const _ of upTo(3)) pool.acquireSync().abandon();
-  assertEquals(committed(pool), 5);
-  using _fourth = pool.acquireSync();
-  assertEquals(committed(pool), 6);
+Deno.test("abandoned blocks are replaced, and count no more when the pool decides to grow", () => {
+  for (const [maxAbandonedBytes, capacity] of [[undefined, 20], [0, 17]]) {
+    using pool = pagePool({
+      maxBlocks: 20,
+      initialBlocks: 5,
+      growStep: 0.05,
+      maxAbandonedBytes,
+    });
+    for (const _ of upTo(3)) pool.acquireSync().abandon();
+    assertEquals(committed(pool), 5);
+    assertEquals(lawful(pool).capacityBlocks, capacity);
+    const held = upTo(3).map(() => pool.acquireSync());
+    assertEquals(committed(pool), 5);
+    using _fourth = pool.acquireSync();
+    assertEquals(committed(pool), 6);
+    const more = takeAll(pool);
+    assertEquals([committed(pool), more.length], [capacity, capacity! - 4]);
+    releaseAll([...held, ...more]);
+  }
 });
 
 Deno.test("a block of a grown part is as good as one of the first", () => {

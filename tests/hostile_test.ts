@@ -11,12 +11,19 @@ import {
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { type Block, BlockPool, SizeClassPool } from "@smriti/pool";
+import {
+  type Block,
+  BlockPool,
+  SizeClassPool,
+  SmritiError,
+} from "@smriti/pool";
 import { sharedPool } from "./shared/pools.ts";
 import { catchErrors } from "./support/console.ts";
+import { FailingBackend } from "./support/failing_backend.ts";
 import { lawful } from "./support/law.ts";
 import { refused, rejected, takeAll, until } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { hasNative } from "./support/platform.ts";
 
 const SIZE = 64;
 
@@ -238,17 +245,41 @@ function stained(maxBlocks: number): BlockPool {
   return pool;
 }
 
-Deno.test("an acquire that finds the last block written to is refused, not left waiting", async () => {
+Deno.test("an acquire that finds the last block written to is given a fresh one", async () => {
   for (const [maxBlocks, count] of [[1, 1], [2, 2]]) {
     const pool = stained(maxBlocks);
+    const blocks = await pool.acquireMany(count);
+    for (const { bytes } of blocks) {
+      assert(bytes.every((byte) => byte === 0));
+    }
     await rejected("corrupted", pool.acquireMany(count));
-    assertEquals(lawful(pool).waiting, 0);
-    await rejected("exhausted", pool.acquireMany(count));
+    const { waiting, abandonedBlocks, capacityBlocks } = lawful(pool);
+    assertEquals([waiting, abandonedBlocks, capacityBlocks], [0, 1, maxBlocks]);
+    for (const block of blocks) block.release();
     await pool.close();
   }
 });
 
-Deno.test("a waiter for whom too few blocks are left is refused when a lend ends", async () => {
+/** A slab without a spare slot, so that what is lost can only be replaced by the OS. */
+const SLAB = 64;
+
+Deno.test({
+  name:
+    "an acquire that finds the last block written to is refused, not left waiting, if the OS has no other",
+  ignore: !hasNative,
+}, async () => {
+  using backend = new FailingBackend();
+  const pool = stained(SLAB);
+  backend.fails = (call) => call === "map";
+  await rejected("corrupted", pool.acquireMany(SLAB));
+  const { waiting, capacityBlocks, growFailures } = lawful(pool);
+  assertEquals([waiting, capacityBlocks, growFailures], [0, SLAB - 1, 1]);
+  await rejected("exhausted", pool.acquireMany(SLAB));
+  (await pool.acquireMany(SLAB - 1))[Symbol.dispose]();
+  await pool.close();
+});
+
+Deno.test("a waiter for whom a block is replaced is served when a lend ends", async () => {
   const pool = stained(2);
   const other = pool.acquireSync();
   const waiter = pool.acquireMany(2);
@@ -256,10 +287,33 @@ Deno.test("a waiter for whom too few blocks are left is refused when a lend ends
   const lend = other.lend(() => promise);
   void other.bytes;
   other.release();
+  resolve();
+  await lend;
+  const blocks = await waiter;
+  const error = assertThrows(() => blocks[Symbol.dispose](), SmritiError);
+  assertEquals(error.code, "corrupted");
+  assertEquals(lawful(pool).freeBlocks, 2);
+  await pool.close();
+});
+
+Deno.test({
+  name: "a waiter for whom too few blocks are left is refused when a lend ends",
+  ignore: !hasNative,
+}, async () => {
+  using backend = new FailingBackend();
+  const pool = stained(SLAB);
+  const other = pool.acquireSync();
+  const waiter = pool.acquireMany(SLAB);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const lend = other.lend(() => promise);
+  void other.bytes;
+  other.release();
+  backend.fails = (call) => call === "map";
   const refusal = rejected("exhausted", waiter);
   resolve();
   await lend;
   await refusal;
+  assertEquals(lawful(pool).capacityBlocks, SLAB - 1);
   await rejected("corrupted", pool.close());
 });
 

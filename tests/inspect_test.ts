@@ -101,7 +101,10 @@ Deno.test("slots() and dump() tell the state of every slot", async () => {
   const tags = ({ state }: SlotInfo) => states[state]?.map(({ tag }) => tag);
   assertEquals(tags({ state: "acquired" } as SlotInfo), ["number 1"]);
   assertEquals(tags({ state: "lent" } as SlotInfo), ["number 2"]);
-  assertEquals(tags({ state: "free" } as SlotInfo), Array(4).fill(undefined));
+  assertEquals(tags({ state: "free" } as SlotInfo), Array(5).fill(undefined));
+  // The record of a slot given up is dropped with it.
+  assertEquals(tags({ state: "abandoned" } as SlotInfo), [undefined]);
+  assertEquals(stats.committedBlocks, 8);
 
   assert(pool.dump().startsWith(Deno.inspect(pool) + "\n"));
   assertEquals(
@@ -111,7 +114,7 @@ Deno.test("slots() and dump() tell the state of every slot", async () => {
       ["1", "lent"],
       ["2", "abandoned"],
       ["3", "quarantined"],
-      ["4–7", "free"],
+      ["4–8", "free"],
     ],
   );
   assertStringIncludes(pool.dump(), '"number 1"');
@@ -119,6 +122,24 @@ Deno.test("slots() and dump() tell the state of every slot", async () => {
   await reading;
   acquired.release();
   lent.release();
+});
+
+Deno.test("slots() and dump() tell abandoned slots of every range, in one row where they are side by side", () => {
+  using pool = new BlockPool({
+    blockSize: 4096,
+    maxBlocks: 4,
+    maxAbandonedBytes: Infinity,
+  });
+  using _kept = pool.acquireSync({ tag: "kept" });
+  for (let i = 0; i < 20; i++) pool.acquireSync({ tag: `gone ${i}` }).abandon();
+  assertEquals(rows(pool), [
+    ["0", "acquired", '"kept"'],
+    ["1–20", "abandoned"],
+    ["21–22", "free"],
+  ]);
+  const others = takeAll(pool);
+  assertEquals(rows(pool).at(-1), ["21–23", "acquired"]);
+  for (const block of others) block.release();
 });
 
 Deno.test("slots() tells what was given back as uncommitted", () => {

@@ -131,8 +131,30 @@ Deno.test("acquireMany() refuses at once what can never be met", async () => {
   (await pool.acquireMany(5, { reserved: true }))[Symbol.dispose]();
 });
 
-Deno.test("abandon() refuses those who now wait for what can never come, and serves the rest", async () => {
+Deno.test("abandon() serves those who wait with the block that takes the place", async () => {
   using pool = new BlockPool(THREE);
+  const [a, b, c] = takeAll(pool);
+  const { exhaustions } = pool.stats();
+  const three = pool.acquireMany(3);
+  const behind = pool.acquireMany(2);
+  a.release();
+  b.release();
+  assertEquals(lawful(pool).waiting, 2);
+  c.abandon();
+  assertEquals([lawful(pool).waiting, pool.stats().abandonedBlocks], [1, 1]);
+  (await three)[Symbol.dispose]();
+  (await behind)[Symbol.dispose]();
+  assertEquals(pool.stats().exhaustions, exhaustions);
+  // One was all that may be kept beside the pool: the next costs a block.
+  const four = pool.acquireMany(3);
+  (await four)[0].abandon();
+  await rejected("exhausted", pool.acquireMany(3));
+  (await four)[Symbol.dispose]();
+  assertEquals(lawful(pool).freeBlocks, 2);
+});
+
+Deno.test("abandon() past the bound refuses those who now wait for what can never come, and serves the rest", async () => {
+  using pool = new BlockPool({ ...THREE, maxAbandonedBytes: 0 });
   const [a, b, c] = takeAll(pool);
   const { exhaustions } = pool.stats();
   const hopeless = pool.acquireMany(3);
@@ -151,8 +173,29 @@ Deno.test("abandon() refuses those who now wait for what can never come, and ser
   await rejected("exhausted", pool.acquireMany(3));
 });
 
-Deno.test("abandon() of the last block refuses every acquire, waiting or new", async () => {
-  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+Deno.test("abandon() of the only block serves who waits, in their order", async () => {
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 1,
+    maxAbandonedBytes: Infinity,
+  });
+  const block = pool.acquireSync();
+  const normal = pool.acquire();
+  const urgent = pool.acquire({ reserved: true });
+  block.abandon();
+  (await urgent).abandon();
+  (await normal).abandon();
+  using _next = pool.acquireSync();
+  const { waiting, abandonedBlocks, capacityBlocks } = lawful(pool);
+  assertEquals([waiting, abandonedBlocks, capacityBlocks], [0, 3, 1]);
+});
+
+Deno.test("abandon() of the last block past the bound refuses every acquire, waiting or new", async () => {
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 1,
+    maxAbandonedBytes: 0,
+  });
   const block = pool.acquireSync();
   const waits = [pool.acquire(), pool.acquire({ reserved: true })];
   block.abandon();

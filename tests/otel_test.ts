@@ -26,11 +26,13 @@ type Values = Record<string, number>;
 const EXPECTED: Record<string, [unit: string, monotonic: boolean | "gauge"]> = {
   "smriti.pool.blocks": ["{block}", false],
   "smriti.pool.max_blocks": ["{block}", false],
+  "smriti.pool.capacity_blocks": ["{block}", false],
   "smriti.pool.lent_blocks": ["{block}", false],
   "smriti.pool.reserved_blocks": ["{block}", false],
   "smriti.pool.peak_blocks": ["{block}", "gauge"],
   "smriti.pool.block_size": ["By", "gauge"],
   "smriti.pool.memory.committed": ["By", false],
+  "smriti.pool.memory.abandoned": ["By", false],
   "smriti.pool.memory.mapped": ["By", false],
   "smriti.pool.waiting": ["{waiter}", false],
   "smriti.pool.acquires": ["{acquire}", true],
@@ -57,11 +59,13 @@ function valuesOf(stats: PoolStats | SizeClassStats): Values {
     "blocks quarantined": stats.quarantinedBlocks,
     "blocks abandoned": stats.abandonedBlocks,
     "max_blocks": stats.maxBlocks,
+    "capacity_blocks": stats.capacityBlocks,
     "lent_blocks": stats.lentBlocks,
     "reserved_blocks": stats.reservedBlocks,
     "peak_blocks": stats.peakAcquired,
     "block_size": stats.blockSize,
     "memory.committed": stats.committedBytes,
+    "memory.abandoned": stats.abandonedBytes,
     "memory.mapped": stats.mappedBytes,
     "waiting": stats.waiting,
     "acquires": stats.acquires,
@@ -211,6 +215,8 @@ Deno.test({
       1,
       1,
     ]);
+    const [{ maxBlocks, capacityBlocks, abandonedBytes }] = busy;
+    assertEquals([maxBlocks, capacityBlocks, abandonedBytes], [10, 9, 128]);
     assertEquals(await receiver.fresh(), allValuesOf(busy));
 
     await step();

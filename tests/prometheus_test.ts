@@ -118,6 +118,7 @@ function valueOf(
 const PLACES: Record<string, string> = {
   blockSize: "smriti_pool_block_size_bytes",
   maxBlocks: "smriti_pool_max_blocks",
+  capacityBlocks: "smriti_pool_capacity_blocks",
   reservedBlocks: "smriti_pool_reserved_blocks",
   lentBlocks: "smriti_pool_lent_blocks",
   waiting: "smriti_pool_waiting",
@@ -134,6 +135,7 @@ const PLACES: Record<string, string> = {
   doubleReleases: "smriti_pool_double_releases_total",
   listenerErrors: "smriti_pool_listener_errors_total",
   committedBytes: "smriti_pool_memory_committed_bytes",
+  abandonedBytes: "smriti_pool_memory_abandoned_bytes",
   mappedBytes: "smriti_pool_memory_mapped_bytes",
   askedBytes: "smriti_pool_asked_bytes_total",
   wastedBytes: "smriti_pool_wasted_bytes_total",

@@ -227,10 +227,11 @@ test("close() resolves when the OS keeps the addresses, and mappedBytes says so"
   let told = 0;
   pool.addEventListener("close", ({ detail }) => told = detail.mappedBytes);
   await pool.close();
-  const { mappedBytes, committedBytes } = lawful(pool);
+  const { mappedBytes, committedBytes, abandonedBytes } = lawful(pool);
   // Neither addresses nor pages went back.
   const all = 100 * PAGE;
-  assertEquals([mappedBytes, committedBytes, told], [all, all, all]);
+  assertEquals([mappedBytes, abandonedBytes, told], [all, all, all]);
+  assertEquals(committedBytes, 0);
 });
 
 test("strict keeps a block in quarantine that the OS will not make accessible", async () => {

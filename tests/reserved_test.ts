@@ -134,12 +134,19 @@ Deno.test("at every reserve an idle pool shrinks to its initial blocks, and grow
   }
 });
 
-Deno.test("abandoned blocks come off what everybody has, not off the reserve", () => {
-  using pool = pagePool({ maxBlocks: 5, reservedBlocks: 2 });
-  const blocks = takeAll(pool);
-  assertEquals(blocks.length, 3);
-  blocks.pop()!.abandon();
-  releaseAll(blocks);
-  assertEquals(takeAll(pool).map((block) => block.release()).length, 2);
-  assertEquals(lawful(pool).reservedBlocks, 2);
+Deno.test("abandoned blocks that are not replaced come off what everybody has, not off the reserve", () => {
+  for (const [maxAbandonedBytes, left] of [[undefined, 3], [0, 2]]) {
+    using pool = pagePool({
+      maxBlocks: 5,
+      reservedBlocks: 2,
+      maxAbandonedBytes,
+    });
+    const blocks = takeAll(pool);
+    assertEquals(blocks.length, 3);
+    blocks.pop()!.abandon();
+    releaseAll(blocks);
+    assertEquals(takeAll(pool).map((block) => block.release()).length, left);
+    const { reservedBlocks, capacityBlocks } = lawful(pool);
+    assertEquals([reservedBlocks, capacityBlocks], [2, left! + 2]);
+  }
 });

@@ -286,19 +286,24 @@ Deno.test("a pool left open with its timer running lets the process end", {
   assertEquals(await deadline(child, 30_000), ["100"]);
 });
 
-Deno.test("abandoned blocks count towards initialBlocks, and cost no more than themselves", () => {
-  using pool = new BlockPool({
-    blockSize: PAGE,
-    maxBlocks: 20,
-    initialBlocks: 4,
-  });
-  const blocks = takeAll(pool);
-  for (const block of blocks.splice(0, 3)) block.abandon();
-  releaseAll(blocks);
-  pool.trim();
-  const { committedBlocks, freeBlocks, abandonedBlocks } = lawful(pool);
-  assertEquals([committedBlocks, freeBlocks, abandonedBlocks], [4, 1, 3]);
-  const again = takeAll(pool);
-  assertEquals(again.length, 17);
-  releaseAll(again);
+Deno.test("abandoned blocks do not count towards initialBlocks, and cost no more than themselves", () => {
+  for (const [maxAbandonedBytes, capacity] of [[undefined, 20], [0, 17]]) {
+    using pool = new BlockPool({
+      blockSize: PAGE,
+      maxBlocks: 20,
+      initialBlocks: 4,
+      maxAbandonedBytes,
+    });
+    const blocks = takeAll(pool);
+    for (const block of blocks.splice(0, 3)) block.abandon();
+    releaseAll(blocks);
+    pool.trim();
+    const { committedBlocks, freeBlocks, abandonedBlocks, abandonedBytes } =
+      lawful(pool);
+    assertEquals([committedBlocks, freeBlocks, abandonedBlocks], [4, 4, 3]);
+    assertEquals(abandonedBytes, 3 * PAGE);
+    const again = takeAll(pool);
+    assertEquals(again.length, capacity);
+    releaseAll(again);
+  }
 });

@@ -93,7 +93,9 @@ Deno.test({
   ignore: !hasNative,
 }, async () => {
   const pool = strict({ maxBlocks: 8, name: "uploads" });
-  writeLate(pool.acquireSync({ tag: "request 7" }), [9, 5]);
+  const careless = pool.acquireSync({ tag: "request 7" });
+  const address = careless.pointer;
+  writeLate(careless, [9, 5]);
   const innocent = pool.acquireSync();
   innocent.bytes[0] = 1;
   // One in eight may be in quarantine, so this one drives the other out.
@@ -106,8 +108,13 @@ Deno.test({
   for (let i = 0; i < 20; i++) use(pool.acquireSync());
   const stats = lawful(pool);
   assertEquals([stats.abandonedBlocks, stats.acquiredBlocks], [1, 0]);
-  // The slot that was written to is never lent again.
-  assertEquals(takeAll(pool).map((block) => block.release()).length, 7);
+  // The slot that was written to is never lent again, and replaced.
+  const others = takeAll(pool);
+  assertEquals(others.length, 8);
+  for (const { pointer } of others) {
+    assert(!Deno.UnsafePointer.equals(pointer, address));
+  }
+  for (const block of others) block.release();
   await pool.close();
   assert(pool.stats().mappedBytes > 0, "somebody may still write there");
 });
@@ -117,13 +124,21 @@ Deno.test({
   ignore: !hasNative,
 }, async () => {
   await using pool = strict();
-  const [last, ...held] = takeAll(pool);
-  writeLate(last, [0]);
-  // The one in quarantine is the last: it must be looked at, and is lost.
-  assertEquals(pool.tryAcquire(), undefined);
-  await rejected("corrupted", pool.acquire({ timeoutMs: 0 }));
-  assertEquals(lawful(pool).abandonedBlocks, 1);
-  for (const block of held) block.release();
+  for (const way of ["tryAcquire", "acquire"]) {
+    const [last, ...held] = takeAll(pool);
+    const address = last.pointer;
+    writeLate(last, [0]);
+    // The one in quarantine is the last: it must be looked at, is lost, and replaced at once.
+    const fresh = way === "acquire" ? await pool.acquire() : pool.acquireSync();
+    assert(!Deno.UnsafePointer.equals(fresh.pointer, address));
+    assert(fresh.bytes.every((byte) => byte === 0));
+    // The one who came upon it has a block; the next call says so, once.
+    refused("corrupted", () => pool.tryAcquire());
+    assertEquals(pool.tryAcquire(), undefined);
+    for (const block of [fresh, ...held]) block.release();
+  }
+  const { abandonedBlocks, capacityBlocks } = lawful(pool);
+  assertEquals([abandonedBlocks, capacityBlocks], [2, 16]);
 });
 
 Deno.test({

@@ -174,6 +174,7 @@ function randomOptions(rng: Rng, threads: boolean): PoolOptions {
     zero: rng.chance(0.8),
     maxWaiting: rng.pick([0, 2, 100, 100]),
     leakDetection: rng.pick(["off", "sampled", "sampled", "all"]),
+    maxAbandonedBytes: rng.pick([undefined, undefined, 0, 1000, Infinity]),
     overdueMs: rng.chance(0.2) ? 1 + rng.below(5) : undefined,
     shrinkIntervalMs: 1 + rng.below(10),
     prefault: rng.chance(0.4) && threads,

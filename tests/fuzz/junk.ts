@@ -21,6 +21,7 @@ const OPTION_NAMES = [
   "zero",
   "maxWaiting",
   "leakDetection",
+  "maxAbandonedBytes",
   "overdueMs",
   "prefault",
   "hugePages",

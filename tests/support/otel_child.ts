@@ -9,6 +9,7 @@ const pool = new BlockPool({
   maxBlocks: 10,
   initialBlocks: 2,
   reservedBlocks: 1,
+  maxAbandonedBytes: 0,
   name: 'up "loads"\\',
   backend: "auto",
 });

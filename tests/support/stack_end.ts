@@ -113,6 +113,10 @@ const ACTS: Record<string, Act> = {
   "release, in part": drop((block) => block.release(1)),
   "release by the pool": drop((block, { pool }) => pool.release(block)),
   dispose: drop((block) => block[Symbol.dispose]()),
+  "release, buffer away": drop((block) => {
+    block.bytes.buffer.transfer();
+    block.release();
+  }),
   abandon: drop((block) => block.abandon()),
   bytes: (hands) => void (hands.count > 0 && newest(hands).bytes),
   pointer: (hands) => void (hands.count > 0 && newest(hands).pointer),
@@ -131,6 +135,7 @@ const OPTIONS: PoolOptions = {
   maxBlocks: 400,
   initialBlocks: 8,
   growStep: 0.01,
+  maxAbandonedBytes: Infinity,
   name: "stack",
 };
 
@@ -144,7 +149,8 @@ const VARIANTS: readonly Partial<PoolOptions>[] = [
 /** All that must hold between two calls, whatever became of the last. */
 function check(hands: Hands, where: string): void {
   const { pool } = hands;
-  const { acquiredBlocks, freeBlocks } = lawful(pool);
+  const { acquiredBlocks, freeBlocks, capacityBlocks } = lawful(pool);
+  assertEquals(capacityBlocks, pool.maxBlocks, `${where}: capacity`);
   const live = hands.blocks.slice(0, hands.count)
     .filter((block) => !block.released);
   assertEquals(acquiredBlocks, live.length, `${where}: acquired`);
@@ -192,9 +198,9 @@ async function trial(name: string, options: PoolOptions): Promise<void> {
     dive(round, () => act(hands), frames, () => hands.useMore(40));
     await answers(hands);
     check(hands, where);
-    if (hands.pool.stats().abandonedBlocks > 300) break;
-    // Ordinary calls go on as ever.
-    const more = isOnce ? 396 - hands.count : 40;
+    // Ordinary calls go on as ever; in the end, of as many blocks as there ever were.
+    const isLast = round === ROUNDS - 1;
+    const more = isOnce || isLast ? 396 - hands.count : 40;
     hands.useMore(more, () => check(hands, `${where}, later`));
     while (hands.count > 0) hands.blocks[--hands.count].release();
     check(hands, `${where}, at the end`);
