@@ -298,6 +298,21 @@ export class BlockPool implements Pool {
   }
 
   /**
+   * Makes all that the pool needs the FFI permission for, so that the program may take it back:
+   * `Deno.permissions.revoke({ name: "ffi" })`. The pool goes on as before, growing and shrinking too,
+   * but heals no more: a block given up costs a block of capacity, and a view of a block that lost its
+   * own cannot be made anew. About 4 µs for each of `maxBlocks`; their views count as external memory.
+   *
+   * @throws {SmritiError} `permission` if it has been taken back already; `closed`
+   */
+  seal(): void {
+    headroom();
+    this.#dispatcher.refuseIfClosed();
+    const { slabs, slabSlots, hasAddresses } = this.#region;
+    if (hasAddresses) this.#leases.seal(slabs * slabSlots);
+  }
+
+  /**
    * Ends the pool: refuses new acquires, rejects waiters with `closed`, gives the memory of free
    * blocks back, and unmaps everything when the last block has come back.
    *

@@ -69,7 +69,7 @@ export class Closing {
     }
     this.#ended = true;
     const corrupted = this.#leases.inspect();
-    this.#leases.dropViews(0, this.#slots.top);
+    this.#leases.dropViews(0, Infinity, true);
     this.#supply.heal(false);
     // Addresses that native code may still write to stay mapped for ever.
     const { abandoned } = this.#supply;

@@ -78,7 +78,7 @@ export class Dispatcher {
     const { reserved = false, tag } = checkTryAcquire(options);
     const slots = this.#slots;
     if (slots.free > slots.calmAbove) return this.#begin(tag);
-    this.#refuseIfClosed();
+    this.refuseIfClosed();
     this.#leases.report();
     if (!this.#mayHave(reserved, 1)) {
       this.#countExhaustion();
@@ -116,7 +116,7 @@ export class Dispatcher {
       refuseAborted(signal);
       return this.#begin(tag);
     }
-    this.#refuseIfClosed();
+    this.refuseIfClosed();
     this.#leases.report();
     refuseAborted(signal);
     const wish: Wish = { count, reserved, tag, signal, timeoutMs };
@@ -219,7 +219,7 @@ export class Dispatcher {
     const may = !this.#channel.isAhead(reserved) &&
       this.#hasFree(reserved, count);
     // Growing tells listeners, and one of them may have closed the pool.
-    this.#refuseIfClosed();
+    this.refuseIfClosed();
     return may;
   }
 
@@ -347,7 +347,8 @@ export class Dispatcher {
     }));
   }
 
-  #refuseIfClosed(): void {
+  /** Throws once the pool is closed. */
+  refuseIfClosed(): void {
     if (this.#closed) throw this.#closedError();
   }
 

@@ -54,6 +54,8 @@ export class Leases implements Owner {
   protected readonly hooks: LeaseHooks;
   protected readonly leaks: LeakWatch;
   readonly #quarantine: Quarantine | undefined;
+  /** Whether every slot has its view for good. */
+  sealed = false;
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
   /** Stands in `records` for the slots that were given up. */
@@ -285,10 +287,29 @@ export class Leases implements Owner {
   }
 
   /**
-   * Ends the views of slots that are free and about to lose their memory. A slot whose buffer is
-   * with somebody else is taken out of the pool instead; then the answer is false.
+   * Makes a view of every slot there can be, and keeps them all from now on: the pool needs the FFI
+   * permission no more.
+   *
+   * @throws {SmritiError} `permission`
    */
-  dropViews(start: number, end: number): boolean {
+  seal(slots: number): void {
+    for (let index = 0; index < slots; index++) {
+      const slot = this.records[index] ?? this.#record(index);
+      // SAFETY: nobody gets the view before the slot is leased, and then it is committed.
+      if (slot.view === NO_VIEW && slot.state !== LOST) {
+        slot.view = this.region.view(index);
+        this.views.count(this.blockSize);
+      }
+    }
+    this.sealed = true;
+  }
+
+  /**
+   * Ends the views of slots that are free and about to lose their memory. A slot whose buffer is
+   * with somebody else is taken out of the pool instead; then the answer is false. A sealed pool keeps
+   * its views, which read zeroes meanwhile, until the end.
+   */
+  dropViews(start: number, end: number, isEnd: boolean): boolean {
     let dropped = true;
     const top = Math.min(end, this.records.length);
     for (let index = start; index < top; index++) {
@@ -296,6 +317,8 @@ export class Leases implements Owner {
       if (slot.state !== ENDED) continue;
       // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
       // keeps the slot out of the pool, and the memory mapped.
+      const keeps = this.sealed && !isEnd && !isDetached(slot);
+      if (keeps) continue;
       if (isDetached(slot) || !this.region.revoke(slot.view)) {
         this.#slots.abandonFree(index);
         this.#used[index] = 1;
@@ -394,7 +417,7 @@ export class Leases implements Owner {
       this.views.count(this.blockSize);
     }
     if (this.zero === true) slot.view.fill(0, 0, usedBytes);
-    if (hasTooManyViews()) return this.#dropView(slot);
+    if (hasTooManyViews() && !this.sealed) return this.#dropView(slot);
     if (this.#revoke === true) {
       const buffer = this.region.renew(slot.view);
       if (buffer === undefined) return false;
@@ -415,6 +438,7 @@ export class Leases implements Owner {
 
   /** Ends views of free slots, the coldest first, until the collector has no more to count than it can. */
   shedViews(): void {
+    if (this.sealed) return;
     for (let index = this.records.length - 1; hasTooManyViews(); index--) {
       if (index < 0) return;
       const slot = this.records[index];

@@ -169,6 +169,11 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     return this.#classes.reduce((sum, { pool }) => sum + pool.trim(), 0);
   }
 
+  /** As {@linkcode BlockPool.seal}, of every class. */
+  seal(): void {
+    for (const { pool } of this.#classes) pool.seal();
+  }
+
   /**
    * Closes every class, as {@linkcode BlockPool.close} does.
    *

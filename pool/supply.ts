@@ -121,7 +121,9 @@ export class Supply {
     const { length } = this.#givenUp;
     if (length === 0) return { any: false, error: undefined };
     for (const each of this.#givenUp.splice(0)) {
-      if (!this.abandoned.add(each)) this.#slots.capacity--;
+      const mayHeal = this.abandoned.add(each);
+      // In a sealed pool a fresh slot could get no view.
+      if (!mayHeal || this.#leases.sealed) this.#slots.capacity--;
       this.#leases.bury(each.index);
     }
     const { capacity, committed } = this.#slots;
@@ -158,7 +160,7 @@ export class Supply {
       if (run === undefined) break;
       const { start, end } = this.#slots.bounds(run);
       // A slot whose buffer is with somebody else stays; look at the rest again.
-      if (!this.#leases.dropViews(start, end)) continue;
+      if (!this.#leases.dropViews(start, end, false)) continue;
       if (this.#region.decommit(run) !== 0) {
         return {
           blocks: given,

@@ -126,7 +126,7 @@ export class Membership {
       // Those who died meanwhile would keep the memory mapped for ever.
       this.#janitor.reclaimDead();
       leases.giveUpAll();
-      leases.dropViews(0, options.maxBlocks);
+      leases.dropViews(0, options.maxBlocks, true);
       bell.forget(worker);
     }
     roster.exit(worker);
@@ -199,7 +199,7 @@ export class Membership {
   #rest(): void {
     const { leases, options, roster, worker, bell } = this.#parts;
     this.#resting = true;
-    leases.dropViews(0, options.maxBlocks);
+    leases.dropViews(0, options.maxBlocks, true);
     bell.forget(worker);
     roster.rest(worker);
     this.#endIfLast();

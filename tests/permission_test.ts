@@ -49,6 +49,47 @@ console.log("stats:", acquiredBlocks, lentBlocks, abandonedBlocks);
 console.log("trim:", typeof pool.trim());
 console.log("closed:", await pool.close({ timeoutMs: 500 }).then(() => "yes", String));`;
 
+/** The same, but the pool is sealed before: then all but healing goes on. */
+const SEALED = `
+import { BlockPool, SizeClassPool } from ${JSON.stringify(LIBRARY)};
+const options = { blockSize: 4096, maxBlocks: 64, initialBlocks: 4, shrinkIntervalMs: 20, safety: "SAFETY" };
+const pool = new BlockPool(options);
+const classes = new SizeClassPool([{ ...options, blockSize: 512 }]);
+pool.seal();
+classes.seal();
+await Deno.permissions.revoke({ name: "ffi" });
+let shrinks = 0, rounds = 0;
+pool.addEventListener("shrink", () => shrinks++);
+const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+const end = performance.now() + 700;
+while (performance.now() < end || shrinks < 2) {
+  rounds++;
+  const blocks = await pool.acquireMany(64);
+  if (blocks.some(({ bytes }) => bytes.some((byte) => byte !== 0))) throw new Error("old bytes");
+  const [client, server] = await Promise.all([Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }), listener.accept()]);
+  blocks[0].bytes.fill(rounds);
+  const [n] = await Promise.all([blocks[1].lend((bytes) => server.read(bytes)), blocks[0].lend((bytes) => client.write(bytes))]);
+  if (!(n > 0) || blocks[1].bytes[0] !== rounds % 256) throw new Error("lost bytes");
+  client.close();
+  server.close();
+  const out = new Uint8Array(blocks[2].bytes.buffer.transfer());
+  blocks[2].reattach(out);
+  blocks[Symbol.dispose]();
+  using small = classes.tryAcquire(100);
+  small.bytes[0] = 1;
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  pool.trim();
+}
+listener.close();
+const { grows, abandonedBlocks, capacityBlocks } = pool.stats();
+console.log(rounds > 2, grows > 2, shrinks >= 2, abandonedBlocks, capacityBlocks);
+const lost = await pool.acquire();
+lost.bytes.buffer.transfer(0);
+lost.release();
+console.log(pool.stats().abandonedBlocks, pool.stats().capacityBlocks, (await pool.acquireMany(63)).map((block) => block.release()).length);
+await Promise.all([pool.close({ timeoutMs: 500 }), classes.close({ timeoutMs: 500 })]);
+console.log("closed");`;
+
 async function lines(...flags: string[]): Promise<string[]> {
   return await linesOf(SCRIPT, ...flags);
 }
@@ -111,12 +152,36 @@ for (const safety of ["trust", "revoke", "strict"]) {
     assertEquals(await linesOf(script, "--allow-ffi"), [
       "new view: permission permission",
       "released: done",
-      "healed: permission permission",
+      "healed: permission done",
       "lent: reset",
       "released: done",
-      "stats: 0 0 2",
+      "stats: 0 0 1",
       "trim: number",
       "closed: yes",
     ]);
   });
 }
+
+for (const safety of ["trust", "revoke", "strict"]) {
+  test(`a sealed pool needs the permission no more (${safety})`, async () => {
+    const script = SEALED.replace("SAFETY", safety);
+    assertEquals(await linesOf(script, "--allow-ffi", "--allow-net"), [
+      "true true true 0 64",
+      "1 63 63",
+      "closed",
+    ]);
+  });
+}
+
+test("seal() without the permission names it", async () => {
+  const script = `
+    import { BlockPool } from ${JSON.stringify(LIBRARY)};
+    const pool = new BlockPool({ blockSize: 4096, maxBlocks: 4 });
+    await Deno.permissions.revoke({ name: "ffi" });
+    try { pool.seal(); } catch (error) { console.log(error.code); }
+    const block = pool.acquireSync();
+    block.release();
+    await pool.close();
+    try { pool.seal(); } catch (error) { console.log(error.code); }`;
+  assertEquals(await linesOf(script, "--allow-ffi"), ["permission", "closed"]);
+});

@@ -132,6 +132,10 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
         });
       }
       : null,
+    EncodePointer: (buffer) =>
+      ~BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer!))) &
+      0xffff_ffff_ffff_ffffn,
+    DecodePointer: (encoded) => ~BigInt(encoded) & 0xffff_ffff_ffff_ffffn,
     GetCurrentThreadId: () => 7,
     OpenThread: (_access, _inherit, id) => play.thread && BigInt(4 * id),
     WaitForSingleObject: (handle) => handle === play.thread ? 0x102 : 0,
