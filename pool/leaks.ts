@@ -13,9 +13,9 @@ import { HELD, type Slot } from "./slot.ts";
 const SAMPLE = 127;
 /** Of one noted lease in this many also where: a stack takes microseconds, this keeps it under 1 ns. */
 const PLACES = 64;
-/** After a leak without a place, the place of one lease in this many is noted, … */
+/** At first, and after a leak without a place, the place of one lease in this many is noted: a prime, … */
 const SEARCH = 7;
-/** … for so many leases: SEARCH has no divisor in common with the numbers up to it that are likely. */
+/** … for so many leases: a leak of every 128th is met twice. */
 const SEARCHED = 2048;
 /** Places remembered so that each is reported once. */
 const MAX_SITES = 1000;
@@ -47,7 +47,7 @@ export class LeakWatch {
   readonly #registry: FinalizationRegistry<Slot> | undefined;
   readonly #sites = new Set<string>();
   /** Places are noted more often before this lease. */
-  #searchEnd = 0;
+  #searchEnd = SEARCHED;
 
   /** Watches as `mode` says and calls `onLeak` for each leaked block. */
   constructor(
