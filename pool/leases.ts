@@ -369,13 +369,14 @@ export class Leases implements Owner {
       // SAFETY: the slot is held. A release before this one was cut short below.
       slot.view = this.region.view(slot.index);
     }
-    if (this.zero === true) slot.view.fill(0, 0, usedBytes);
     if (this.#revoke === true) {
       const buffer = this.region.renew(slot.view);
+      // Not zeroed: whoever keeps the buffer may read it.
       if (buffer === undefined) return false;
       slot.view = NO_VIEW;
       slot.view = new Uint8Array(buffer);
     }
+    if (this.zero === true) slot.view.fill(0, 0, usedBytes);
     return true;
   }
 
