@@ -17,6 +17,9 @@ const LINE = 64;
 /** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
 export const PREFAULT_PIECE = 8 * 1024 * 1024;
 
+/** Pieces that a closed pool's ranges are cut into at most: each costs the process a memory mapping. */
+const MOST_CUTS = 1024;
+
 /** One mapped range, and the first of its slabs. */
 interface Part {
   readonly firstSlab: number;
@@ -48,6 +51,8 @@ export class Region {
   mappedBytes: number;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
+  /** Pieces that were taken out of ranges at the end. */
+  #cuts = 0;
   /** Slabs that may hold old bytes after they were given back, where the OS does not zero them. */
   #stale: Uint8Array | undefined;
 
@@ -284,19 +289,24 @@ export class Region {
     const stay = [...kept].sort((a, b) => a - b);
     let isDone = true;
     for (const part of this.#parts.toReversed()) {
-      const { firstSlab, range } = part;
-      const first = stay.findLastIndex((slab) => slab < firstSlab) + 1;
+      const first = stay.findLastIndex((slab) => slab < part.firstSlab) + 1;
       const mine = stay.splice(first);
-      if (mine.length > 0) {
-        isDone = this.#unmapBut(part, mine) && isDone;
-      } else if (this.#backend.unmap(range) === 0) {
-        this.mappedBytes -= range.mappedSize;
-        this.#parts.splice(this.#parts.indexOf(part), 1);
-      } else {
-        isDone = this.#backend.decommit(range, 0, range.size) === 0 && isDone;
-      }
+      const isGone = mine.length === 0
+        ? this.#unmapWhole(part)
+        : this.#unmapBut(part, mine);
+      isDone = isGone && isDone;
     }
     return isDone;
+  }
+
+  #unmapWhole(part: Part): boolean {
+    const { range } = part;
+    if (this.#backend.unmap(range) !== 0) {
+      return this.#backend.decommit(range, 0, range.size) === 0;
+    }
+    this.mappedBytes -= range.mappedSize;
+    this.#parts.splice(this.#parts.indexOf(part), 1);
+    return true;
   }
 
   /** Gives back what lies between the slabs that stay, which are in order. */
@@ -308,7 +318,10 @@ export class Region {
       const size = (slab - firstSlab) * this.slabBytes - offset;
       from = slab - firstSlab + 1;
       if (size === 0) continue;
-      if (this.#backend.unmapPart(range, offset, size) === 0) {
+      if (
+        this.#cuts++ < MOST_CUTS &&
+        this.#backend.unmapPart(range, offset, size) === 0
+      ) {
         this.mappedBytes -= size;
       } else {
         isDone = this.#backend.decommit(range, offset, size) === 0 && isDone;
