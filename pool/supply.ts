@@ -221,11 +221,12 @@ export class Supply {
     }
   }
 
-  /** The slabs of a run that have no memory. */
+  /** The slabs of a run that have no memory, or no longer. */
   #withoutMemory({ first, count }: SlabRun): number[] {
     return Array.from({ length: count }, (_, at) => first + at)
       .filter((slab) =>
-        !this.#slots.isCommitted(slab * this.#region.slabSlots)
+        !this.#slots.isCommitted(slab * this.#region.slabSlots) ||
+        this.abandoned.isDead(slab)
       );
   }
 }
