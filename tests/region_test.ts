@@ -7,13 +7,14 @@ import {
   assertNotStrictEquals,
   assertThrows,
 } from "@std/assert";
-import type { Backend, Range } from "../ffi/backend.ts";
+import type { Backend } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
 import { fillOptions, type PoolOptions } from "../pool/options.ts";
 import { Region } from "../pool/region.ts";
 import "./support/open_library.ts";
 import { hasNative, hasProc } from "./support/platform.ts";
 import { isMapped } from "./support/resident.ts";
+import { unmapsParts } from "./support/unmaps_parts.ts";
 
 /** A region of 8 slots of a page each, unmapped when disposed. */
 function made(options: Partial<PoolOptions> = {}): Region & Disposable {
@@ -29,19 +30,6 @@ function made(options: Partial<PoolOptions> = {}): Region & Disposable {
 
 function abilities(): Backend["abilities"] {
   return (openNative() as Backend).abilities;
-}
-
-/** Whether a part of a range can be given back alone. */
-function unmapsParts(): boolean {
-  const backend = openNative() as Backend;
-  const { pageSize } = backend.abilities;
-  const range = backend.map(2 * pageSize, pageSize) as Range;
-  if (backend.unmapPart(range, 0, pageSize) !== 0) {
-    backend.unmap(range);
-    return false;
-  }
-  assertEquals(backend.unmapPart(range, pageSize, pageSize), 0);
-  return true;
 }
 
 const native = (title: string, fn: () => void | Promise<void>) =>
