@@ -65,6 +65,8 @@ export class Supply {
   readonly #leases: Leases;
   readonly #prefault: boolean;
   readonly #givenUp: GivenUp[];
+  /** Slots given up that no fresh ones have replaced yet. */
+  #missing = 0;
   #prefaults: Promise<void> | undefined;
   #stopped = false;
 
@@ -114,15 +116,18 @@ export class Supply {
 
   /** Puts fresh slots in the place of those given up, if that `mayGrow` and they may be replaced. */
   heal(mayGrow: boolean): Healed {
-    const { length } = this.#givenUp;
-    if (length === 0) return { any: false, error: undefined };
-    for (const each of this.#givenUp.splice(0)) {
+    // Where one of these calls throws, what is left is done the next time.
+    for (let each; (each = this.#givenUp.at(-1)) !== undefined;) {
       if (!this.abandoned.add(each)) this.#slots.capacity--;
+      this.#givenUp.pop();
+      this.#missing++;
       this.#leases.bury(each.index);
     }
+    if (this.#missing === 0) return { any: false, error: undefined };
     const { capacity, committed } = this.#slots;
-    const missing = mayGrow ? Math.min(length, capacity - committed) : 0;
-    const { error } = missing > 0 ? this.grow(missing) : { error: undefined };
+    const blocks = mayGrow ? Math.min(this.#missing, capacity - committed) : 0;
+    const { error } = blocks > 0 ? this.grow(blocks) : { error: undefined };
+    this.#missing = 0;
     return { any: true, error };
   }
 
