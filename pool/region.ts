@@ -125,24 +125,34 @@ export class Region {
     return undefined;
   }
 
-  /** Puts memory behind slabs. Returns the OS's refusal, if any. */
-  commit(run: SlabRun): SmritiError | undefined {
-    for (const [range, offset, size] of this.#pieces(run)) {
-      const code = this.#backend.commit(range, offset, size, this.#huge);
-      if (code !== 0) return outOfMemory(this.#backend, "commit", size, code);
-    }
-    return undefined;
+  /** The lowest slabs of a run, as far as they lie in one range: the OS takes or refuses it as a whole. */
+  lowest({ first, count }: SlabRun): SlabRun {
+    const { firstSlab, range } = this.#partOf(first);
+    const end = firstSlab + range.size / this.slabBytes;
+    return { first, count: Math.min(count, end - first) };
   }
 
-  /** Gives the memory of slabs back. Their bytes stay readable and writable. */
+  /** The highest slabs of a run, as far as they lie in one range. */
+  highest({ first, count }: SlabRun): SlabRun {
+    const end = first + count;
+    const start = Math.max(first, this.#partOf(end - 1).firstSlab);
+    return { first: start, count: end - start };
+  }
+
+  /** Puts memory behind slabs of one range. Returns the OS's refusal, if any. */
+  commit(run: SlabRun): SmritiError | undefined {
+    const { range, offset, size } = this.#placeOfRun(run);
+    const code = this.#backend.commit(range, offset, size, this.#huge);
+    return code === 0
+      ? undefined
+      : outOfMemory(this.#backend, "commit", size, code);
+  }
+
+  /** Gives the memory of slabs of one range back. Their bytes stay readable and writable. */
   decommit(run: SlabRun): Code {
     this.#stale?.fill(1, run.first, run.first + run.count);
-    let refusal: Code = 0;
-    for (const [range, offset, size] of this.#pieces(run)) {
-      const code = this.#backend.decommit(range, offset, size);
-      if (code !== 0) refusal = code;
-    }
-    return refusal;
+    const { range, offset, size } = this.#placeOfRun(run);
+    return this.#backend.decommit(range, offset, size);
   }
 
   /** Drops the pages of one slot that has pages of its own. Its bytes stay readable and writable. */
@@ -152,17 +162,16 @@ export class Region {
   }
 
   /**
-   * Faults the pages of slabs in on another thread, until `isOver` says so. False after a refusal:
+   * Faults the pages of slabs of one range in on another thread, until `isOver` says so. False after a refusal:
    * the pages are then faulted in by their first use.
    */
   async prefault(run: SlabRun, isOver: () => boolean): Promise<boolean> {
     if (!this.#backend.abilities.prefaults) return false;
-    for (const [range, start, bytes] of this.#pieces(run)) {
-      const end = start + bytes;
-      for (let at = start; at < end && !isOver(); at += PREFAULT_PIECE) {
-        const size = Math.min(PREFAULT_PIECE, end - at);
-        if (await this.#backend.prefault(range, at, size) !== 0) return false;
-      }
+    const { range, offset, size } = this.#placeOfRun(run);
+    const end = offset + size;
+    for (let at = offset; at < end && !isOver(); at += PREFAULT_PIECE) {
+      const size = Math.min(PREFAULT_PIECE, end - at);
+      if (await this.#backend.prefault(range, at, size) !== 0) return false;
     }
     return true;
   }
@@ -347,16 +356,11 @@ export class Region {
     return { range, offset };
   }
 
-  /** A run of slabs in terms of ranges, which it may cross: range, offset and size. */
-  *#pieces({ first, count }: SlabRun): Generator<[Range, number, number]> {
-    for (let slab = first; slab < first + count;) {
-      const { range, firstSlab } = this.#partOf(slab);
-      const offset = (slab - firstSlab) * this.slabBytes;
-      const most = (first + count - slab) * this.slabBytes;
-      const size = Math.min(most, range.size - offset);
-      yield [range, offset, size];
-      slab += size / this.slabBytes;
-    }
+  /** Where a run of slabs is, which lies in one range. */
+  #placeOfRun({ first, count }: SlabRun) {
+    const { range, firstSlab } = this.#partOf(first);
+    const offset = (first - firstSlab) * this.slabBytes;
+    return { range, offset, size: count * this.slabBytes };
   }
 }
 

@@ -93,12 +93,13 @@ export class Supply {
     let error: SmritiError | undefined;
     let slabs = Math.ceil((blocks - this.#slots.addSpare(blocks)) / slabSlots);
     while (slabs > 0) {
-      const run = this.#slots.nextRun(slabs);
-      if (run === undefined) {
+      const found = this.#slots.nextRun(slabs);
+      if (found === undefined) {
         error = this.#extend();
         if (error !== undefined) break;
         continue;
       }
+      const run = this.#region.lowest(found);
       const refusal = this.#region.commit(run);
       if (refusal === undefined) {
         this.#slots.commit(run);
@@ -185,8 +186,9 @@ export class Supply {
 
   /** The highest run of free slabs that has no more than so many blocks and slabs. */
   #runOf(blocks: number, slabs: number, below: number): SlabRun | undefined {
-    const found = this.#slots.freeRun(below, slabs);
-    if (found === undefined) return undefined;
+    const free = this.#slots.freeRun(below, slabs);
+    if (free === undefined) return undefined;
+    const found = this.#region.highest(free);
     const last = found.first + found.count - 1;
     const highest = this.#slots.blocksIn(last);
     if (highest > blocks) return undefined;
