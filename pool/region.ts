@@ -291,52 +291,48 @@ export class Region {
   }
 
   /**
-   * Gives the memory and the addresses back, but for those of the slabs in `kept`; false if the OS
-   * refused to take any memory. Every other view must have been revoked.
+   * Gives the memory and the addresses back; false if the OS refused to take any memory. Every other
+   * view must have been revoked.
    */
-  unmap(kept: Iterable<number> = []): boolean {
+  unmap(): boolean {
+    return this.unmapBut([]).length === 0;
+  }
+
+  /** The same, but for the slabs in `kept`. Returns those whose memory the OS refused to take. */
+  unmapBut(kept: Iterable<number>): SlabRun[] {
     const stay = [...kept].sort((a, b) => a - b);
-    let isDone = true;
+    const refused: SlabRun[] = [];
     for (const part of this.#parts.toReversed()) {
-      const first = stay.findLastIndex((slab) => slab < part.firstSlab) + 1;
-      const mine = stay.splice(first);
-      const isGone = mine.length === 0
-        ? this.#unmapWhole(part)
-        : this.#unmapBut(part, mine);
-      isDone = isGone && isDone;
-    }
-    return isDone;
-  }
-
-  #unmapWhole(part: Part): boolean {
-    const { range } = part;
-    if (this.#backend.unmap(range) !== 0) {
-      return this.#backend.decommit(range, 0, range.size) === 0;
-    }
-    this.mappedBytes -= range.mappedSize;
-    this.#parts.splice(this.#parts.indexOf(part), 1);
-    return true;
-  }
-
-  /** Gives back what lies between the slabs that stay, which are in order. */
-  #unmapBut({ range, firstSlab }: Part, stay: number[]): boolean {
-    let isDone = true;
-    let from = 0;
-    for (const slab of [...stay, firstSlab + range.size / this.slabBytes]) {
-      const offset = from * this.slabBytes;
-      const size = (slab - firstSlab) * this.slabBytes - offset;
-      from = slab - firstSlab + 1;
-      if (size === 0) continue;
-      if (
-        this.#cuts++ < MOST_CUTS &&
-        this.#backend.unmapPart(range, offset, size) === 0
-      ) {
-        this.mappedBytes -= size;
-      } else {
-        isDone = this.#backend.decommit(range, offset, size) === 0 && isDone;
+      const { firstSlab, range } = part;
+      const end = firstSlab + range.size / this.slabBytes;
+      const mine = stay.splice(
+        stay.findLastIndex((slab) => slab < firstSlab) + 1,
+      );
+      if (mine.length === 0 && this.#backend.unmap(range) === 0) {
+        this.mappedBytes -= range.mappedSize;
+        this.#parts.splice(this.#parts.indexOf(part), 1);
+        continue;
+      }
+      let first = firstSlab;
+      for (const slab of [...mine, end]) {
+        const run = { first, count: slab - first };
+        first = slab + 1;
+        if (run.count === 0 || mine.length > 0 && this.#cut(run)) continue;
+        if (this.decommit(run) !== 0) refused.push(run);
       }
     }
-    return isDone;
+    return refused;
+  }
+
+  /** Takes slabs out of their range, if that may be and the OS does so. */
+  #cut(run: SlabRun): boolean {
+    const { range, offset, size } = this.#placeOfRun(run);
+    if (
+      this.#cuts++ >= MOST_CUTS ||
+      this.#backend.unmapPart(range, offset, size) !== 0
+    ) return false;
+    this.mappedBytes -= size;
+    return true;
   }
 
   /** The range that a slab is in. */
