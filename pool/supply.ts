@@ -219,12 +219,12 @@ export class Supply {
       if (this.#stopped) return;
       // Given back meanwhile: what is left of the piece is faulted in by its first use.
       if (this.#withoutMemory(piece).length > 0) continue;
-      if (!await this.#region.prefault(piece, () => this.#stopped)) return;
-      if (this.#stopped) return;
-      // Given back while it was being faulted in: those pages must not stay.
+      const isDone = await this.#region.prefault(piece, () => this.#stopped);
+      // Given back while it was being faulted in: those pages must not stay, nor outlive the pool.
       for (const slab of this.#withoutMemory(piece)) {
         this.#region.decommit({ first: slab, count: 1 });
       }
+      if (!isDone) return;
     }
   }
 
