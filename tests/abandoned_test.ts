@@ -227,6 +227,7 @@ test("a pool of 64 × 64 KiB heals 16 by default, and then loses one each", asyn
   for (const [name, end] of Object.entries(READABLE)) {
     const pool = native();
     const outs: Bytes[] = [];
+    await giveUp(pool, 5, UNREADABLE["an interruption"]);
     for (let number = 1; number <= 24; number++) {
       outs.push(...await giveUp(pool, 1, end));
       const { capacityBlocks, abandonedBytes } = lawful(pool);
