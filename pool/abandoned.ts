@@ -45,6 +45,12 @@ export class Abandoned {
     return new Set(this.#slabs.keys());
   }
 
+  /** Whether all slots of a slab were given up, and their pages. */
+  isDead(slab: number): boolean {
+    const { slots, kept } = this.#slabs.get(slab) ?? { slots: 0, kept: 0 };
+    return slots === this.#region.slabSlots && kept === 0;
+  }
+
   /** The OS has not taken the memory of so many other blocks back: the pool has ended, and it stays. */
   stay(blocks: number): void {
     this.bytes += blocks * this.#region.stride;
@@ -74,8 +80,8 @@ export class Abandoned {
       return true;
     }
     this.bytes += stride;
-    const isDead = slab.slots === slabSlots && slab.kept === 0;
-    if (isDead && region.decommit({ first: index, count: 1 }) === 0) {
+    const run = { first: index, count: 1 };
+    if (this.isDead(index) && region.decommit(run) === 0) {
       this.bytes -= slabSlots * stride;
     }
     return true;

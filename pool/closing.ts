@@ -73,9 +73,8 @@ export class Closing {
     this.#supply.heal(false);
     // Addresses that native code may still write to stay mapped for ever.
     const { abandoned } = this.#supply;
-    const isGivenBack = this.#region.unmap(abandoned.slabs);
-    if (!isGivenBack) abandoned.stay(this.#slots.committed);
-    this.#slots.retire(isGivenBack);
+    const refused = this.#region.unmapBut(abandoned.slabs);
+    abandoned.stay(this.#slots.retire(refused));
     clearTimeout(this.#timer);
     if (corrupted === undefined) this.#done.resolve();
     else this.#fail(corrupted);

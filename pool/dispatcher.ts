@@ -196,12 +196,11 @@ export class Dispatcher {
 
   /** The error for an acquire that is refused. */
   exhausted(why: string): SmritiError {
-    const { name, maxBlocks } = this.#options;
-    const { acquired } = this.#slots;
+    const { acquired, capacity } = this.#slots;
     return new SmritiError(
       "exhausted",
-      `pool ${show(name)} is exhausted: ${why} ` +
-        `(${acquired} of at most ${maxBlocks} blocks acquired)`,
+      `pool ${show(this.#options.name)} is exhausted: ${why} ` +
+        `(${acquired} of at most ${capacity} blocks acquired)`,
     );
   }
 

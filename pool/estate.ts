@@ -101,7 +101,7 @@ function giveBack(dropped: Dropped): void {
     }
   } else {
     // SAFETY: what is not in use has views that only the pool had, which is gone.
-    region.unmap(kept);
+    region.unmapBut(kept);
   }
   settle();
   views.forget();

@@ -416,15 +416,16 @@ export class Leases implements Owner {
       slot.view = this.region.view(slot.index);
       this.views.count(this.blockSize);
     }
-    if (this.zero === true) slot.view.fill(0, 0, usedBytes);
-    if (hasTooManyViews() && !this.sealed) return this.#dropView(slot);
-    if (this.#revoke === true) {
+    const isTooMany = hasTooManyViews() && !this.sealed;
+    if (this.#revoke === true || isTooMany) {
       const buffer = this.region.renew(slot.view);
+      // Not zeroed: whoever keeps the buffer may read it.
       if (buffer === undefined) return false;
       slot.view = NO_VIEW;
       slot.view = new Uint8Array(buffer);
     }
-    return true;
+    if (this.zero === true) slot.view.fill(0, 0, usedBytes);
+    return !isTooMany || this.#dropView(slot);
   }
 
   /** Ends the views of a slot that is not in use; false if they cannot be ended. */

@@ -17,6 +17,9 @@ const LINE = 64;
 /** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
 export const PREFAULT_PIECE = 8 * 1024 * 1024;
 
+/** Pieces that a closed pool's ranges are cut into at most: each costs the process a memory mapping. */
+const MOST_CUTS = 1024;
+
 /** One mapped range, and the first of its slabs. */
 export interface Part {
   readonly firstSlab: number;
@@ -48,6 +51,8 @@ export class Region {
   mappedBytes: number;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
+  /** Pieces that were taken out of ranges at the end. */
+  #cuts = 0;
   /** Slabs that may hold old bytes after they were given back, where the OS does not zero them. */
   #stale: Uint8Array | undefined;
 
@@ -125,24 +130,34 @@ export class Region {
     return undefined;
   }
 
-  /** Puts memory behind slabs. Returns the OS's refusal, if any. */
-  commit(run: SlabRun): SmritiError | undefined {
-    for (const [range, offset, size] of this.#pieces(run)) {
-      const code = this.#backend.commit(range, offset, size, this.#huge);
-      if (code !== 0) return outOfMemory(this.#backend, "commit", size, code);
-    }
-    return undefined;
+  /** The lowest slabs of a run, as far as they lie in one range: the OS takes or refuses it as a whole. */
+  lowest({ first, count }: SlabRun): SlabRun {
+    const { firstSlab, range } = this.#partOf(first);
+    const end = firstSlab + range.size / this.slabBytes;
+    return { first, count: Math.min(count, end - first) };
   }
 
-  /** Gives the memory of slabs back. Their bytes stay readable and writable. */
+  /** The highest slabs of a run, as far as they lie in one range. */
+  highest({ first, count }: SlabRun): SlabRun {
+    const end = first + count;
+    const start = Math.max(first, this.#partOf(end - 1).firstSlab);
+    return { first: start, count: end - start };
+  }
+
+  /** Puts memory behind slabs of one range. Returns the OS's refusal, if any. */
+  commit(run: SlabRun): SmritiError | undefined {
+    const { range, offset, size } = this.#placeOfRun(run);
+    const code = this.#backend.commit(range, offset, size, this.#huge);
+    return code === 0
+      ? undefined
+      : outOfMemory(this.#backend, "commit", size, code);
+  }
+
+  /** Gives the memory of slabs of one range back. Their bytes stay readable and writable. */
   decommit(run: SlabRun): Code {
     this.#stale?.fill(1, run.first, run.first + run.count);
-    let refusal: Code = 0;
-    for (const [range, offset, size] of this.#pieces(run)) {
-      const code = this.#backend.decommit(range, offset, size);
-      if (code !== 0) refusal = code;
-    }
-    return refusal;
+    const { range, offset, size } = this.#placeOfRun(run);
+    return this.#backend.decommit(range, offset, size);
   }
 
   /** Drops the pages of one slot that has pages of its own. Its bytes stay readable and writable. */
@@ -152,17 +167,16 @@ export class Region {
   }
 
   /**
-   * Faults the pages of slabs in on another thread, until `isOver` says so. False after a refusal:
+   * Faults the pages of slabs of one range in on another thread, until `isOver` says so. False after a refusal:
    * the pages are then faulted in by their first use.
    */
   async prefault(run: SlabRun, isOver: () => boolean): Promise<boolean> {
     if (!this.#backend.abilities.prefaults) return false;
-    for (const [range, start, bytes] of this.#pieces(run)) {
-      const end = start + bytes;
-      for (let at = start; at < end && !isOver(); at += PREFAULT_PIECE) {
-        const size = Math.min(PREFAULT_PIECE, end - at);
-        if (await this.#backend.prefault(range, at, size) !== 0) return false;
-      }
+    const { range, offset, size } = this.#placeOfRun(run);
+    const end = offset + size;
+    for (let at = offset; at < end && !isOver(); at += PREFAULT_PIECE) {
+      const size = Math.min(PREFAULT_PIECE, end - at);
+      if (await this.#backend.prefault(range, at, size) !== 0) return false;
     }
     return true;
   }
@@ -282,44 +296,48 @@ export class Region {
   }
 
   /**
-   * Gives the memory and the addresses back, but for those of the slabs in `kept`; false if the OS
-   * refused to take any memory. Every other view must have been revoked.
+   * Gives the memory and the addresses back; false if the OS refused to take any memory. Every other
+   * view must have been revoked.
    */
-  unmap(kept: Iterable<number> = []): boolean {
-    const stay = [...kept].sort((a, b) => a - b);
-    let isDone = true;
-    for (const part of this.#parts.toReversed()) {
-      const { firstSlab, range } = part;
-      const first = stay.findLastIndex((slab) => slab < firstSlab) + 1;
-      const mine = stay.splice(first);
-      if (mine.length > 0) {
-        isDone = this.#unmapBut(part, mine) && isDone;
-      } else if (this.#backend.unmap(range) === 0) {
-        this.mappedBytes -= range.mappedSize;
-        this.#parts.splice(this.#parts.indexOf(part), 1);
-      } else {
-        isDone = this.#backend.decommit(range, 0, range.size) === 0 && isDone;
-      }
-    }
-    return isDone;
+  unmap(): boolean {
+    return this.unmapBut([]).length === 0;
   }
 
-  /** Gives back what lies between the slabs that stay, which are in order. */
-  #unmapBut({ range, firstSlab }: Part, stay: number[]): boolean {
-    let isDone = true;
-    let from = 0;
-    for (const slab of [...stay, firstSlab + range.size / this.slabBytes]) {
-      const offset = from * this.slabBytes;
-      const size = (slab - firstSlab) * this.slabBytes - offset;
-      from = slab - firstSlab + 1;
-      if (size === 0) continue;
-      if (this.#backend.unmapPart(range, offset, size) === 0) {
-        this.mappedBytes -= size;
-      } else {
-        isDone = this.#backend.decommit(range, offset, size) === 0 && isDone;
+  /** The same, but for the slabs in `kept`. Returns those whose memory the OS refused to take. */
+  unmapBut(kept: Iterable<number>): SlabRun[] {
+    const stay = [...kept].sort((a, b) => a - b);
+    const refused: SlabRun[] = [];
+    for (const part of this.#parts.toReversed()) {
+      const { firstSlab, range } = part;
+      const end = firstSlab + range.size / this.slabBytes;
+      const mine = stay.splice(
+        stay.findLastIndex((slab) => slab < firstSlab) + 1,
+      );
+      if (mine.length === 0 && this.#backend.unmap(range) === 0) {
+        this.mappedBytes -= range.mappedSize;
+        this.#parts.splice(this.#parts.indexOf(part), 1);
+        continue;
+      }
+      let first = firstSlab;
+      for (const slab of [...mine, end]) {
+        const run = { first, count: slab - first };
+        first = slab + 1;
+        if (run.count === 0 || mine.length > 0 && this.#cut(run)) continue;
+        if (this.decommit(run) !== 0) refused.push(run);
       }
     }
-    return isDone;
+    return refused;
+  }
+
+  /** Takes slabs out of their range, if that may be and the OS does so. */
+  #cut(run: SlabRun): boolean {
+    const { range, offset, size } = this.#placeOfRun(run);
+    if (
+      this.#cuts++ >= MOST_CUTS ||
+      this.#backend.unmapPart(range, offset, size) !== 0
+    ) return false;
+    this.mappedBytes -= size;
+    return true;
   }
 
   /** The range that a slab is in. */
@@ -339,16 +357,11 @@ export class Region {
     return { range, offset };
   }
 
-  /** A run of slabs in terms of ranges, which it may cross: range, offset and size. */
-  *#pieces({ first, count }: SlabRun): Generator<[Range, number, number]> {
-    for (let slab = first; slab < first + count;) {
-      const { range, firstSlab } = this.#partOf(slab);
-      const offset = (slab - firstSlab) * this.slabBytes;
-      const most = (first + count - slab) * this.slabBytes;
-      const size = Math.min(most, range.size - offset);
-      yield [range, offset, size];
-      slab += size / this.slabBytes;
-    }
+  /** Where a run of slabs is, which lies in one range. */
+  #placeOfRun({ first, count }: SlabRun) {
+    const { range, firstSlab } = this.#partOf(first);
+    const offset = (first - firstSlab) * this.slabBytes;
+    return { range, offset, size: count * this.slabBytes };
   }
 }
 

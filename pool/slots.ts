@@ -303,15 +303,26 @@ export class Slots {
     });
   }
 
-  /** The pool has ended; if the OS has not taken the memory back, all of it is given up. */
-  retire(isGivenBack: boolean): void {
+  /** The pool has ended; slots of slabs that the OS has not taken back are given up. Returns how many. */
+  retire(refused: readonly SlabRun[]): number {
+    let blocks = 0;
+    for (const { first, count } of refused) {
+      for (
+        let slab = first;
+        slab < Math.min(first + count, this.#top);
+        slab++
+      ) {
+        if (!this.#holes.has(slab)) blocks += this.blocksIn(slab);
+      }
+    }
     this.#change(() => {
-      if (!isGivenBack) this.abandoned += this.committed;
+      this.abandoned += blocks;
       this.committed = this.free = this.quarantined = 0;
     });
     // Nothing is free to give back, whoever may still be in the middle of looking.
     this.#freeIn.fill(0);
     this.#holes.addRange(0, this.#top);
+    return blocks;
   }
 
   /** Blocks that are free or acquired. */

@@ -67,6 +67,8 @@ export class Supply {
   readonly #prefault: boolean;
   readonly #givenUp: GivenUp[];
   readonly #ledger: Ledger;
+  /** Slots given up that no fresh ones have replaced yet. */
+  #missing = 0;
   #prefaults: Promise<void> | undefined;
   #stopped = false;
 
@@ -95,12 +97,13 @@ export class Supply {
     let error: SmritiError | undefined;
     let slabs = Math.ceil((blocks - this.#slots.addSpare(blocks)) / slabSlots);
     while (slabs > 0) {
-      const run = this.#slots.nextRun(slabs);
-      if (run === undefined) {
+      const found = this.#slots.nextRun(slabs);
+      if (found === undefined) {
         error = this.#extend();
         if (error !== undefined) break;
         continue;
       }
+      const run = this.#region.lowest(found);
       const refusal = this.#region.commit(run);
       if (refusal === undefined) {
         this.#slots.commit(run);
@@ -118,17 +121,20 @@ export class Supply {
 
   /** Puts fresh slots in the place of those given up, if that `mayGrow` and they may be replaced. */
   heal(mayGrow: boolean): Healed {
-    const { length } = this.#givenUp;
-    if (length === 0) return { any: false, error: undefined };
-    for (const each of this.#givenUp.splice(0)) {
+    // Where one of these calls throws, what is left is done the next time.
+    for (let each; (each = this.#givenUp.at(-1)) !== undefined;) {
       const mayHeal = this.abandoned.add(each);
       // In a sealed pool a fresh slot could get no view.
       if (!mayHeal || this.#leases.sealed) this.#slots.capacity--;
+      this.#givenUp.pop();
+      this.#missing++;
       this.#leases.bury(each.index);
     }
+    if (this.#missing === 0) return { any: false, error: undefined };
     const { capacity, committed } = this.#slots;
-    const missing = mayGrow ? Math.min(length, capacity - committed) : 0;
-    const { error } = missing > 0 ? this.grow(missing) : { error: undefined };
+    const blocks = mayGrow ? Math.min(this.#missing, capacity - committed) : 0;
+    const { error } = blocks > 0 ? this.grow(blocks) : { error: undefined };
+    this.#missing = 0;
     return { any: true, error };
   }
 
@@ -190,8 +196,9 @@ export class Supply {
 
   /** The highest run of free slabs that has no more than so many blocks and slabs. */
   #runOf(blocks: number, slabs: number, below: number): SlabRun | undefined {
-    const found = this.#slots.freeRun(below, slabs);
-    if (found === undefined) return undefined;
+    const free = this.#slots.freeRun(below, slabs);
+    if (free === undefined) return undefined;
+    const found = this.#region.highest(free);
     const last = found.first + found.count - 1;
     const highest = this.#slots.blocksIn(last);
     if (highest > blocks) return undefined;
@@ -222,20 +229,21 @@ export class Supply {
       if (this.#stopped) return;
       // Given back meanwhile: what is left of the piece is faulted in by its first use.
       if (this.#withoutMemory(piece).length > 0) continue;
-      if (!await this.#region.prefault(piece, () => this.#stopped)) return;
-      if (this.#stopped) return;
-      // Given back while it was being faulted in: those pages must not stay.
+      const isDone = await this.#region.prefault(piece, () => this.#stopped);
+      // Given back while it was being faulted in: those pages must not stay, nor outlive the pool.
       for (const slab of this.#withoutMemory(piece)) {
         this.#region.decommit({ first: slab, count: 1 });
       }
+      if (!isDone) return;
     }
   }
 
-  /** The slabs of a run that have no memory. */
+  /** The slabs of a run that have no memory, or no longer. */
   #withoutMemory({ first, count }: SlabRun): number[] {
     return Array.from({ length: count }, (_, at) => first + at)
       .filter((slab) =>
-        !this.#slots.isCommitted(slab * this.#region.slabSlots)
+        !this.#slots.isCommitted(slab * this.#region.slabSlots) ||
+        this.abandoned.isDead(slab)
       );
   }
 }

@@ -7,13 +7,14 @@ import {
   assertNotStrictEquals,
   assertThrows,
 } from "@std/assert";
-import type { Backend, Range } from "../ffi/backend.ts";
+import type { Backend } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
 import { fillOptions, type PoolOptions } from "../pool/options.ts";
 import { Region } from "../pool/region.ts";
 import "./support/open_library.ts";
 import { hasNative, hasProc } from "./support/platform.ts";
 import { isMapped } from "./support/resident.ts";
+import { unmapsParts } from "./support/unmaps_parts.ts";
 
 /** A region of 8 slots of a page each, unmapped when disposed. */
 function made(options: Partial<PoolOptions> = {}): Region & Disposable {
@@ -31,17 +32,14 @@ function abilities(): Backend["abilities"] {
   return (openNative() as Backend).abilities;
 }
 
-/** Whether a part of a range can be given back alone. */
-function unmapsParts(): boolean {
-  const backend = openNative() as Backend;
-  const { pageSize } = backend.abilities;
-  const range = backend.map(2 * pageSize, pageSize) as Range;
-  if (backend.unmapPart(range, 0, pageSize) !== 0) {
-    backend.unmap(range);
-    return false;
+/** Puts memory behind every slab. */
+function commitAll(region: Region): void {
+  const { slabs } = region;
+  for (let first = 0; first < slabs;) {
+    const run = region.lowest({ first, count: slabs - first });
+    assertEquals(region.commit(run), undefined);
+    first += run.count;
   }
-  assertEquals(backend.unmapPart(range, pageSize, pageSize), 0);
-  return true;
 }
 
 const native = (title: string, fn: () => void | Promise<void>) =>
@@ -290,7 +288,7 @@ native(
       using region = made({ blockSize });
       for (let turn = 0; turn < 3; turn++) region.extend();
       const { slabs, slabSlots, stride } = region;
-      assertEquals(region.commit({ first: 0, count: slabs }), undefined);
+      commitAll(region);
       const count = slabs * slabSlots;
       const at = Array.from(
         { length: count },
@@ -305,12 +303,36 @@ native(
         assert(view.every((byte) => byte === 1 + slot % 251), `slot ${slot}`);
         assert(region.isWhole(slot, view.buffer));
       });
-      // A run that crosses ranges goes back whole.
-      assertEquals(region.decommit({ first: 0, count: slabs }), 0);
+      for (let left = slabs; left > 0;) {
+        const run = region.highest({ first: 0, count: left });
+        assertEquals(region.decommit(run), 0);
+        left -= run.count;
+      }
       for (const view of views) region.revoke(view);
     }
   },
 );
+
+native("lowest() and highest() cut a run at the ends of ranges", () => {
+  using region = made();
+  for (let turn = 0; turn < 4; turn++) region.extend();
+  // Slabs 0 to 7, 8, 9, 10 and 11, 12 to 15.
+  const cases: [first: number, count: number, low: number[], high: number[]][] =
+    [
+      [0, 8, [0, 8], [0, 8]],
+      [2, 3, [2, 3], [2, 3]],
+      [5, 4, [5, 3], [8, 1]],
+      [8, 2, [8, 1], [9, 1]],
+      [10, 5, [10, 2], [12, 3]],
+      [0, 16, [0, 8], [12, 4]],
+      [15, 1, [15, 1], [15, 1]],
+    ];
+  for (const [first, count, low, high] of cases) {
+    const run = { first, count };
+    assertEquals(region.lowest(run), { first: low[0], count: low[1] });
+    assertEquals(region.highest(run), { first: high[0], count: high[1] });
+  }
+});
 
 native("extend() keeps in mind which slabs may hold old bytes", () => {
   using region = made();
@@ -329,7 +351,7 @@ native(
     const region = made();
     for (let turn = 0; turn < 4; turn++) region.extend();
     assertEquals(region.slabs, 16);
-    region.commit({ first: 0, count: 16 });
+    commitAll(region);
     // Of the first range, of two of those behind it, and none of the others.
     const kept = [12, 0, 7, 3, 4, 9];
     const views = kept.map((slot) => region.view(slot).fill(slot + 1));
@@ -337,7 +359,7 @@ native(
       { length: region.slabs },
       (_, slot) => BigInt(Deno.UnsafePointer.value(region.pointer(slot))),
     );
-    assert(region.unmap(new Set(kept)));
+    assert(region.unmapBut(new Set(kept)).length === 0);
     views.forEach((view, at) => {
       assert(view.every((byte) => byte === kept[at] + 1), `slot ${kept[at]}`);
       view.fill(0);

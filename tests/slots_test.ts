@@ -269,18 +269,29 @@ Deno.test("retire() leaves nothing but the count of the abandoned slots", () => 
   const slots = made(4, 2, 2);
   pops(slots, 3);
   slots.abandon();
-  slots.retire(true);
+  assertEquals(slots.retire([]), 0);
   assertEquals(counts(slots), [0, 0, 0, 0, 1]);
   assertEquals(slots.freeRun(Infinity, 9), undefined);
 });
 
 Deno.test("retire() counts what was not given back as abandoned", () => {
-  const slots = made(4, 2, 2);
-  pops(slots, 3);
-  slots.abandon();
-  slots.retire(false);
-  assertEquals(counts(slots), [0, 0, 0, 0, 4]);
-  assertEquals(slots.freeRun(Infinity, 9), undefined);
+  const cases: [first: number, count: number, blocks: number][] = [
+    [0, 1, 2],
+    [1, 1, 0], // a hole
+    [2, 1, 2],
+    [3, 1, 1], // with a spare slot
+    [0, 4, 5],
+    [3, 7, 1], // never committed
+  ];
+  for (const [first, count, blocks] of cases) {
+    const slots = made(7, 2, 4);
+    pops(slots, 2);
+    slots.decommit({ first: 1, count: 1 });
+    for (const slot of [0, 1]) slots.push(slot);
+    assertEquals(slots.retire([{ first, count }]), blocks);
+    assertEquals(counts(slots), [0, 0, 0, 0, blocks]);
+    assertEquals(slots.freeRun(Infinity, 9), undefined);
+  }
 });
 
 Deno.test("Slots agrees with stacks kept per slab after any operations", () => {

@@ -108,8 +108,8 @@ export const BUGS: readonly Bug[] = [
     what:
       "throwing runtime: a view that cannot be made leaves a lease for ever",
     file: "pool/leases.ts",
-    find: "isSafe = false;\n      }",
-    put: "throw new Error();\n      }",
+    find: "isSafe = false;\n        mayBeRead",
+    put: "throw new Error();\n        mayBeRead",
     caughtBy: ["permission"],
   },
   {
@@ -320,16 +320,20 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandon: the slot of a leak is lent again",
     file: "pool/leases.ts",
-    find: "this.lose(leak.slot);",
-    put: `leak.slot.touched = false;
+    find:
+      "this.lose(leak.slot, !this.#region.revoke(leak.slot.view) || isOut);",
+    put: `this.#region.revoke(leak.slot.view);
+    void isOut;
+    leak.slot.touched = false;
     this.release(leak.slot, this.blockSize);`,
     caughtBy: ["leaks"],
   },
   {
     what: "leaks: raw views of a lost block stay alive",
     file: "pool/leases.ts",
-    find: "this.#region.revoke(leak.slot.view);",
-    put: "",
+    find:
+      "this.lose(leak.slot, !this.#region.revoke(leak.slot.view) || isOut);",
+    put: "this.lose(leak.slot, isOut);",
     caughtBy: ["leaks"],
   },
   {
@@ -376,8 +380,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "growth: only when nothing is free",
     file: "pool/scaling.ts",
-    find: "this.#growAt = committed < maxBlocks ? committed - full : -1;",
-    put: "this.#growAt = committed < maxBlocks && full < 0 ? 0 : -1;",
+    find: "this.#growAt = committed < this.capacity ? committed - full : -1;",
+    put: "this.#growAt = committed < this.capacity && full < 0 ? 0 : -1;",
     caughtBy: ["growth", "scaling"],
   },
   {
@@ -428,6 +432,161 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["memory"],
   },
   {
+    what: "abandoned: the slot that takes the place is the one given up",
+    file: "pool/supply.ts",
+    find: "this.#leases.bury(each.index);",
+    put: `this.#missing--;
+      this.#slots.committed++;
+      this.#slots.push(each.index);`,
+    caughtBy: ["abandoned", "model"],
+  },
+  {
+    what: "abandoned: nothing takes the place",
+    file: "pool/block_pool.ts",
+    find: "this.#sizer.heal();",
+    put: "",
+    caughtBy: ["abandoned", "model"],
+  },
+  {
+    what: "abandoned: those who wait are not told of what takes the place",
+    file: "pool/dispatcher.ts",
+    find:
+      "// A fresh slot may have taken the place of the one that was given up.\n    this.#pump();",
+    put: "if (refused > 0) this.#pump();",
+    caughtBy: ["abandoned", "many"],
+  },
+  {
+    what: "abandoned: the record of a slot given up is kept",
+    file: "pool/supply.ts",
+    find: "this.#leases.bury(each.index);",
+    put: "",
+    caughtBy: ["inspect"],
+  },
+  {
+    what: "abandoned: further addresses are counted, but not mapped",
+    file: "pool/region.ts",
+    find: "this.#parts.push({ firstSlab: this.#slabs, range });",
+    put: "",
+    caughtBy: ["region"],
+  },
+  {
+    what: "abandoned: spare slots are lent above the capacity",
+    file: "pool/slots.ts",
+    find: "Math.min(end - start, this.capacity - this.committed);",
+    put: "end - start;",
+    caughtBy: ["slots", "model"],
+  },
+  {
+    what: "abandoned: spare slots take places that were lost for good",
+    file: "pool/slots.ts",
+    find: "Math.min(most, this.capacity - this.committed);",
+    put: "most;",
+    caughtBy: ["slots"],
+  },
+  {
+    what: "abandoned: a spare slot comes after the slot at hand",
+    file: "pool/slots.ts",
+    find: "this.#flush();\n    for (let slot = this.#spare",
+    put: "for (let slot = this.#spare",
+    caughtBy: ["slots", "model"],
+  },
+  {
+    what: "abandoned: what may be kept for others has no bound",
+    file: "pool/abandoned.ts",
+    find: "return this.#kept <= this.#most;",
+    put: "return true;",
+    caughtBy: ["abandoned", "many"],
+  },
+  {
+    what: "abandoned: what costs no memory uses the bound up",
+    file: "pool/abandoned.ts",
+    find: "if (region.dropSlot(slot) !== 0) this.bytes += stride;",
+    put:
+      "if (region.dropSlot(slot) !== 0) this.bytes += stride;\n      this.#kept += stride;",
+    caughtBy: ["abandoned", "model"],
+  },
+  {
+    what: "abandoned: who waits for more than there can be is not refused",
+    file: "pool/dispatcher.ts",
+    find: "return count > this.#slots.capacity - this.#kept(reserved);",
+    put: "return count > this.#options.maxBlocks - this.#kept(reserved);",
+    caughtBy: ["many", "abandoned_refused"],
+  },
+  {
+    what: "abandoned: capacity that has no address is waited for",
+    file: "pool/supply.ts",
+    find: "else this.#slots.capacity = this.#slots.committed;",
+    put: "",
+    caughtBy: ["abandoned_refused"],
+  },
+  {
+    what: "abandoned: pages that somebody may read are dropped",
+    file: "pool/abandoned.ts",
+    find: "return this.#kept <= this.#most;",
+    put: `region.decommit({ first: index, count: 1 });
+      return this.#kept <= this.#most;`,
+    caughtBy: ["abandoned", "close"],
+  },
+  {
+    what: "abandoned: a page goes although one of its slots may be read",
+    file: "pool/abandoned.ts",
+    find: "slots === this.#region.slabSlots && kept === 0;",
+    put: "slots === this.#region.slabSlots;",
+    caughtBy: ["abandoned", "model"],
+  },
+  {
+    what: "abandoned: a buffer that stays is zeroed",
+    file: "pool/leases.ts",
+    find: "// Not zeroed: whoever keeps the buffer may read it.",
+    put: "if (buffer === undefined) slot.view.fill(0);",
+    caughtBy: ["abandoned", "untransferable"],
+  },
+  {
+    what: "abandoned: pages that nobody may read stay",
+    file: "pool/abandoned.ts",
+    find: "if (region.dropSlot(slot) !== 0) this.bytes += stride;",
+    put: "",
+    caughtBy: ["abandoned", "abandoned_memory", "abandoned_refused"],
+  },
+  {
+    what: "abandoned: the page of small blocks stays when all are given up",
+    file: "pool/abandoned.ts",
+    find: "if (this.isDead(index) && region.decommit(run) === 0) {",
+    put: "if (false) {",
+    caughtBy: ["abandoned", "model"],
+  },
+  {
+    what: "abandoned: a prefault brings pages back",
+    file: "pool/supply.ts",
+    find: " || this.abandoned.isDead(slab)",
+    put: "",
+    caughtBy: ["abandoned"],
+  },
+  {
+    what: "abandoned: an interrupted read leaves its views alive",
+    file: "pool/leases.ts",
+    find: "this.lose(slot, mayBeRead || !this.#region.revoke(slot.view));",
+    put: "this.lose(slot, mayBeRead);",
+    caughtBy: ["abandoned", "lend"],
+  },
+  {
+    what: "abandoned: closing cuts the ranges at every slot given up",
+    file: "pool/region.ts",
+    find: "this.#cuts++ >= MOST_CUTS ||",
+    put: "",
+    caughtBy: ["abandoned"],
+  },
+  {
+    what: "abandoned: a replacement that is cut short is forgotten",
+    file: "pool/supply.ts",
+    find: `for (let each; (each = this.#givenUp.at(-1)) !== undefined;) {
+      if (!this.abandoned.add(each)) this.#slots.capacity--;
+      this.#givenUp.pop();`,
+    put: `for (const each of this.#givenUp.splice(0)) {
+      if (!this.abandoned.add(each)) this.#slots.capacity--;`,
+    caughtBy: ["throwing_runtime"],
+  },
+  {
     what: "close: it unmaps under blocks that are out",
     file: "pool/closing.ts",
     find:
@@ -438,9 +597,9 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: it unmaps a region with abandoned blocks",
     file: "pool/closing.ts",
-    find: "const isGone = this.#slots.abandoned === 0 &&",
-    put: "const isGone = this.#slots.abandoned >= 0 &&",
-    caughtBy: ["close", "close_race"],
+    find: "this.#region.unmapBut(abandoned.slabs);",
+    put: "this.#region.unmapBut([]);",
+    caughtBy: ["close", "close_race", "abandoned"],
   },
   {
     what: "close: what is out when the time is over is not revoked",
@@ -458,11 +617,10 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "close: pages stay when the OS will not unmap",
-    file: "pool/closing.ts",
-    find: "isGone || this.#region.drop(this.#slots.top);",
-    put:
-      "isGone || this.#slots.abandoned === 0 ||\n      this.#region.drop(this.#slots.top);",
-    caughtBy: ["once_unmap_refused"],
+    file: "pool/region.ts",
+    find: "if (this.decommit(run) !== 0) refused.push(run);",
+    put: "",
+    caughtBy: ["once_unmap_refused", "abandoned_refused"],
   },
   {
     what: "close: an acquire goes on in a pool that a listener has closed",

@@ -63,6 +63,13 @@ export class FailingBackend implements Backend, Disposable {
     return this.#accounts.size;
   }
 
+  /** Bytes that have memory, in all ranges. */
+  get committedBytes(): number {
+    const { pageSize } = this.abilities;
+    return [...this.#accounts.values()]
+      .reduce((sum, { committed }) => sum + committed.size * pageSize, 0);
+  }
+
   /** Sizes of the calls of this kind, the failed ones negative. */
   sizes(call: Call): number[] {
     return this.made.filter((made) => made.call === call)

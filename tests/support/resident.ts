@@ -41,3 +41,23 @@ export function residentBytes(): number {
   const rollup = Deno.readTextFileSync("/proc/self/smaps_rollup");
   return Number(rollup.match(/^Anonymous: +(\d+) kB/m)![1]) * 1024;
 }
+
+/** Resident bytes of ranges of this size, whatever mappings they are in. */
+export function residentAt(starts: Iterable<bigint>, size: number): number {
+  const page = 4096;
+  const entries = new BigUint64Array(size / page);
+  using table = Deno.openSync("/proc/self/pagemap");
+  let pages = 0;
+  for (const start of starts) {
+    table.seekSync(start / BigInt(page) * 8n, Deno.SeekMode.Start);
+    const bytes = new Uint8Array(entries.buffer);
+    for (let at = 0; at < bytes.length;) {
+      const read = table.readSync(bytes.subarray(at));
+      if (read === null) throw new Error("the table of pages ends");
+      at += read;
+    }
+    // The highest bit says whether the page is in memory.
+    for (const entry of entries) if (entry >> 63n === 1n) pages++;
+  }
+  return pages * page;
+}
