@@ -72,16 +72,24 @@ function marksSoon(backend: Backend, place: bigint): Range | undefined {
 }
 
 let words: Int32Array | undefined;
+let native: Backend | undefined;
 
 /** The words of this process's page; of this isolate's alone where there is none to be had. */
 export function processWords(): Int32Array {
   if (words === undefined) {
-    const native = openNative();
-    const page = "reason" in native ? undefined : openPage(native);
+    const found = openNative();
+    native = "reason" in found ? undefined : found;
+    const page = native === undefined ? undefined : openPage(native);
     // SAFETY: the page is committed, and nothing unmaps it.
-    words = "reason" in native || typeof page !== "object"
+    words = native === undefined || typeof page !== "object"
       ? new Int32Array(PAGE_BYTES / 4)
       : new Int32Array(native.view(page, 0, PAGE_BYTES));
   }
   return words;
+}
+
+/** The backend of what is no pool's but the process's; `undefined` where there is none. */
+export function processBackend(): Backend | undefined {
+  processWords();
+  return native;
 }

@@ -8,8 +8,12 @@
  * native code may still write there.
  */
 import type { Backend, Range } from "../ffi/backend.ts";
-import { openNative } from "../ffi/open.ts";
-import { PAGE, PAGE_BYTES, processWords } from "../ffi/process_page.ts";
+import {
+  PAGE,
+  PAGE_BYTES,
+  processBackend,
+  processWords,
+} from "../ffi/process_page.ts";
 import { quote } from "./checks.ts";
 
 /** Where the slabs of one range of a pool are. */
@@ -72,8 +76,8 @@ export class Ledger {
   static open(extent: Extent, described: Described): Ledger {
     const { slabBytes, slabSlots } = described;
     const slots = extent.range.size / slabBytes * slabSlots;
-    const native = openNative();
-    if ("reason" in native) return Ledger.alone(slots);
+    const native = processBackend();
+    if (native === undefined) return Ledger.alone(slots);
     const size = pages(native, HEADER_BYTES + slots * (1 + MORE_SLOTS));
     const range = native.map(size, native.abilities.pageSize);
     if (typeof range === "number") return Ledger.alone(slots);
@@ -130,9 +134,9 @@ export class Ledger {
 
 /** Gives back what ended threads have left; says whose it was. */
 export function sweep(): void {
-  const native = openNative();
-  if ("reason" in native || native.threads === undefined) return;
-  const { threads } = native;
+  const native = processBackend();
+  const threads = native?.threads;
+  if (native === undefined || threads === undefined) return;
   const words = processWords();
   const me = threads.current();
   // Where a sandbox refuses the question, everybody would look dead.

@@ -46,6 +46,8 @@ export class FailingBackend implements Backend, Disposable {
   readonly abilities: Backend["abilities"];
   readonly #real: Backend;
   readonly #accounts = new Map<Range, Account>();
+  /** Ranges that a refused `unmap` left. */
+  readonly #refused = new Set<Range>();
   readonly #restore: () => void;
 
   constructor() {
@@ -147,7 +149,10 @@ export class FailingBackend implements Backend, Disposable {
     const account = this.#accounts.get(range);
     if (account === undefined) this.violations.push("unmap: not mapped");
     if (account?.unmapped.size) this.violations.push("unmap: partly gone");
-    if (this.#isRefused("unmap", range.size)) return REFUSED;
+    if (this.#isRefused("unmap", range.size)) {
+      this.#refused.add(range);
+      return REFUSED;
+    }
     this.#accounts.delete(range);
     return this.#real.unmap(range);
   }
@@ -192,16 +197,9 @@ export class FailingBackend implements Backend, Disposable {
   /** Puts the real backend back, and unmaps what a refused `unmap` left. */
   [Symbol.dispose](): void {
     this.#restore();
-    const { pageSize } = this.abilities;
-    for (const [range, { unmapped }] of this.#accounts) {
-      if (unmapped.size === 0) {
+    for (const range of this.#refused) {
+      if (this.#accounts.get(range)?.unmapped.size === 0) {
         this.#real.unmap(range);
-        continue;
-      }
-      // What lies between may be other memory by now.
-      for (let page = 0; page < range.size / pageSize; page++) {
-        if (unmapped.has(page)) continue;
-        this.#real.unmapPart(range, page * pageSize, pageSize);
       }
     }
   }
