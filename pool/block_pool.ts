@@ -8,6 +8,7 @@ import type { Block } from "./block.ts";
 import { census, type SlotInfo, table, watchOverdue } from "./census.ts";
 import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
+import { complain } from "./console.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import {
   Events,
@@ -235,8 +236,12 @@ export class BlockPool implements Pool {
       this.#region,
       this.#slots,
       this.#counters,
-      this.#dispatcher.waiting,
-      this.#events.errors,
+      {
+        waiting: this.#dispatcher.waiting,
+        waitMs: this.#dispatcher.waits.snapshot(),
+        heldMs: this.#leases.held.snapshot(),
+        listenerErrors: this.#events.errors,
+      },
     );
   }
 
@@ -287,9 +292,12 @@ export class BlockPool implements Pool {
     this.#beginClose();
   }
 
-  /** Same as `close()`. */
+  /**
+   * Closes, and never rejects: what `close()` would reject with is printed by `console.error`, so that
+   * an error of the program that left a block out is the one that is seen.
+   */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.close().catch(complain);
   }
 
   /**

@@ -5,7 +5,9 @@
  * Memory that native code may still write to is never unmapped: an abandoned block keeps the whole
  * region's addresses for ever, though not its pages.
  */
+import { complain, warn } from "./console.ts";
 import { SmritiError } from "./errors.ts";
+import { later } from "./later.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
@@ -13,6 +15,9 @@ import { outstandingBlocks } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
+
+/** How long closing is silent about blocks that are out. */
+const NOTICE_MS = 1_000;
 
 /** Ends one pool. */
 export class Closing {
@@ -55,7 +60,10 @@ export class Closing {
     if (!this.#asked) {
       this.#asked = true;
       if (this.#ended) this.#done.resolve();
-      else this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+      else {
+        this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+        if (timeoutMs > NOTICE_MS) later(NOTICE_MS, () => this.#notice());
+      }
     }
     return this.#done.promise;
   }
@@ -85,7 +93,17 @@ export class Closing {
     this.#done.reject(error);
     if (this.#asked && !this.#gaveUp) return;
     this.#done.promise.catch(() => {});
-    console.error(error);
+    complain(error);
+  }
+
+  /** Says whom closing waits for. */
+  #notice(): void {
+    // A prefault may be under way instead.
+    if (this.#ended || this.#slots.acquired === 0) return;
+    warn(
+      `close() of pool ${show(this.#name)} waits for ` +
+        outstandingBlocks(this.#leases.outstanding()),
+    );
   }
 
   /** The time is over: says whose blocks are still out, and revokes them. */

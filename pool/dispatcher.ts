@@ -11,6 +11,7 @@ import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
 import { headroom } from "./headroom.ts";
 import type { Events } from "./events.ts";
+import type { Durations } from "./histogram.ts";
 import type { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -22,6 +23,7 @@ import {
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer } from "./sizer.ts";
+import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
@@ -43,6 +45,7 @@ export class Dispatcher {
   readonly #counters: Counters;
   readonly #events: Events;
   readonly #channel: Channel<Grant>;
+  readonly #stalls: StallWatch;
   #closed = false;
   /** A hand-off that has begun. */
   #inHand: Hand | undefined;
@@ -61,11 +64,22 @@ export class Dispatcher {
       if (timedOut) counters.timeouts++;
       this.#pump();
     });
+    this.#stalls = new StallWatch(
+      options,
+      this.#channel,
+      parts.leases.records,
+      parts.events,
+    );
   }
 
   /** Acquires waiting now. */
   get waiting(): number {
     return this.#channel.waiting;
+  }
+
+  /** How long those waited who wait no more. */
+  get waits(): Durations {
+    return this.#channel.waits;
   }
 
   /** A block now, or `undefined`. */
@@ -143,6 +157,7 @@ export class Dispatcher {
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
     this.#retryLater();
+    this.#stalls.watch();
     slots.calmAbove = COUNTLESS;
     slots.calmUpTo = -1;
     const promise = this.#channel.wait(wish);

@@ -11,6 +11,7 @@ import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
 import { headroom } from "./headroom.ts";
+import type { Durations } from "./histogram.ts";
 import { type Leak, LeakWatch, type Watch } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
@@ -81,6 +82,11 @@ export class Leases implements Owner {
       (leak) => this.#leaked(leak),
     );
     this.#observeAt = this.#timed ? 0 : this.leaks.period - 1;
+  }
+
+  /** How long leases were held that have ended, of those that leak detection watched. */
+  get held(): Durations {
+    return this.leaks.held;
   }
 
   /**

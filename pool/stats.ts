@@ -2,6 +2,7 @@
  * The numbers a pool shows and the shape they are shown in. Counts only; nothing is decided here.
  */
 
+import type { Histogram } from "./histogram.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
@@ -54,6 +55,10 @@ export interface PoolStats {
   readonly doubleReleases: number;
   /** Errors thrown by event listeners. */
   readonly listenerErrors: number;
+  /** How long acquires waited that had to, and wait no more: served or not. */
+  readonly waitMs: Histogram;
+  /** How long leases were held that have ended, of those that leak detection watched. */
+  readonly heldMs: Histogram;
   /** Bytes of memory behind the blocks, whether the OS has made them resident or not. */
   readonly committedBytes: number;
   /** Bytes of address space held. */
@@ -81,8 +86,7 @@ export function snapshot(
   region: Region,
   slots: Slots,
   { abandons, ...counters }: Counters,
-  waiting: number,
-  listenerErrors: number,
+  told: Pick<PoolStats, "waiting" | "waitMs" | "heldMs" | "listenerErrors">,
 ): PoolStats {
   return Object.freeze({
     name,
@@ -94,12 +98,11 @@ export function snapshot(
     reservedBlocks: Math.min(reservedBlocks, slots.free),
     quarantinedBlocks: slots.quarantined,
     abandonedBlocks: slots.abandoned,
-    waiting,
     peakAcquired: slots.peak,
     acquires: slots.taken,
     releases: slots.taken - slots.acquired - abandons,
     ...counters,
-    listenerErrors,
+    ...told,
     committedBytes: slots.committed * region.stride,
     mappedBytes: region.mappedBytes,
   });

@@ -6,6 +6,7 @@
  */
 import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
+import { complain } from "../pool/console.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type {
   PoolEventListener,
@@ -268,9 +269,13 @@ export class SharedBlockPool implements Pool {
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { options, control, region, roster, events } = this.#parts;
+    const { options, control, region, roster, events, leases } = this.#parts;
     const attached = roster.attached().length;
-    return sharedStats(options, control, region, attached, events.errors);
+    return sharedStats(options, control, region, attached, {
+      waitMs: this.#dispatcher.waits.snapshot(),
+      heldMs: leases.held.snapshot(),
+      listenerErrors: events.errors,
+    });
   }
 
   /** Gives the memory of free blocks above `initialBlocks` back now; returns the bytes. */
@@ -304,9 +309,9 @@ export class SharedBlockPool implements Pool {
     this.#parts.membership.beginClose();
   }
 
-  /** Same as `close()`. */
+  /** Closes, and never rejects: what `close()` would reject with is printed by `console.error`. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.close().catch(complain);
   }
 
   /** Listens to what happens in this isolate. */

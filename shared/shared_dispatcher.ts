@@ -16,6 +16,8 @@ import { integer, show } from "../pool/checks.ts";
 import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
+import type { Durations } from "../pool/histogram.ts";
+import { StallWatch } from "../pool/stalls.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import {
   type AcquireOptions,
@@ -71,6 +73,7 @@ export class SharedDispatcher {
   readonly #taker: Taker;
   readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
+  readonly #stalls: StallWatch;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
@@ -97,11 +100,22 @@ export class SharedDispatcher {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
     });
+    this.#stalls = new StallWatch(
+      options,
+      this.#channel,
+      parts.leases.records,
+      parts.events,
+    );
   }
 
   /** Acquires of this isolate that wait now. */
   get waiting(): number {
     return this.#channel.waiting;
+  }
+
+  /** How long those of this isolate waited who wait no more. */
+  get waits(): Durations {
+    return this.#channel.waits;
   }
 
   /** A block now, or `undefined`. */
@@ -261,6 +275,7 @@ export class SharedDispatcher {
       this.#countExhaustion();
       throw this.exhausted(`${this.waiting} are waiting, the most that may`);
     }
+    this.#stalls.watch();
     const promise = this.#channel.wait(wish);
     this.#count(COUNT.WAITS);
     this.#settle();

@@ -71,7 +71,7 @@ export function sharedStats(
   control: Control,
   region: Region,
   attachedWorkers: number,
-  listenerErrors: number,
+  told: Pick<PoolStats, "waitMs" | "heldMs" | "listenerErrors">,
 ): SharedPoolStats {
   const { words } = control;
   const { free, held, transit, abandoned, lent } = take(control);
@@ -105,7 +105,7 @@ export function sharedStats(
     growFailures: words[HEADER.GROW_FAILURES],
     leaks: control.sum(COUNT.LEAKS),
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
-    listenerErrors,
+    ...told,
     committedBytes: committed * region.stride,
     mappedBytes: mappedNow(control, region),
   });

@@ -1,0 +1,166 @@
+/**
+ * Notices acquires that have waited for `stallMs`, and says who holds the blocks: by the event
+ * `stall`, or by `console.warn` if nobody listens.
+ *
+ * Reports once an episode. One begins when an acquire has waited that long; it is over when at a look,
+ * made once in `stallMs`, no acquire has. Changes nothing, and keeps no process alive.
+ */
+import { ageOf, isOut } from "./census.ts";
+import { quote, show } from "./checks.ts";
+import { warn } from "./console.ts";
+import type { Events, PoolEventMap } from "./events.ts";
+import { later } from "./later.ts";
+import type { FilledOptions } from "./options.ts";
+import type { Slot } from "./slot.ts";
+
+/** Holders that one report names at most. */
+const MOST_HOLDERS = 10;
+/** Warnings of one pool are this far apart, in ms. */
+const WARN_EVERY_MS = 60_000;
+
+/** What is looked at of the queue. */
+export interface WaitingLine {
+  /** Waiters in it. */
+  readonly waiting: number;
+  /** Waiters that ever were. */
+  readonly came: number;
+  /** The one that came first. */
+  readonly oldest:
+    | { readonly number: number; readonly since: number }
+    | undefined;
+}
+
+/** Watches the waiters of one pool in one isolate. */
+export class StallWatch {
+  readonly #name: string;
+  readonly #stallMs: number;
+  readonly #line: WaitingLine;
+  readonly #records: readonly Slot[];
+  readonly #events: Events;
+  /** Whether a look is due. */
+  #armed = false;
+  /** At that look, waiters up to this number have waited for `stallMs`, whatever the clock says. */
+  #ripe = 0;
+  /** Whether an episode goes on. */
+  #stalled = false;
+  /** Whether a warning about it is due. */
+  #unsaid = false;
+  #warnedAt = -Infinity;
+
+  /** Looks at nothing before `watch`. */
+  constructor(
+    { name, stallMs }: FilledOptions,
+    line: WaitingLine,
+    records: readonly Slot[],
+    events: Events,
+  ) {
+    this.#name = name;
+    this.#stallMs = stallMs;
+    this.#line = line;
+    this.#records = records;
+    this.#events = events;
+  }
+
+  /** An acquire is about to wait. */
+  watch(): void {
+    if (this.#armed || this.#stallMs === Infinity) return;
+    this.#arm(this.#stallMs, this.#line.came + 1);
+  }
+
+  #arm(ms: number, ripe: number): void {
+    // Weakly: a pool that the program has dropped is not kept by its last look.
+    const watch = new WeakRef(this);
+    later(ms, () => watch.deref()?.look());
+    this.#armed = true;
+    this.#ripe = ripe;
+  }
+
+  /** Called when a look is due. */
+  look(): void {
+    this.#armed = false;
+    const { oldest, came } = this.#line;
+    if (oldest === undefined || oldest.number > this.#ripe) {
+      this.#stalled = false;
+      if (oldest !== undefined) {
+        const left = this.#stallMs - (Date.now() - oldest.since);
+        this.#arm(Math.min(Math.max(left, 1), this.#stallMs), oldest.number);
+      }
+      return;
+    }
+    this.#arm(this.#stallMs, came);
+    if (!this.#stalled) {
+      this.#stalled = true;
+      this.#unsaid = !this.#events.emit("stall", () => this.#report());
+    }
+    if (this.#unsaid) this.#warn();
+  }
+
+  #warn(): void {
+    const now = Date.now();
+    if (now - this.#warnedAt < WARN_EVERY_MS) return;
+    this.#unsaid = false;
+    this.#warnedAt = now;
+    warn(inWords(this.#report(), this.#records.filter(isOut).length));
+  }
+
+  #report(): PoolEventMap["stall"] {
+    const { waiting, oldest } = this.#line;
+    const now = Date.now();
+    const longestMs = Math.max(this.#stallMs, now - (oldest?.since ?? now));
+    return {
+      pool: this.#name,
+      waiting,
+      longestMs,
+      holders: longestHeld(this.#records, now, longestMs),
+    };
+  }
+}
+
+type Holder = PoolEventMap["stall"]["holders"][number];
+
+/** Who holds blocks, the longest first; for `unknownMs` where it was not noted since when. */
+function longestHeld(
+  records: readonly Slot[],
+  now: number,
+  unknownMs: number,
+): Holder[] {
+  const holders: Holder[] = [];
+  for (const slot of records) {
+    if (!isOut(slot)) continue;
+    const heldMs = ageOf(slot, now) ?? unknownMs;
+    // There may be a million.
+    if (holders.length === MOST_HOLDERS && heldMs <= holders.at(-1)!.heldMs) {
+      continue;
+    }
+    holders.push({ tag: slot.tag, heldMs });
+    holders.sort((a, b) => b.heldMs - a.heldMs);
+    holders.length = Math.min(holders.length, MOST_HOLDERS);
+  }
+  return holders;
+}
+
+function inWords(
+  { pool, waiting, longestMs, holders }: PoolEventMap["stall"],
+  held: number,
+): string {
+  const alike = new Map<string, number>();
+  for (const { tag, heldMs } of holders) {
+    const text = `${
+      tag === undefined ? "no tag" : quote(tag)
+    } for ${heldMs} ms`;
+    alike.set(text, (alike.get(text) ?? 0) + 1);
+  }
+  const names = [...alike].map(([text, count]) =>
+    count === 1 ? text : `${count} × ${text}`
+  );
+  if (held > holders.length) names.push(`${held - holders.length} more`);
+  const who = held === 0
+    ? "no block is held in this isolate"
+    : `${held} blocks are held: ${names.join(", ")}`;
+  return `pool ${
+    show(pool)
+  } is stalled: ${waiting} acquires wait, the longest ` +
+    `for ${longestMs} ms; ${who}. Tasks that hold a block while they wait for ` +
+    "another wait for each other: let them ask for all of them at once, by " +
+    "acquireMany()";
+}
