@@ -46,6 +46,7 @@ Deno.test("fillOptions() fills every default", () => {
     maxWaiting: 65_536,
     leakDetection: "sampled",
     overdueMs: undefined,
+    stallMs: 10_000,
     prefault: false,
     hugePages: false,
     backend: "native",
@@ -87,6 +88,9 @@ Deno.test("fillOptions() keeps what is given, at both ends of every range", () =
     { leakDetection: "off" },
     { overdueMs: 1 },
     { overdueMs: 2 ** 31 - 1 },
+    { stallMs: 1 },
+    { stallMs: 2 ** 31 - 1 },
+    { stallMs: Infinity },
     { prefault: true, hugePages: true },
     { backend: "heap" },
     { backend: "auto" },
@@ -157,6 +161,7 @@ Deno.test("a number out of its range is a RangeError with name, value and rule",
     shrinkIntervalMs: [0, -1, 1.5, NaN, 2 ** 31],
     maxWaiting: [-1, 0.5, NaN, Infinity],
     overdueMs: [0, -1, 1.5, NaN, 2 ** 31],
+    stallMs: [0, -1, 1.5, NaN, 2 ** 31, -Infinity],
   };
   for (const [name, wrong] of Object.entries(values)) {
     for (const value of wrong) {
