@@ -139,28 +139,23 @@ function longestHeld(
   return holders;
 }
 
+/** A report in words; `held` is how many blocks are held, those not named included. */
 function inWords(
   { pool, waiting, longestMs, holders }: PoolEventMap["stall"],
   held: number,
 ): string {
   const alike = new Map<string, number>();
   for (const { tag, heldMs } of holders) {
-    const text = `${
-      tag === undefined ? "no tag" : quote(tag)
-    } for ${heldMs} ms`;
+    const text = `${tag === undefined ? "no tag" : quote(tag)} ${heldMs} ms`;
     alike.set(text, (alike.get(text) ?? 0) + 1);
   }
   const names = [...alike].map(([text, count]) =>
     count === 1 ? text : `${count} × ${text}`
   );
   if (held > holders.length) names.push(`${held - holders.length} more`);
-  const who = held === 0
-    ? "no block is held in this isolate"
-    : `${held} blocks are held: ${names.join(", ")}`;
-  return `pool ${
-    show(pool)
-  } is stalled: ${waiting} acquires wait, the longest ` +
-    `for ${longestMs} ms; ${who}. Tasks that hold a block while they wait for ` +
-    "another wait for each other: let them ask for all of them at once, by " +
-    "acquireMany()";
+  const who = held === 0 ? "" : ` (${names.join(", ")})`;
+  return `pool ${show(pool)} is stalled: ${waiting} waiting for a block, the ` +
+    `longest for ${longestMs} ms; ${held} held${who}. Tasks that hold one while ` +
+    "they wait for another can wait for each other for ever: acquireMany() " +
+    "takes all that a task needs at once.";
 }
