@@ -239,8 +239,14 @@ Deno.test("the queue agrees with two arrays after any joins, exits and services"
     }
     assertEquals(channel.waiting, urgent.length + normal.length, where);
     assertEquals(channel.head?.wish.tag, urgent[0] ?? normal[0], where);
+    // Names are numbers of steps.
+    const first = Math.min(+(urgent[0] ?? Infinity), +(normal[0] ?? Infinity));
+    assertEquals(Number(channel.oldest?.wish.tag ?? Infinity), first, where);
   }
   channel.reject(() => "end", () => true);
+  assertEquals([channel.came, channel.oldest], [controllers.size, undefined]);
+  const waits = channel.waits.counts.reduce((sum, count) => sum + count, 0);
+  assertEquals(waits, channel.came);
   await settled();
   for (const name of [...urgent, ...normal]) expected.push(`${name}: end`);
   // Served and rejected promises run their reactions after different numbers of microtasks.
