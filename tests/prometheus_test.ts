@@ -288,6 +288,29 @@ Deno.test("toPrometheus() takes the numbers of a double that knows no histograms
   assertEquals(valueOf(families, "smriti_pool_max_blocks", "smriti"), 1);
 });
 
+Deno.test("docs/alerts.md names metrics and labels that are there", async () => {
+  const page = await Deno.readTextFile(
+    new URL("../docs/alerts.md", import.meta.url),
+  );
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const text = toPrometheus(pool.stats());
+  const named = new Set(page.match(/smriti_pool_\w+/g));
+  assert(named.size >= 7, `${named.size} names`);
+  // Shown once a pool counts it.
+  const ahead = "capacityBlocks" in pool.stats()
+    ? []
+    : ["smriti_pool_capacity_blocks"];
+  assertEquals([...named].filter((name) => !text.includes(name)), ahead);
+  const { bounds } = pool.stats().waitMs;
+  const prose = page.slice(page.indexOf("A histogram has the bounds"));
+  const [, short, long] = /bounds ([\d, \n]+) ms and ([\d, \n]+) s,/.exec(
+    prose,
+  )!;
+  const list = (text: string, unit: number) =>
+    text.split(",").map((n) => unit * Number(n));
+  assertEquals([...list(short, 1), ...list(long, 1_000)], bounds);
+});
+
 Deno.test("toPrometheus() of several pools has one family for each metric", () => {
   using a = new BlockPool({ blockSize: 100, maxBlocks: 20, name: "a" });
   using b = new BlockPool({ blockSize: 5000, maxBlocks: 7, name: "b" });

@@ -437,19 +437,21 @@ Deno.test({
   name: "a program is not kept from ending by what it waited for",
   ignore: !canRunDeno,
 }, async () => {
-  const began = performance.now();
   const { code, stdout, stderr } = await inChild(async ({ BlockPool }) => {
     const pool = new BlockPool({
       blockSize: 64,
       maxBlocks: 1,
-      stallMs: 600_000,
+      stallMs: 20_000,
       backend: "auto",
     });
     const block = pool.acquireSync();
     const wait = pool.acquire();
     block.release();
     (await wait).release();
+    const done = performance.now();
+    addEventListener("unload", () => {
+      if (performance.now() - done > 10_000) console.log("it was kept");
+    });
   });
   assertEquals([code, stdout], [0, "the child came to its end\n"], stderr);
-  assert(performance.now() - began < 300_000);
 });
