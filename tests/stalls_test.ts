@@ -1,7 +1,6 @@
 // Acquires that wait for long: who is told, of whom, and how often.
 
 import {
-  assert,
   assertEquals,
   assertMatch,
   assertRejects,

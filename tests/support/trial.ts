@@ -18,7 +18,7 @@ import { type Asker, Model } from "./model.ts";
 /** A pool to try. Shares are given in percent. */
 export type Setting = Omit<
   Required<PoolOptions>,
-  "overdueMs" | "prefault" | "hugePages" | "name"
+  "overdueMs" | "stallMs" | "prefault" | "hugePages" | "name"
 >;
 
 interface Lease {
