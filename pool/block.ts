@@ -176,7 +176,7 @@ export class Block {
       isKnown = pending !== undefined;
       if (!isKnown) {
         throw new TypeError(
-          "the function given to lend() gave undefined: return the promise of what it began; " +
+          "the function given to lend() must return the promise of what it began, got undefined: " +
             "nothing tells when that ends, so the block was abandoned",
         );
       }

@@ -238,7 +238,7 @@ export class BlockPool implements Pool {
       this.#counters,
       {
         waiting: this.#dispatcher.waiting,
-        waitMs: this.#dispatcher.waits.snapshot(),
+        ...this.#dispatcher.waits,
         heldMs: this.#leases.held.snapshot(),
         listenerErrors: this.#events.errors,
       },

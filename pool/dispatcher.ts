@@ -11,7 +11,6 @@ import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
 import { headroom } from "./headroom.ts";
 import type { Events } from "./events.ts";
-import type { Durations } from "./histogram.ts";
 import type { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -25,7 +24,7 @@ import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer } from "./sizer.ts";
 import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
-import type { Counters } from "./stats.ts";
+import type { Counters, PoolStats } from "./stats.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
@@ -77,9 +76,10 @@ export class Dispatcher {
     return this.#channel.waiting;
   }
 
-  /** How long those waited who wait no more. */
-  get waits(): Durations {
-    return this.#channel.waits;
+  /** How many have waited, and how long those did who wait no more. */
+  get waits(): Pick<PoolStats, "waits" | "waitMs"> {
+    const { came, waits } = this.#channel;
+    return { waits: came, waitMs: waits.snapshot() };
   }
 
   /** A block now, or `undefined`. */
@@ -160,9 +160,7 @@ export class Dispatcher {
     this.#stalls.watch();
     slots.calmAbove = COUNTLESS;
     slots.calmUpTo = -1;
-    const promise = this.#channel.wait(wish);
-    this.#counters.waits++;
-    return promise;
+    return this.#channel.wait(wish);
   }
 
   /** A lease has ended: the block goes to whoever waits, before anybody else can ask. */

@@ -67,7 +67,6 @@ export interface PoolStats {
 
 /** What is counted because nothing else tells it. */
 export class Counters {
-  waits = 0;
   timeouts = 0;
   exhaustions = 0;
   grows = 0;
@@ -86,7 +85,10 @@ export function snapshot(
   region: Region,
   slots: Slots,
   { abandons, ...counters }: Counters,
-  told: Pick<PoolStats, "waiting" | "waitMs" | "heldMs" | "listenerErrors">,
+  told: Pick<
+    PoolStats,
+    "waiting" | "waits" | "waitMs" | "heldMs" | "listenerErrors"
+  >,
 ): PoolStats {
   return Object.freeze({
     name,

@@ -249,7 +249,7 @@ export class Trial {
         assertEquals(asker.outcome, answer.error);
         continue;
       }
-      assert(Array.isArray(asker.outcome), `${asker.outcome}`);
+      assert(Array.isArray(asker.outcome), Deno.inspect(asker.outcome));
       assertEquals(asker.outcome.length, answer.slots.length);
       asker.outcome.forEach((block, i) =>
         this.#begin(block, answer.slots[i], i + 1)
