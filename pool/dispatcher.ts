@@ -63,12 +63,13 @@ export class Dispatcher {
       if (timedOut) counters.timeouts++;
       this.#pump();
     });
-    this.#stalls = new StallWatch(
+    this.#stalls = new StallWatch({
       options,
-      this.#channel,
-      parts.leases.records,
-      parts.events,
-    );
+      line: this.#channel,
+      records: parts.leases.records,
+      held: () => parts.slots.acquired,
+      events: parts.events,
+    });
   }
 
   /** Acquires waiting now. */

@@ -100,8 +100,8 @@ export class LeakWatch {
   forget(slot: Slot): void {
     const { watch } = slot;
     if (watch === undefined) return;
-    slot.watch = undefined;
     this.held.add(Date.now() - watch.since);
+    slot.watch = undefined;
     if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);
   }
 

@@ -30,13 +30,21 @@ export interface WaitingLine {
     | undefined;
 }
 
+/** What is asked when a report is due. */
+export interface StallParts {
+  readonly options: FilledOptions;
+  readonly line: WaitingLine;
+  /** The slots whose leases this isolate knows. */
+  readonly records: readonly Slot[];
+  /** How many blocks are held, by whomever. */
+  readonly held: () => number;
+  readonly events: Events;
+}
+
 /** Watches the waiters of one pool in one isolate. */
 export class StallWatch {
-  readonly #name: string;
+  readonly #parts: StallParts;
   readonly #stallMs: number;
-  readonly #line: WaitingLine;
-  readonly #records: readonly Slot[];
-  readonly #events: Events;
   /** Whether a look is due. */
   #armed = false;
   /** At that look, waiters up to this number have waited for `stallMs`, whatever the clock says. */
@@ -48,23 +56,15 @@ export class StallWatch {
   #warnedAt = -Infinity;
 
   /** Looks at nothing before `watch`. */
-  constructor(
-    { name, stallMs }: FilledOptions,
-    line: WaitingLine,
-    records: readonly Slot[],
-    events: Events,
-  ) {
-    this.#name = name;
-    this.#stallMs = stallMs;
-    this.#line = line;
-    this.#records = records;
-    this.#events = events;
+  constructor(parts: StallParts) {
+    this.#parts = parts;
+    this.#stallMs = parts.options.stallMs;
   }
 
   /** An acquire is about to wait. */
   watch(): void {
     if (this.#armed || this.#stallMs === Infinity) return;
-    this.#arm(this.#stallMs, this.#line.came + 1);
+    this.#arm(this.#stallMs, this.#parts.line.came + 1);
   }
 
   #arm(ms: number, ripe: number): void {
@@ -78,7 +78,8 @@ export class StallWatch {
   /** Called when a look is due. */
   look(): void {
     this.#armed = false;
-    const { oldest, came } = this.#line;
+    const { line, events } = this.#parts;
+    const { oldest, came } = line;
     if (oldest === undefined || oldest.number > this.#ripe) {
       this.#stalled = false;
       if (oldest !== undefined) {
@@ -90,7 +91,7 @@ export class StallWatch {
     this.#arm(this.#stallMs, came);
     if (!this.#stalled) {
       this.#stalled = true;
-      this.#unsaid = !this.#events.emit("stall", () => this.#report());
+      this.#unsaid = !events.emit("stall", () => this.#report());
     }
     if (this.#unsaid) this.#warn();
   }
@@ -100,18 +101,19 @@ export class StallWatch {
     if (now - this.#warnedAt < WARN_EVERY_MS) return;
     this.#unsaid = false;
     this.#warnedAt = now;
-    warn(inWords(this.#report(), this.#records.filter(isOut).length));
+    warn(inWords(this.#report(), this.#parts.held()));
   }
 
   #report(): PoolEventMap["stall"] {
-    const { waiting, oldest } = this.#line;
+    const { options, line, records } = this.#parts;
+    const { waiting, oldest } = line;
     const now = Date.now();
     const longestMs = Math.max(this.#stallMs, now - (oldest?.since ?? now));
     return {
-      pool: this.#name,
+      pool: options.name,
       waiting,
       longestMs,
-      holders: longestHeld(this.#records, now, longestMs),
+      holders: longestHeld(records, now, longestMs),
     };
   }
 }
@@ -153,9 +155,13 @@ function inWords(
     count === 1 ? text : `${count} × ${text}`
   );
   if (held > holders.length) names.push(`${held - holders.length} more`);
-  const who = held === 0 ? "" : ` (${names.join(", ")})`;
-  return `pool ${show(pool)} is stalled: ${waiting} waiting for a block, the ` +
-    `longest for ${longestMs} ms; ${held} held${who}. Tasks that hold one while ` +
-    "they wait for another can wait for each other for ever: acquireMany() " +
-    "takes all that a task needs at once.";
+  const report =
+    `pool ${show(pool)} is stalled: ${waiting} waiting for a block, ` +
+    `the longest for ${longestMs} ms; ${held} held`;
+  if (held === 0) return report;
+  return `${report} (${
+    names.join(", ")
+  }). Tasks that hold one while they wait for ` +
+    "another can wait for each other for ever: acquireMany() takes all that a task " +
+    "needs at once.";
 }

@@ -100,12 +100,13 @@ export class SharedDispatcher {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
     });
-    this.#stalls = new StallWatch(
+    this.#stalls = new StallWatch({
       options,
-      this.#channel,
-      parts.leases.records,
-      parts.events,
-    );
+      line: this.#channel,
+      records: parts.leases.records,
+      held: () => parts.slots.used,
+      events: parts.events,
+    });
   }
 
   /** Acquires of this isolate that wait now. */
