@@ -16,7 +16,7 @@ import {
 
 /**
  * The numbers of one or several pools, for an endpoint that Prometheus scrapes. Answer it with
- * `content-type: text/plain; version=0.0.4; charset=utf-8`. Takes about 30 µs for a pool.
+ * `content-type: text/plain; version=0.0.4; charset=utf-8`. Takes about 50 µs for a pool.
  *
  * @example An endpoint
  * ```ts
@@ -62,7 +62,7 @@ function family(metric: Metric, pools: readonly PoolStats[]): string {
   let samples = "";
   for (const stats of pools) {
     eachValue(metric, stats, (value, attributes) => {
-      samples += sample(name, attributes, value);
+      samples += `${name}{${labelled(attributes)}} ${value}\n`;
     });
   }
   const type = metric.kind === "counter" ? "counter" : "gauge";
@@ -80,15 +80,15 @@ function histograms(
     const histogram = stats[field] as Histogram | undefined;
     if (histogram === undefined) continue;
     const { bounds, counts, sum } = histogram;
-    const labels = { [POOL_NAME]: stats.name };
+    const labels = labelled({ [POOL_NAME]: stats.name });
     let count = 0;
     for (const [at, more] of counts.entries()) {
       count += more;
       const le = at < bounds.length ? `${bounds[at] / 1000}` : "+Inf";
-      samples += sample(`${name}_bucket`, { ...labels, le }, count);
+      samples += `${name}_bucket{${labels},le="${le}"} ${count}\n`;
     }
-    samples += sample(`${name}_sum`, labels, sum / 1000);
-    samples += sample(`${name}_count`, labels, count);
+    samples += `${name}_sum{${labels}} ${sum / 1000}\n`;
+    samples += `${name}_count{${labels}} ${count}\n`;
   }
   return titled(name, description, "histogram", samples);
 }
@@ -103,15 +103,10 @@ function titled(
   return `# HELP ${name} ${description}\n# TYPE ${name} ${type}\n${samples}`;
 }
 
-function sample(
-  name: string,
-  attributes: Record<string, string>,
-  value: number,
-): string {
-  const labels = Object.entries(attributes).map(([key, text]) =>
+function labelled(attributes: Record<string, string>): string {
+  return Object.entries(attributes).map(([key, text]) =>
     `${underscored(key)}="${escapeLabel(text)}"`
-  );
-  return `${name}{${labels.join(",")}} ${value}\n`;
+  ).join(",");
 }
 
 function nameOf({ name, unit, kind }: Metric): string {

@@ -43,6 +43,7 @@ export class Replay {
     const { counts = [], sum = 0 } = seen.get(name) ?? {};
     seen.set(name, now);
     const fresh = now.counts.map((count, at) => count - (counts[at] ?? 0));
+    if (fresh.every((count) => count === 0)) return;
     const instrument = this.#instrument ??= this.#create(now.bounds);
     for (const [ms, count] of spread(now.bounds, fresh, now.sum - sum)) {
       for (let left = count; left > 0; left--) {

@@ -158,10 +158,15 @@ export class Dispatcher {
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
     this.#retryLater();
-    this.#stalls.watch();
     slots.calmAbove = COUNTLESS;
     slots.calmUpTo = -1;
-    return this.#channel.wait(wish);
+    const promise = this.#channel.wait(wish);
+    try {
+      this.#stalls.watch();
+    } catch {
+      // No room on the stack: the next one that waits is watched, and this one then, too.
+    }
+    return promise;
   }
 
   /** A lease has ended: the block goes to whoever waits, before anybody else can ask. */

@@ -61,10 +61,10 @@ export class StallWatch {
     this.#stallMs = parts.options.stallMs;
   }
 
-  /** An acquire is about to wait. */
+  /** An acquire has begun to wait. */
   watch(): void {
     if (this.#armed || this.#stallMs === Infinity) return;
-    this.#arm(this.#stallMs, this.#parts.line.came + 1);
+    this.#arm(this.#stallMs, this.#parts.line.came);
   }
 
   #arm(ms: number, ripe: number): void {

@@ -276,8 +276,12 @@ export class SharedDispatcher {
       this.#countExhaustion();
       throw this.exhausted(`${this.waiting} are waiting, the most that may`);
     }
-    this.#stalls.watch();
     const promise = this.#channel.wait(wish);
+    try {
+      this.#stalls.watch();
+    } catch {
+      // No room on the stack: the next one that waits is watched, and this one then, too.
+    }
     this.#count(COUNT.WAITS);
     this.#settle();
     return promise;

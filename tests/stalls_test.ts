@@ -330,6 +330,33 @@ Deno.test("a wall clock that is set says nothing about who has waited", async ()
   }
 });
 
+Deno.test("an acquire that could not begin to wait makes no stall of the next one", async () => {
+  using stage = scene({ stallMs: 1_000 });
+  const { time, pool, reports } = stage;
+  stage.listen();
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = (() => {
+    throw new Error("no timer today");
+  }) as unknown as typeof setTimeout;
+  try {
+    await assertRejects(
+      () => pool.acquire({ timeoutMs: 5 }),
+      Error,
+      "no timer",
+    );
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+  time.tick(900);
+  const wait = pass(pool);
+  time.tick(999);
+  assertEquals(reports, []);
+  time.tick(1);
+  assertEquals(reports.map(({ longestMs }) => longestMs), [1_000]);
+  stage.blocks[0].release();
+  await wait;
+});
+
 Deno.test("closing ends a stall; nobody is told of it afterwards", async () => {
   using stage = scene({ stallMs: 1_000 });
   const { time, pool, reports } = stage;
@@ -430,6 +457,15 @@ Deno.test("each class of a SizeClassPool says for itself", async () => {
   assertMatch(`${warnings.lines[0]}`, /^pool "large" .*"report" 100 ms/);
   pool[Symbol.dispose]();
   await rejected("closed", wait);
+});
+
+Deno.test("a look that is due is no timer that a test has left over", async () => {
+  // In real time: the test runner would complain.
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const wait = pass(pool);
+  block.release();
+  await wait;
 });
 
 Deno.test({

@@ -688,6 +688,13 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["stalls"],
   },
   {
+    what: "stalls: the look is a timer that tests find left over",
+    file: "pool/later.ts",
+    find: `addEventListener.call(AbortSignal.timeout(ms), "abort", act);`,
+    put: "Deno.unrefTimer(setTimeout(act, ms));",
+    caughtBy: ["stalls"],
+  },
+  {
     what: "histograms: only those who were served are counted",
     file: "pool/channel.ts",
     find: "this.waits.counts[bucket]++;",
