@@ -238,8 +238,7 @@ export class BlockPool implements Pool {
       this.#counters,
       {
         waiting: this.#dispatcher.waiting,
-        ...this.#dispatcher.waits,
-        heldMs: this.#leases.held.snapshot(),
+        waits: this.#dispatcher.waits,
         listenerErrors: this.#events.errors,
       },
     );

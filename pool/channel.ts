@@ -2,12 +2,12 @@
  * The queue of those who wait: first come, first served, reserved before the others, bounded.
  *
  * An asynchronous channel: whoever has something to give looks at `head`, and `serve`s it. Knows
- * no blocks, no memory and no limits but its own length. Counts how long each one waited. Leaving the
+ * no blocks, no memory and no limits but its own length. Tells how long each one waited. Leaving the
  * queue takes the same time from any place in it.
  */
 import { SmritiError } from "./errors.ts";
 import { EMPTY_STACK } from "./headroom.ts";
-import { bucketOf, Durations } from "./histogram.ts";
+import { Durations } from "./histogram.ts";
 
 /** What one waiter wants. */
 export interface Wish {
@@ -40,6 +40,8 @@ export class Waiter<T> {
   after: Waiter<T> | undefined = undefined;
   /** Whether it has a place in the queue. */
   queued = false;
+  /** Whether its wait was counted. */
+  counted = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
@@ -111,22 +113,26 @@ export class Channel<T> {
   waiting = 0;
   /** Waiters that ever were in it. */
   came = 0;
-  /** How long those waited who have left it, served or not. */
-  readonly waits: Durations = new Durations();
 
   readonly #limit: number;
   readonly #onLeave: (timedOut: boolean) => void;
+  readonly #waits: Durations;
   readonly #urgent = new Queue<T>();
   readonly #normal = new Queue<T>();
   readonly #watched = new Map<AbortSignal, Watched<T>>();
 
   /**
    * A queue of at most `limit` waiters. `onLeave` is called after waiters have left unserved: those
-   * behind them may be next now.
+   * behind them may be next now. `waits` is given how long each one waited, served or not.
    */
-  constructor(limit: number, onLeave: (timedOut: boolean) => void = () => {}) {
+  constructor(
+    limit: number,
+    onLeave: (timedOut: boolean) => void = () => {},
+    waits: Durations = new Durations(),
+  ) {
     this.#limit = limit;
     this.#onLeave = onLeave;
+    this.#waits = waits;
   }
 
   /** Whether one more may wait. */
@@ -205,13 +211,14 @@ export class Channel<T> {
 
   #remove(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
-    const waited = Math.max(0, Date.now() - waiter.since);
-    const bucket = bucketOf(waited);
+    if (!waiter.counted) {
+      this.#waits.add(Date.now() - waiter.since);
+      // What follows may fail, and is done again then.
+      waiter.counted = true;
+    }
     this.#queueOf(waiter).remove(waiter);
     waiter.queued = false;
     this.waiting--;
-    this.waits.counts[bucket]++;
-    this.waits.sum += waited;
   }
 
   /** Ends the timer and the watch of a waiter that has left the queue. */

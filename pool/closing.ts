@@ -62,7 +62,7 @@ export class Closing {
       if (this.#ended) this.#done.resolve();
       else {
         this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        if (timeoutMs > NOTICE_MS) later(NOTICE_MS, () => this.#notice());
+        warnOfWait(this.#name, timeoutMs, () => this.#out());
       }
     }
     return this.#done.promise;
@@ -96,14 +96,10 @@ export class Closing {
     complain(error);
   }
 
-  /** Says whom closing waits for. */
-  #notice(): void {
-    // A prefault may be under way instead.
-    if (this.#ended || this.#slots.acquired === 0) return;
-    warn(
-      `close() of pool ${show(this.#name)} waits for ` +
-        outstandingBlocks(this.#leases.outstanding()),
-    );
+  /** What is still out, in words, or nothing: a prefault may be under way instead. */
+  #out(): string | undefined {
+    if (this.#ended || this.#slots.acquired === 0) return undefined;
+    return outstandingBlocks(this.#leases.outstanding());
   }
 
   /** The time is over: says whose blocks are still out, and revokes them. */
@@ -122,4 +118,22 @@ export class Closing {
     );
     this.#leases.loseAll();
   }
+}
+
+/**
+ * After a second of a `close()` that waits for `timeoutMs`, says once for whom, as far as `out` tells of
+ * anybody.
+ */
+export function warnOfWait(
+  name: string,
+  timeoutMs: number,
+  out: () => string | undefined,
+): void {
+  if (timeoutMs <= NOTICE_MS) return;
+  later(NOTICE_MS, () => {
+    const whom = out();
+    if (whom !== undefined) {
+      warn(`close() of pool ${show(name)} waits for ${whom}`);
+    }
+  });
 }

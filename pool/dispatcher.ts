@@ -24,7 +24,7 @@ import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer } from "./sizer.ts";
 import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
-import type { Counters, PoolStats } from "./stats.ts";
+import type { Counters } from "./stats.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
@@ -62,7 +62,7 @@ export class Dispatcher {
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) counters.timeouts++;
       this.#pump();
-    });
+    }, counters.waitMs);
     this.#stalls = new StallWatch({
       options,
       line: this.#channel,
@@ -77,10 +77,9 @@ export class Dispatcher {
     return this.#channel.waiting;
   }
 
-  /** How many have waited, and how long those did who wait no more. */
-  get waits(): Pick<PoolStats, "waits" | "waitMs"> {
-    const { came, waits } = this.#channel;
-    return { waits: came, waitMs: waits.snapshot() };
+  /** Acquires that ever waited. */
+  get waits(): number {
+    return this.#channel.came;
   }
 
   /** A block now, or `undefined`. */

@@ -23,33 +23,44 @@ const BOUNDS: readonly number[] = Object.freeze(
   [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000],
 );
 
-/** Which count a duration belongs to. */
-export function bucketOf(ms: number): number {
-  let at = 0;
-  while (at < BOUNDS.length && ms > BOUNDS[at]) at++;
-  return at;
-}
+/** Where the sum stands among the cells, after the counts. */
+const SUM = BOUNDS.length + 1;
+/** Numbers that one histogram takes. */
+export const CELLS: number = SUM + 1;
 
-/** Counts durations. */
+/** Counts durations, in memory of its own or in that which is given, such as all isolates see. */
 export class Durations {
-  /** How many of each bucket. */
-  readonly counts: number[] = new Array(BOUNDS.length + 1).fill(0);
-  /** All of them, in ms. */
-  sum = 0;
+  readonly #cells: number[] | Float64Array;
 
-  /** Counts one; a clock that was set back has measured nothing. */
+  /** Goes on from what is in `cells`: zeroes at first. */
+  constructor(cells: number[] | Float64Array = new Array(CELLS).fill(0)) {
+    this.#cells = cells;
+  }
+
+  /**
+   * Counts one; a clock that was set back has measured nothing. All that can fail comes first, and what
+   * follows are stores.
+   */
   add(ms: number): void {
     const lasted = Math.max(0, ms);
-    this.counts[bucketOf(lasted)]++;
-    this.sum += lasted;
+    const cells = this.#cells;
+    let at = 0;
+    while (at < BOUNDS.length && lasted > BOUNDS[at]) at++;
+    cells[at]++;
+    cells[SUM] += lasted;
   }
 
   /** The counts now, frozen. */
   snapshot(): Histogram {
-    return Object.freeze({
-      bounds: BOUNDS,
-      counts: Object.freeze([...this.counts]),
-      sum: this.sum,
-    });
+    return histogramOf(this.#cells);
   }
+}
+
+/** What these cells say, frozen. */
+export function histogramOf(cells: number[] | Float64Array): Histogram {
+  return Object.freeze({
+    bounds: BOUNDS,
+    counts: Object.freeze([...cells.slice(0, SUM)]),
+    sum: cells[SUM],
+  });
 }

@@ -5,7 +5,6 @@
  * Owns the sampling and the stacks. What becomes of a lost slot is the pool's business.
  */
 import type { Block } from "./block.ts";
-import { Durations } from "./histogram.ts";
 import type { LeakDetection } from "./options.ts";
 import type { Slot } from "./slot.ts";
 
@@ -46,8 +45,6 @@ export interface Leak {
 export class LeakWatch {
   /** One lease in this many is to be given to `watch`. */
   readonly period: number;
-  /** How long those leases lasted that were watched and have ended. */
-  readonly held: Durations = new Durations();
 
   readonly #all: boolean;
   readonly #registry: FinalizationRegistry<Watch> | undefined;
@@ -100,7 +97,6 @@ export class LeakWatch {
   forget(slot: Slot): void {
     const { watch } = slot;
     if (watch === undefined) return;
-    this.held.add(Date.now() - watch.since);
     slot.watch = undefined;
     if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);
   }

@@ -11,7 +11,6 @@ import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
 import { headroom } from "./headroom.ts";
-import type { Durations } from "./histogram.ts";
 import { type Leak, LeakWatch, type Watch } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
@@ -82,11 +81,6 @@ export class Leases implements Owner {
       (leak) => this.#leaked(leak),
     );
     this.#observeAt = this.#timed ? 0 : this.leaks.period - 1;
-  }
-
-  /** How long leases were held that have ended, of those that leak detection watched. */
-  get held(): Durations {
-    return this.leaks.held;
   }
 
   /**
@@ -332,7 +326,7 @@ export class Leases implements Owner {
   #finish(slot: Slot, usedBytes: number | undefined): boolean {
     if (this.#quarantine !== undefined) headroom();
     const trace = slot.watch?.site;
-    this.leaks.forget(slot);
+    this.unwatch(slot);
     if (
       slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
     ) {
@@ -375,12 +369,20 @@ export class Leases implements Owner {
     if (this.#quarantine!.overflow()) this.hooks.lost();
   }
 
+  /** A lease that may have been watched has ended, or is about to: how long it was held is counted once. */
+  protected unwatch(slot: Slot): void {
+    const { watch } = slot;
+    if (watch === undefined) return;
+    this.leaks.forget(slot);
+    this.#counters.heldMs.add(Date.now() - watch.since);
+  }
+
   /**
    * The slot leaves the pool. The caller tells the hooks, once it is done with the slot. `abandon` is
    * the last call, and what follows are stores.
    */
   protected lose(slot: Slot): void {
-    this.leaks.forget(slot);
+    this.unwatch(slot);
     this.#slots.abandon(slot.index);
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;

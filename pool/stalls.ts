@@ -47,8 +47,6 @@ export class StallWatch {
   readonly #stallMs: number;
   /** Whether a look is due. */
   #armed = false;
-  /** At that look, waiters up to this number have waited for `stallMs`, whatever the clock says. */
-  #ripe = 0;
   /** Whether an episode goes on. */
   #stalled = false;
   /** Whether a warning about it is due. */
@@ -70,17 +68,16 @@ export class StallWatch {
   #arm(ms: number, ripe: number): void {
     // Weakly: a pool that the program has dropped is not kept by its last look.
     const watch = new WeakRef(this);
-    later(ms, () => watch.deref()?.look());
+    later(ms, () => watch.deref()?.look(ripe));
     this.#armed = true;
-    this.#ripe = ripe;
   }
 
-  /** Called when a look is due. */
-  look(): void {
+  /** Looks; waiters up to number `ripe` have waited for `stallMs`, whatever the clock says. */
+  look(ripe: number): void {
     this.#armed = false;
     const { line, events } = this.#parts;
     const { oldest, came } = line;
-    if (oldest === undefined || oldest.number > this.#ripe) {
+    if (oldest === undefined || oldest.number > ripe) {
       this.#stalled = false;
       if (oldest !== undefined) {
         const left = this.#stallMs - (Date.now() - oldest.since);

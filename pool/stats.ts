@@ -2,7 +2,7 @@
  * The numbers a pool shows and the shape they are shown in. Counts only; nothing is decided here.
  */
 
-import type { Histogram } from "./histogram.ts";
+import { Durations, type Histogram } from "./histogram.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
@@ -67,6 +67,10 @@ export interface PoolStats {
 
 /** What is counted because nothing else tells it. */
 export class Counters {
+  /** How long acquires waited. */
+  readonly waitMs: Durations;
+  /** How long leases were held that leak detection watched. */
+  readonly heldMs: Durations;
   timeouts = 0;
   exhaustions = 0;
   grows = 0;
@@ -77,6 +81,12 @@ export class Counters {
   lentBlocks = 0;
   /** Leases that ended by leaving the pool instead of by release. */
   abandons = 0;
+
+  /** Nothing counted yet, but for durations that are given. */
+  constructor(waitMs = new Durations(), heldMs = new Durations()) {
+    this.waitMs = waitMs;
+    this.heldMs = heldMs;
+  }
 }
 
 /** The numbers of a pool now. */
@@ -84,11 +94,8 @@ export function snapshot(
   { name, blockSize, maxBlocks, reservedBlocks }: FilledOptions,
   region: Region,
   slots: Slots,
-  { abandons, ...counters }: Counters,
-  told: Pick<
-    PoolStats,
-    "waiting" | "waits" | "waitMs" | "heldMs" | "listenerErrors"
-  >,
+  { abandons, waitMs, heldMs, ...counters }: Counters,
+  told: Pick<PoolStats, "waiting" | "waits" | "listenerErrors">,
 ): PoolStats {
   return Object.freeze({
     name,
@@ -105,6 +112,8 @@ export function snapshot(
     releases: slots.taken - slots.acquired - abandons,
     ...counters,
     ...told,
+    waitMs: waitMs.snapshot(),
+    heldMs: heldMs.snapshot(),
     committedBytes: slots.committed * region.stride,
     mappedBytes: region.mappedBytes,
   });

@@ -6,11 +6,12 @@
  * changed by compare-and-swap only, is the one truth about it; everything else is a hint or a count.
  */
 import { SmritiError } from "../pool/errors.ts";
+import { CELLS } from "../pool/histogram.ts";
 
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -84,6 +85,15 @@ export const COUNT = {
   LEAKS: 5,
 } as const;
 
+/** Histograms of a worker, by their place among its durations. */
+export const DURATIONS = {
+  WAIT: 0,
+  HELD: 1,
+} as const;
+
+/** Words of the durations of one worker: doubles, so an even number. */
+const DURATION_WORDS = 2 * 2 * CELLS;
+
 /** States of the pool. */
 export const OPEN = 1;
 /** Everybody is to leave. */
@@ -122,6 +132,9 @@ export function successor(owner: number, kind: number, worker: number): number {
   return (((owner & GENERATION_MASK) + GENERATION_ONE) | kind | worker) | 0;
 }
 
+/** Where the durations of all workers begin. */
+const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+
 /** Views of the parts of one control block. */
 export class Control {
   /** The buffer, to be sent to other isolates. */
@@ -150,7 +163,7 @@ export class Control {
     this.buffer = buffer ?? allocate(maxBlocks);
     this.words = new Int32Array(this.buffer);
     this.counts = new Float64Array(this.buffer);
-    let at = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+    let at = DURATIONS_AT + (MOST_WORKERS + 1) * DURATION_WORDS;
     const part = (length: number) => {
       const words = this.words.subarray(at, at + length);
       at += length;
@@ -165,7 +178,7 @@ export class Control {
 
   /** Bytes that a control block needs, a multiple of 8. */
   static bytes(maxBlocks: number): number {
-    const fixed = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+    const fixed = DURATIONS_AT + (MOST_WORKERS + 1) * DURATION_WORDS;
     const words = fixed + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
     return 8 * Math.ceil(words / 2);
   }
@@ -178,6 +191,27 @@ export class Control {
   /** Index in `counts` of a worker's count. */
   countAt(worker: number, count: number): number {
     return this.at(worker, WORKER_WORDS / 2) / 2 + count;
+  }
+
+  /** The numbers of a worker's histogram. */
+  durations(worker: number, which: number): Float64Array {
+    const at = this.#durationsAt(worker, which);
+    return this.counts.subarray(at, at + CELLS);
+  }
+
+  /** The same of all workers together. */
+  allDurations(which: number): number[] {
+    return Array.from(
+      { length: CELLS },
+      (_, cell) =>
+        this.#sumOf((worker) =>
+          this.counts[this.#durationsAt(worker, which) + cell]
+        ),
+    );
+  }
+
+  #durationsAt(worker: number, which: number): number {
+    return (DURATIONS_AT + worker * DURATION_WORDS) / 2 + which * CELLS;
   }
 
   /** Sum of a count over all workers. */

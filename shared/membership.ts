@@ -5,6 +5,7 @@
  * Nothing here keeps a process alive but a `close()` that somebody awaits.
  */
 import { show } from "../pool/checks.ts";
+import { warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
@@ -93,6 +94,7 @@ export class Membership {
       if (!this.#ended) {
         this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
         this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+        warnOfWait(this.#parts.options.name, timeoutMs, () => this.#out());
       }
     }
     return this.#done.promise;
@@ -223,19 +225,24 @@ export class Membership {
     Atomics.notify(this.#words, HEADER.STATE);
   }
 
+  /** What is still out, in words; nothing once the pool has ended. */
+  #out(): string | undefined {
+    if (this.#ended) return undefined;
+    const { leases, roster, worker } = this.#parts;
+    const others = roster.attached().filter((other) => other !== worker);
+    return `${outstandingBlocks(leases.outstanding())}; other isolates that ` +
+      `hold blocks or have not answered: ${others.length}`;
+  }
+
   /** The time is over: says whose blocks are still out, and revokes those of this isolate. */
   #giveUp(timeoutMs: number): void {
-    const { leases, roster, worker, options } = this.#parts;
+    const { leases, options } = this.#parts;
     clearInterval(this.#keepAlive);
-    const others = roster.attached().filter((other) => other !== worker);
     this.#done.reject(
       new SmritiError(
         "timeout",
         `close() of pool ${show(options.name)} waited ${timeoutMs} ms; ` +
-          `still out here and now revoked: ${
-            outstandingBlocks(leases.outstanding())
-          }; ` +
-          `other isolates that hold blocks or have not answered: ${others.length}`,
+          `still out here and now revoked: ${this.#out()}`,
       ),
     );
     leases.loseAll();

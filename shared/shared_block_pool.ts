@@ -269,13 +269,9 @@ export class SharedBlockPool implements Pool {
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { options, control, region, roster, events, leases } = this.#parts;
+    const { options, control, region, roster, events } = this.#parts;
     const attached = roster.attached().length;
-    return sharedStats(options, control, region, attached, {
-      waitMs: this.#dispatcher.waits.snapshot(),
-      heldMs: leases.held.snapshot(),
-      listenerErrors: events.errors,
-    });
+    return sharedStats(options, control, region, attached, events.errors);
   }
 
   /** Gives the memory of free blocks above `initialBlocks` back now; returns the bytes. */

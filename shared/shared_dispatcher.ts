@@ -26,6 +26,7 @@ import {
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
+import type { Counters } from "../pool/stats.ts";
 import { type Bell, RETRY_MS } from "./bell.ts";
 import { type Control, COUNT, HEADER, OPEN, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
@@ -52,6 +53,7 @@ export interface DispatcherParts {
   readonly sizer: SharedSizer;
   readonly bell: Bell;
   readonly events: Events;
+  readonly counters: Counters;
   readonly worker: number;
   /** Looks after the pool, as is done now and then. */
   readonly keepHouse: () => void;
@@ -74,8 +76,11 @@ export class SharedDispatcher {
   readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
   readonly #stalls: StallWatch;
+  readonly #waits: Durations;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
+  /** Since when it does, once it has to wait. */
+  #blocked: { readonly number: 0; readonly since: number } | undefined;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
   /** Who was at the head at the last retry. */
@@ -96,13 +101,26 @@ export class SharedDispatcher {
     this.#keepHouse = parts.keepHouse;
     this.#countsAt = control.countAt(worker, 0);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
+    this.#waits = parts.counters.waitMs;
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
-    });
+    }, this.#waits);
+    const channel = this.#channel;
+    const blocked = () => this.#blocked;
     this.#stalls = new StallWatch({
       options,
-      line: this.#channel,
+      line: {
+        get waiting() {
+          return control.total(WORKER.WAITING) + (blocked() ? 1 : 0);
+        },
+        get came() {
+          return channel.came;
+        },
+        get oldest() {
+          return blocked() ?? channel.oldest;
+        },
+      },
       records: parts.leases.records,
       held: () => parts.slots.used,
       events: parts.events,
@@ -112,11 +130,6 @@ export class SharedDispatcher {
   /** Acquires of this isolate that wait now. */
   get waiting(): number {
     return this.#channel.waiting;
-  }
-
-  /** How long those of this isolate waited who wait no more. */
-  get waits(): Durations {
-    return this.#channel.waits;
   }
 
   /** A block now, or `undefined`. */
@@ -161,12 +174,20 @@ export class SharedDispatcher {
     this.refuseIfClosed();
     refuseAborted(signal);
     this.#refuseHopeless({ reserved });
-    const end = performance.now() + timeoutMs;
+    const now = performance.now();
+    const end = now + timeoutMs;
+    let lookAt = now + this.#options.stallMs;
     this.#bell.listen(true);
     this.#standing = true;
     try {
       const slot = this.#taker.slotBlocking(reserved, end, (tries) => {
-        if (tries === 0) this.#count(COUNT.WAITS);
+        if (tries === 0) {
+          this.#count(COUNT.WAITS);
+          this.#blocked = { number: 0, since: Date.now() };
+        } else if (performance.now() >= lookAt) {
+          lookAt += this.#options.stallMs;
+          this.#stalls.look(0);
+        }
         // No timer fires in a thread that stands still.
         if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#keepHouse();
         this.refuseIfClosed();
@@ -175,6 +196,10 @@ export class SharedDispatcher {
       if (slot >= 0) return this.#begin(slot, tag);
     } finally {
       this.#standing = false;
+      if (this.#blocked !== undefined) {
+        this.#waits.add(Date.now() - this.#blocked.since);
+        this.#blocked = undefined;
+      }
       this.#bell.dropTurn();
       if (this.#channel.waiting === 0) this.#bell.listen(false);
       else this.pump();

@@ -92,7 +92,7 @@ export class SharedLeases extends Leases {
   }
 
   #letGo(slot: Slot): void {
-    this.leaks.forget(slot);
+    this.unwatch(slot);
     slot.special = slot.touched = false;
     slot.state = ENDED;
   }

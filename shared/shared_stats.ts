@@ -1,6 +1,7 @@
 /**
  * The numbers of a shared pool, gathered from the control block.
  */
+import { histogramOf } from "../pool/histogram.ts";
 import type { Region } from "../pool/region.ts";
 import type { PoolStats } from "../pool/stats.ts";
 import {
@@ -8,6 +9,7 @@ import {
   CLAIMED,
   type Control,
   COUNT,
+  DURATIONS,
   ENDING,
   FREE,
   HEADER,
@@ -71,7 +73,7 @@ export function sharedStats(
   control: Control,
   region: Region,
   attachedWorkers: number,
-  told: Pick<PoolStats, "waitMs" | "heldMs" | "listenerErrors">,
+  listenerErrors: number,
 ): SharedPoolStats {
   const { words } = control;
   const { free, held, transit, abandoned, lent } = take(control);
@@ -105,7 +107,9 @@ export function sharedStats(
     growFailures: words[HEADER.GROW_FAILURES],
     leaks: control.sum(COUNT.LEAKS),
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
-    ...told,
+    listenerErrors,
+    waitMs: histogramOf(control.allDurations(DURATIONS.WAIT)),
+    heldMs: histogramOf(control.allDurations(DURATIONS.HELD)),
     committedBytes: committed * region.stride,
     mappedBytes: mappedNow(control, region),
   });

@@ -640,14 +640,14 @@ export const BUGS: readonly Bug[] = [
   {
     what: "stalls: whoever waits is one",
     file: "pool/stalls.ts",
-    find: "oldest === undefined || oldest.number > this.#ripe",
+    find: "oldest === undefined || oldest.number > ripe",
     put: "oldest === undefined",
     caughtBy: ["stalls"],
   },
   {
     what: "stalls: the clock on the wall decides who has waited",
     file: "pool/stalls.ts",
-    find: "oldest.number > this.#ripe",
+    find: "oldest.number > ripe",
     put: "Date.now() - oldest.since < this.#stallMs",
     caughtBy: ["stalls"],
   },
@@ -697,22 +697,23 @@ export const BUGS: readonly Bug[] = [
   {
     what: "histograms: only those who were served are counted",
     file: "pool/channel.ts",
-    find: "this.waits.counts[bucket]++;",
-    put: "if (waited < 60_000) this.waits.counts[bucket]++;",
+    find: "this.#waits.add(Date.now() - waiter.since);",
+    put:
+      "if (Date.now() - waiter.since < 60_000) this.#waits.add(Date.now() - waiter.since);",
     caughtBy: ["histogram"],
   },
   {
     what: "histograms: a lease that ends is not counted",
-    file: "pool/leaks.ts",
-    find: "this.held.add(Date.now() - watch.since);",
+    file: "pool/leases.ts",
+    find: "this.#counters.heldMs.add(Date.now() - watch.since);",
     put: "",
     caughtBy: ["histogram"],
   },
   {
     what: "histograms: a bound belongs to the bucket above it",
     file: "pool/histogram.ts",
-    find: "ms > BOUNDS[at]",
-    put: "ms >= BOUNDS[at]",
+    find: "lasted > BOUNDS[at]",
+    put: "lasted >= BOUNDS[at]",
     caughtBy: ["histogram"],
   },
   {
@@ -746,7 +747,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: nobody is told whom it waits for",
     file: "pool/closing.ts",
-    find: "if (timeoutMs > NOTICE_MS) later(NOTICE_MS, () => this.#notice());",
+    find: "warnOfWait(this.#name, timeoutMs, () => this.#out());",
     put: "",
     caughtBy: ["close"],
   },
