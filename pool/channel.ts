@@ -7,7 +7,7 @@
  */
 import { SmritiError } from "./errors.ts";
 import { EMPTY_STACK } from "./headroom.ts";
-import { Durations } from "./histogram.ts";
+import { type Durations, OwnDurations } from "./histogram.ts";
 
 /** What one waiter wants. */
 export interface Wish {
@@ -128,7 +128,7 @@ export class Channel<T> {
   constructor(
     limit: number,
     onLeave: (timedOut: boolean) => void = () => {},
-    waits: Durations = new Durations(),
+    waits: Durations = new OwnDurations(),
   ) {
     this.#limit = limit;
     this.#onLeave = onLeave;

@@ -19,9 +19,18 @@ import type { Supply } from "./supply.ts";
 /** How long closing is silent about blocks that are out. */
 const NOTICE_MS = 1_000;
 
+/** What can say whom a `close()` waits for. */
+export interface WaitsToClose {
+  /** Of the pool. */
+  readonly name: string;
+  /** What is still out, in words, or nothing. */
+  readonly out: string | undefined;
+}
+
 /** Ends one pool. */
-export class Closing {
-  readonly #name: string;
+export class Closing implements WaitsToClose {
+  /** Of the pool. */
+  readonly name: string;
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #leases: Leases;
@@ -36,7 +45,7 @@ export class Closing {
 
   /** Nothing happens before `begin`; `onEnd` is called when all is over. */
   constructor(parts: Parts, onEnd: () => void) {
-    this.#name = parts.options.name;
+    this.name = parts.options.name;
     this.#region = parts.region;
     this.#slots = parts.slots;
     this.#leases = parts.leases;
@@ -62,7 +71,7 @@ export class Closing {
       if (this.#ended) this.#done.resolve();
       else {
         this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        warnOfWait(this.#name, timeoutMs, () => this.#out());
+        warnOfWait(this, timeoutMs);
       }
     }
     return this.#done.promise;
@@ -97,7 +106,7 @@ export class Closing {
   }
 
   /** What is still out, in words, or nothing: a prefault may be under way instead. */
-  #out(): string | undefined {
+  get out(): string | undefined {
     if (this.#ended || this.#slots.acquired === 0) return undefined;
     return outstandingBlocks(this.#leases.outstanding());
   }
@@ -111,7 +120,7 @@ export class Closing {
       new SmritiError(
         "timeout",
         `close() of pool ${
-          show(this.#name)
+          show(this.name)
         } waited ${timeoutMs} ms; still out and now revoked: ` +
           outstandingBlocks(this.#leases.outstanding()),
       ),
@@ -120,20 +129,12 @@ export class Closing {
   }
 }
 
-/**
- * After a second of a `close()` that waits for `timeoutMs`, says once for whom, as far as `out` tells of
- * anybody.
- */
-export function warnOfWait(
-  name: string,
-  timeoutMs: number,
-  out: () => string | undefined,
-): void {
+/** Says once, after a second of a `close()` that waits for `timeoutMs`, whom it waits for. */
+export function warnOfWait(closing: WaitsToClose, timeoutMs: number): void {
   if (timeoutMs <= NOTICE_MS) return;
-  later(NOTICE_MS, () => {
-    const whom = out();
-    if (whom !== undefined) {
-      warn(`close() of pool ${show(name)} waits for ${whom}`);
+  later(NOTICE_MS, closing, ({ name, out }) => {
+    if (out !== undefined) {
+      warn(`close() of pool ${show(name)} waits for ${out}`);
     }
   });
 }

@@ -23,44 +23,64 @@ const BOUNDS: readonly number[] = Object.freeze(
   [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000],
 );
 
-/** Where the sum stands among the cells, after the counts. */
-const SUM = BOUNDS.length + 1;
-/** Numbers that one histogram takes. */
-export const CELLS: number = SUM + 1;
+/** How many counts there are. */
+const BUCKETS = BOUNDS.length + 1;
 
-/** Counts durations, in memory of its own or in that which is given, such as all isolates see. */
-export class Durations {
-  readonly #cells: number[] | Float64Array;
+/** Where durations are counted. */
+export interface Durations {
+  /** Counts one; a clock that was set back has measured nothing. */
+  add(ms: number): void;
+  /** The counts now, frozen. */
+  snapshot(): Histogram;
+}
 
-  /** Goes on from what is in `cells`: zeroes at first. */
-  constructor(cells: number[] | Float64Array = new Array(CELLS).fill(0)) {
-    this.#cells = cells;
-  }
+/** Durations of one isolate. */
+export class OwnDurations implements Durations {
+  readonly #counts: number[] = new Array(BUCKETS).fill(0);
+  #sum = 0;
 
-  /**
-   * Counts one; a clock that was set back has measured nothing. All that can fail comes first, and what
-   * follows are stores.
-   */
+  /** All that can fail comes first, and what follows are stores. */
   add(ms: number): void {
     const lasted = Math.max(0, ms);
-    const cells = this.#cells;
-    let at = 0;
-    while (at < BOUNDS.length && lasted > BOUNDS[at]) at++;
-    cells[at]++;
-    cells[SUM] += lasted;
+    const bucket = bucketOf(lasted);
+    this.#counts[bucket]++;
+    this.#sum += lasted;
   }
 
-  /** The counts now, frozen. */
   snapshot(): Histogram {
-    return histogramOf(this.#cells);
+    return histogramOf([...this.#counts], this.#sum);
   }
 }
 
-/** What these cells say, frozen. */
-export function histogramOf(cells: number[] | Float64Array): Histogram {
-  return Object.freeze({
-    bounds: BOUNDS,
-    counts: Object.freeze([...cells.slice(0, SUM)]),
-    sum: cells[SUM],
-  });
+/** Durations of all isolates that see the same cells. */
+export class SharedDurations implements Durations {
+  /** Cells that one takes. */
+  static readonly CELLS: number = BUCKETS + 1;
+  readonly #cells: BigInt64Array;
+
+  /** Goes on from what is in the cells: zeroes at first, later the counts and, last, the sum. */
+  constructor(cells: BigInt64Array) {
+    this.#cells = cells;
+  }
+
+  add(ms: number): void {
+    const lasted = Math.max(0, Math.round(ms));
+    Atomics.add(this.#cells, bucketOf(lasted), 1n);
+    Atomics.add(this.#cells, BUCKETS, BigInt(lasted));
+  }
+
+  snapshot(): Histogram {
+    const cells = Array.from(this.#cells, Number);
+    return histogramOf(cells.slice(0, BUCKETS), cells[BUCKETS]);
+  }
+}
+
+function bucketOf(ms: number): number {
+  let at = 0;
+  while (at < BOUNDS.length && ms > BOUNDS[at]) at++;
+  return at;
+}
+
+function histogramOf(counts: number[], sum: number): Histogram {
+  return Object.freeze({ bounds: BOUNDS, counts: Object.freeze(counts), sum });
 }

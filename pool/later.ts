@@ -9,7 +9,18 @@
 // Of the prototype: the method of signals makes their timer keep the process alive.
 const { addEventListener } = EventTarget.prototype;
 
-/** Calls `act` after so many milliseconds, at most 2^31 − 1, if the process lives that long. */
-export function later(ms: number, act: () => void): void {
-  addEventListener.call(AbortSignal.timeout(ms), "abort", act);
+/**
+ * Calls `act` with `what` after so many milliseconds, at most 2^31 − 1, unless `what` was collected: it
+ * is not kept by this.
+ */
+export function later<T extends object>(
+  ms: number,
+  what: T,
+  act: (what: T) => void,
+): void {
+  const ref = new WeakRef(what);
+  addEventListener.call(AbortSignal.timeout(ms), "abort", () => {
+    const there = ref.deref();
+    if (there !== undefined) act(there);
+  });
 }

@@ -66,9 +66,7 @@ export class StallWatch {
   }
 
   #arm(ms: number, ripe: number): void {
-    // Weakly: a pool that the program has dropped is not kept by its last look.
-    const watch = new WeakRef(this);
-    later(ms, () => watch.deref()?.look(ripe));
+    later(ms, this, (watch) => watch.look(ripe));
     this.#armed = true;
   }
 

@@ -2,7 +2,7 @@
  * The numbers a pool shows and the shape they are shown in. Counts only; nothing is decided here.
  */
 
-import { Durations, type Histogram } from "./histogram.ts";
+import { type Durations, type Histogram, OwnDurations } from "./histogram.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
@@ -83,7 +83,10 @@ export class Counters {
   abandons = 0;
 
   /** Nothing counted yet, but for durations that are given. */
-  constructor(waitMs = new Durations(), heldMs = new Durations()) {
+  constructor(
+    waitMs: Durations = new OwnDurations(),
+    heldMs: Durations = new OwnDurations(),
+  ) {
     this.waitMs = waitMs;
     this.heldMs = heldMs;
   }

@@ -6,7 +6,7 @@
  * changed by compare-and-swap only, is the one truth about it; everything else is a hint or a count.
  */
 import { SmritiError } from "../pool/errors.ts";
-import { CELLS } from "../pool/histogram.ts";
+import { SharedDurations } from "../pool/histogram.ts";
 
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
@@ -85,15 +85,6 @@ export const COUNT = {
   LEAKS: 5,
 } as const;
 
-/** Histograms of a worker, by their place among its durations. */
-export const DURATIONS = {
-  WAIT: 0,
-  HELD: 1,
-} as const;
-
-/** Words of the durations of one worker: doubles, so an even number. */
-const DURATION_WORDS = 2 * 2 * CELLS;
-
 /** States of the pool. */
 export const OPEN = 1;
 /** Everybody is to leave. */
@@ -132,8 +123,12 @@ export function successor(owner: number, kind: number, worker: number): number {
   return (((owner & GENERATION_MASK) + GENERATION_ONE) | kind | worker) | 0;
 }
 
-/** Where the durations of all workers begin. */
+/** Words of one histogram: 64 bits a cell. */
+const DURATION_WORDS = 2 * SharedDurations.CELLS;
+/** Where the two histograms begin, after the workers. */
 const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+/** Where the words of slots begin. */
+const SLOTS_AT = DURATIONS_AT + 2 * DURATION_WORDS;
 
 /** Views of the parts of one control block. */
 export class Control {
@@ -143,6 +138,10 @@ export class Control {
   readonly words: Int32Array;
   /** The same as doubles: each is written by one isolate, and read whole on 64-bit systems. */
   readonly counts: Float64Array;
+  /** How long acquires waited, in all isolates. */
+  readonly waitMs: SharedDurations;
+  /** How long leases were held that leak detection watched, in all isolates. */
+  readonly heldMs: SharedDurations;
   /** A word a slot: who owns it. */
   readonly owner: Int32Array;
   /** A word a slot: operations that hold its memory. */
@@ -163,7 +162,13 @@ export class Control {
     this.buffer = buffer ?? allocate(maxBlocks);
     this.words = new Int32Array(this.buffer);
     this.counts = new Float64Array(this.buffer);
-    let at = DURATIONS_AT + (MOST_WORKERS + 1) * DURATION_WORDS;
+    const durations = (at: number) =>
+      new SharedDurations(
+        new BigInt64Array(this.buffer, 4 * at, SharedDurations.CELLS),
+      );
+    this.waitMs = durations(DURATIONS_AT);
+    this.heldMs = durations(DURATIONS_AT + DURATION_WORDS);
+    let at = SLOTS_AT;
     const part = (length: number) => {
       const words = this.words.subarray(at, at + length);
       at += length;
@@ -178,8 +183,7 @@ export class Control {
 
   /** Bytes that a control block needs, a multiple of 8. */
   static bytes(maxBlocks: number): number {
-    const fixed = DURATIONS_AT + (MOST_WORKERS + 1) * DURATION_WORDS;
-    const words = fixed + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
+    const words = SLOTS_AT + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
     return 8 * Math.ceil(words / 2);
   }
 
@@ -191,27 +195,6 @@ export class Control {
   /** Index in `counts` of a worker's count. */
   countAt(worker: number, count: number): number {
     return this.at(worker, WORKER_WORDS / 2) / 2 + count;
-  }
-
-  /** The numbers of a worker's histogram. */
-  durations(worker: number, which: number): Float64Array {
-    const at = this.#durationsAt(worker, which);
-    return this.counts.subarray(at, at + CELLS);
-  }
-
-  /** The same of all workers together. */
-  allDurations(which: number): number[] {
-    return Array.from(
-      { length: CELLS },
-      (_, cell) =>
-        this.#sumOf((worker) =>
-          this.counts[this.#durationsAt(worker, which) + cell]
-        ),
-    );
-  }
-
-  #durationsAt(worker: number, which: number): number {
-    return (DURATIONS_AT + worker * DURATION_WORDS) / 2 + which * CELLS;
   }
 
   /** Sum of a count over all workers. */

@@ -5,7 +5,7 @@
  * Nothing here keeps a process alive but a `close()` that somebody awaits.
  */
 import { show } from "../pool/checks.ts";
-import { warnOfWait } from "../pool/closing.ts";
+import { type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
@@ -42,7 +42,7 @@ export interface MembershipParts extends JanitorParts {
 }
 
 /** The membership of one isolate. */
-export class Membership {
+export class Membership implements WaitsToClose {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
@@ -81,6 +81,11 @@ export class Membership {
     }
   }
 
+  /** Of the pool. */
+  get name(): string {
+    return this.#parts.options.name;
+  }
+
   /** Whether this isolate is out, or the pool is closing. */
   get isOver(): boolean {
     return this.#left || this.#state !== OPEN;
@@ -94,7 +99,7 @@ export class Membership {
       if (!this.#ended) {
         this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
         this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        warnOfWait(this.#parts.options.name, timeoutMs, () => this.#out());
+        warnOfWait(this, timeoutMs);
       }
     }
     return this.#done.promise;
@@ -226,7 +231,7 @@ export class Membership {
   }
 
   /** What is still out, in words; nothing once the pool has ended. */
-  #out(): string | undefined {
+  get out(): string | undefined {
     if (this.#ended) return undefined;
     const { leases, roster, worker } = this.#parts;
     const others = roster.attached().filter((other) => other !== worker);
@@ -242,7 +247,7 @@ export class Membership {
       new SmritiError(
         "timeout",
         `close() of pool ${show(options.name)} waited ${timeoutMs} ms; ` +
-          `still out here and now revoked: ${this.#out()}`,
+          `still out here and now revoked: ${this.out}`,
       ),
     );
     leases.loseAll();

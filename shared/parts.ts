@@ -4,12 +4,11 @@
 import { watchOverdue } from "../pool/census.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Events } from "../pool/events.ts";
-import { Durations } from "../pool/histogram.ts";
 import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
 import { Bell } from "./bell.ts";
-import { type Control, COUNT, DURATIONS, HEADER } from "./control.ts";
+import { type Control, COUNT, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { Membership } from "./membership.ts";
 import type { Roster } from "./roster.ts";
@@ -121,12 +120,7 @@ function sharedCounters(control: Control, worker: number): Counters {
       set: (value: number) => void (control.counts[at] = value),
     };
   };
-  const durations = (which: number) =>
-    new Durations(control.durations(worker, which));
-  const counters = new Counters(
-    durations(DURATIONS.WAIT),
-    durations(DURATIONS.HELD),
-  );
+  const counters = new Counters(control.waitMs, control.heldMs);
   return Object.defineProperties(counters, {
     doubleReleases: shown(COUNT.DOUBLE_RELEASES),
     leaks: shown(COUNT.LEAKS),

@@ -1,7 +1,6 @@
 /**
  * The numbers of a shared pool, gathered from the control block.
  */
-import { histogramOf } from "../pool/histogram.ts";
 import type { Region } from "../pool/region.ts";
 import type { PoolStats } from "../pool/stats.ts";
 import {
@@ -9,7 +8,6 @@ import {
   CLAIMED,
   type Control,
   COUNT,
-  DURATIONS,
   ENDING,
   FREE,
   HEADER,
@@ -108,8 +106,8 @@ export function sharedStats(
     leaks: control.sum(COUNT.LEAKS),
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
     listenerErrors,
-    waitMs: histogramOf(control.allDurations(DURATIONS.WAIT)),
-    heldMs: histogramOf(control.allDurations(DURATIONS.HELD)),
+    waitMs: control.waitMs.snapshot(),
+    heldMs: control.heldMs.snapshot(),
     committedBytes: committed * region.stride,
     mappedBytes: mappedNow(control, region),
   });

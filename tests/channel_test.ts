@@ -10,7 +10,7 @@ import {
 import { FakeTime } from "@std/testing/time";
 import { getEventListeners } from "node:events";
 import { Channel, type Wish } from "../pool/channel.ts";
-import { Durations } from "../pool/histogram.ts";
+import { OwnDurations } from "../pool/histogram.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
@@ -210,7 +210,7 @@ Deno.test("reject() ends the hopeless only, reserved first, and counts them", as
 Deno.test("the queue agrees with two arrays after any joins, exits and services", async () => {
   const seed = seedOfRun();
   const rng = new Rng(seed);
-  const waits = new Durations();
+  const waits = new OwnDurations();
   const channel = new Channel<string>(200, () => {}, waits);
   const log: string[] = [];
   const expected: string[] = [];

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BlockPool, type Histogram, SizeClassPool } from "@smriti/pool";
-import { Durations } from "../pool/histogram.ts";
+import { OwnDurations, SharedDurations } from "../pool/histogram.ts";
 import { lawful } from "./support/law.ts";
 import { rejected } from "./support/misuse.ts";
 import "./support/open_library.ts";
@@ -19,25 +19,37 @@ function boundsOf({ bounds, counts }: Histogram): number[] {
   );
 }
 
+const KINDS = [
+  () => new OwnDurations(),
+  () => new SharedDurations(new BigInt64Array(SharedDurations.CELLS)),
+];
+
 Deno.test("a duration is counted below the first bound that is not less", () => {
-  const { bounds } = new Durations().snapshot();
-  assertEquals([bounds[0], bounds.at(-1)], [1, 60_000]);
-  assertEquals(bounds, [...bounds].sort((a, b) => a - b));
-  for (const [at, bound] of bounds.entries()) {
-    const durations = new Durations();
-    for (const ms of [bound - 0.5, bound, bound + 0.5]) durations.add(ms);
-    const { counts, sum } = durations.snapshot();
-    assertEquals(counts.length, bounds.length + 1);
-    assertEquals([counts[at], counts[at + 1]], [2, 1], `${bound}`);
-    assertEquals(sum, 3 * bound);
+  for (const make of KINDS) {
+    const { bounds } = make().snapshot();
+    assertEquals([bounds[0], bounds.at(-1)], [1, 60_000]);
+    assertEquals(bounds, [...bounds].sort((a, b) => a - b));
+    for (const [at, bound] of bounds.entries()) {
+      const durations = make();
+      for (const ms of [bound, bound, bound + 1]) durations.add(ms);
+      const { counts, sum } = durations.snapshot();
+      assertEquals(counts.length, bounds.length + 1);
+      // 1 ms and 2 ms are bounds themselves.
+      const above = bounds.findIndex((next) => next >= bound + 1);
+      assertEquals(counts[at], 2);
+      assertEquals(counts.at(above), 1, `${bound}`);
+      assertEquals(sum, 3 * bound + 1);
+    }
   }
 });
 
 Deno.test("a clock that was set back has measured nothing", () => {
-  const durations = new Durations();
-  durations.add(-5);
-  const { counts, sum } = durations.snapshot();
-  assertEquals([counts[0], sum], [1, 0]);
+  for (const make of KINDS) {
+    const durations = make();
+    durations.add(-5);
+    const { counts, sum } = durations.snapshot();
+    assertEquals([counts[0], sum], [1, 0]);
+  }
 });
 
 Deno.test("waitMs counts every acquire that waited, however it ended", async () => {

@@ -683,15 +683,16 @@ export const BUGS: readonly Bug[] = [
   {
     what: "stalls: the look keeps the process alive",
     file: "pool/later.ts",
-    find: `addEventListener.call(AbortSignal.timeout(ms), "abort", act);`,
-    put: `AbortSignal.timeout(ms).addEventListener("abort", act);`,
+    find: "addEventListener.call(AbortSignal.timeout(ms),",
+    put: "AbortSignal.timeout(ms).addEventListener(",
     caughtBy: ["stalls"],
   },
   {
     what: "stalls: the look is a timer that tests find left over",
     file: "pool/later.ts",
-    find: `addEventListener.call(AbortSignal.timeout(ms), "abort", act);`,
-    put: "Deno.unrefTimer(setTimeout(act, ms));",
+    find: `const ref = new WeakRef(what);`,
+    put: `const ref = new WeakRef(what);
+  Deno.unrefTimer(setTimeout(() => {}, ms));`,
     caughtBy: ["stalls"],
   },
   {
@@ -712,8 +713,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "histograms: a bound belongs to the bucket above it",
     file: "pool/histogram.ts",
-    find: "lasted > BOUNDS[at]",
-    put: "lasted >= BOUNDS[at]",
+    find: "ms > BOUNDS[at]",
+    put: "ms >= BOUNDS[at]",
     caughtBy: ["histogram"],
   },
   {
@@ -747,7 +748,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: nobody is told whom it waits for",
     file: "pool/closing.ts",
-    find: "warnOfWait(this.#name, timeoutMs, () => this.#out());",
+    find: "warnOfWait(this, timeoutMs);",
     put: "",
     caughtBy: ["close"],
   },
