@@ -67,7 +67,10 @@ export class Dispatcher {
       options,
       line: this.#channel,
       records: parts.leases.records,
-      held: () => parts.slots.acquired,
+      counts: () => ({
+        waiting: this.#channel.waiting,
+        held: parts.slots.acquired,
+      }),
       events: parts.events,
     });
   }

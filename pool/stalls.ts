@@ -20,9 +20,7 @@ const WARN_EVERY_MS = 60_000;
 
 /** What is looked at of the queue. */
 export interface WaitingLine {
-  /** Waiters in it. */
-  readonly waiting: number;
-  /** Waiters that ever were. */
+  /** Waiters that ever were in it. */
   readonly came: number;
   /** The one that came first. */
   readonly oldest:
@@ -36,8 +34,8 @@ export interface StallParts {
   readonly line: WaitingLine;
   /** The slots whose leases this isolate knows. */
   readonly records: readonly Slot[];
-  /** How many blocks are held, by whomever. */
-  readonly held: () => number;
+  /** How many acquires wait, and how many blocks are held, in this isolate and others. */
+  readonly counts: () => { readonly waiting: number; readonly held: number };
   readonly events: Events;
 }
 
@@ -96,17 +94,17 @@ export class StallWatch {
     if (now - this.#warnedAt < WARN_EVERY_MS) return;
     this.#unsaid = false;
     this.#warnedAt = now;
-    warn(inWords(this.#report(), this.#parts.held()));
+    warn(inWords(this.#report(), this.#parts.counts().held));
   }
 
   #report(): PoolEventMap["stall"] {
-    const { options, line, records } = this.#parts;
-    const { waiting, oldest } = line;
+    const { options, line, records, counts } = this.#parts;
+    const { oldest } = line;
     const now = Date.now();
     const longestMs = Math.max(this.#stallMs, now - (oldest?.since ?? now));
     return {
       pool: options.name,
-      waiting,
+      waiting: counts().waiting,
       longestMs,
       holders: longestHeld(records, now, longestMs),
     };

@@ -17,7 +17,7 @@ import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
 import type { Durations } from "../pool/histogram.ts";
-import { StallWatch } from "../pool/stalls.ts";
+import { StallWatch, type WaitingLine } from "../pool/stalls.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import {
   type AcquireOptions,
@@ -60,7 +60,7 @@ export interface DispatcherParts {
 }
 
 /** Hands blocks out in one isolate. */
-export class SharedDispatcher {
+export class SharedDispatcher implements WaitingLine {
   readonly #options: SharedFilledOptions;
   readonly #words: Int32Array;
   readonly #counts: Float64Array;
@@ -106,25 +106,26 @@ export class SharedDispatcher {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
     }, this.#waits);
-    const channel = this.#channel;
-    const blocked = () => this.#blocked;
     this.#stalls = new StallWatch({
       options,
-      line: {
-        get waiting() {
-          return control.total(WORKER.WAITING) + (blocked() ? 1 : 0);
-        },
-        get came() {
-          return channel.came;
-        },
-        get oldest() {
-          return blocked() ?? channel.oldest;
-        },
-      },
+      line: this,
       records: parts.leases.records,
-      held: () => parts.slots.used,
+      counts: () => ({
+        waiting: control.total(WORKER.WAITING) + (this.#blocked ? 1 : 0),
+        held: parts.slots.used,
+      }),
       events: parts.events,
     });
+  }
+
+  /** Acquires of this isolate that ever waited. */
+  get came(): number {
+    return this.#channel.came;
+  }
+
+  /** What has waited here for the longest time. */
+  get oldest(): WaitingLine["oldest"] {
+    return this.#blocked ?? this.#channel.oldest;
   }
 
   /** Acquires of this isolate that wait now. */
