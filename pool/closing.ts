@@ -17,7 +17,7 @@ import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
 
 /** How long closing is silent about blocks that are out. */
-const NOTICE_MS = 1_000;
+export const NOTICE_MS = 1_000;
 
 /** What can say whom a `close()` waits for. */
 export interface WaitsToClose {
@@ -71,7 +71,7 @@ export class Closing implements WaitsToClose {
       if (this.#ended) this.#done.resolve();
       else {
         this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        warnOfWait(this, timeoutMs);
+        if (timeoutMs > NOTICE_MS) later(NOTICE_MS, this, warnOfWait);
       }
     }
     return this.#done.promise;
@@ -129,12 +129,7 @@ export class Closing implements WaitsToClose {
   }
 }
 
-/** Says once, after a second of a `close()` that waits for `timeoutMs`, whom it waits for. */
-export function warnOfWait(closing: WaitsToClose, timeoutMs: number): void {
-  if (timeoutMs <= NOTICE_MS) return;
-  later(NOTICE_MS, closing, ({ name, out }) => {
-    if (out !== undefined) {
-      warn(`close() of pool ${show(name)} waits for ${out}`);
-    }
-  });
+/** Says whom a `close()` waits for that has waited for `NOTICE_MS`. */
+export function warnOfWait({ name, out }: WaitsToClose): void {
+  if (out !== undefined) warn(`close() of pool ${show(name)} waits for ${out}`);
 }

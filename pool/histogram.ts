@@ -57,21 +57,26 @@ export class SharedDurations implements Durations {
   /** Cells that one takes. */
   static readonly CELLS: number = BUCKETS + 1;
   readonly #cells: BigInt64Array;
+  readonly #at: number;
 
-  /** Goes on from what is in the cells: zeroes at first, later the counts and, last, the sum. */
-  constructor(cells: BigInt64Array) {
+  /** Goes on from the cells from `at` on: zeroes at first, later the counts and, last, the sum. */
+  constructor(cells: BigInt64Array, at: number) {
     this.#cells = cells;
+    this.#at = at;
   }
 
   add(ms: number): void {
     const lasted = Math.max(0, Math.round(ms));
-    Atomics.add(this.#cells, bucketOf(lasted), 1n);
-    Atomics.add(this.#cells, BUCKETS, BigInt(lasted));
+    Atomics.add(this.#cells, this.#at + bucketOf(lasted), 1n);
+    Atomics.add(this.#cells, this.#at + BUCKETS, BigInt(lasted));
   }
 
   snapshot(): Histogram {
-    const cells = Array.from(this.#cells, Number);
-    return histogramOf(cells.slice(0, BUCKETS), cells[BUCKETS]);
+    const counts = Array.from(
+      { length: BUCKETS + 1 },
+      (_, cell) => Number(Atomics.load(this.#cells, this.#at + cell)),
+    );
+    return histogramOf(counts, counts.pop()!);
   }
 }
 

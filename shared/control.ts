@@ -123,12 +123,10 @@ export function successor(owner: number, kind: number, worker: number): number {
   return (((owner & GENERATION_MASK) + GENERATION_ONE) | kind | worker) | 0;
 }
 
-/** Words of one histogram: 64 bits a cell. */
-const DURATION_WORDS = 2 * SharedDurations.CELLS;
-/** Where the two histograms begin, after the workers. */
+/** Where the two histograms begin, after the workers: 64 bits a cell. */
 const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
 /** Where the words of slots begin. */
-const SLOTS_AT = DURATIONS_AT + 2 * DURATION_WORDS;
+const SLOTS_AT = DURATIONS_AT + 2 * 2 * SharedDurations.CELLS;
 
 /** Views of the parts of one control block. */
 export class Control {
@@ -162,12 +160,13 @@ export class Control {
     this.buffer = buffer ?? allocate(maxBlocks);
     this.words = new Int32Array(this.buffer);
     this.counts = new Float64Array(this.buffer);
-    const durations = (at: number) =>
-      new SharedDurations(
-        new BigInt64Array(this.buffer, 4 * at, SharedDurations.CELLS),
-      );
-    this.waitMs = durations(DURATIONS_AT);
-    this.heldMs = durations(DURATIONS_AT + DURATION_WORDS);
+    const cells = new BigInt64Array(
+      this.buffer,
+      4 * DURATIONS_AT,
+      2 * SharedDurations.CELLS,
+    );
+    this.waitMs = new SharedDurations(cells, 0);
+    this.heldMs = new SharedDurations(cells, SharedDurations.CELLS);
     let at = SLOTS_AT;
     const part = (length: number) => {
       const words = this.words.subarray(at, at + length);

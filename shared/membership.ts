@@ -5,7 +5,7 @@
  * Nothing here keeps a process alive but a `close()` that somebody awaits.
  */
 import { show } from "../pool/checks.ts";
-import { type WaitsToClose, warnOfWait } from "../pool/closing.ts";
+import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
@@ -97,9 +97,12 @@ export class Membership implements WaitsToClose {
       this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
-        this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
+        let turns = timeoutMs > NOTICE_MS ? NOTICE_MS / CLOSING_MS : Infinity;
+        this.#keepAlive = setInterval(() => {
+          this.keepHouse();
+          if (--turns === 0) warnOfWait(this);
+        }, CLOSING_MS);
         this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        warnOfWait(this, timeoutMs);
       }
     }
     return this.#done.promise;

@@ -748,7 +748,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: nobody is told whom it waits for",
     file: "pool/closing.ts",
-    find: "warnOfWait(this, timeoutMs);",
+    find: "if (timeoutMs > NOTICE_MS) later(NOTICE_MS, this, warnOfWait);",
     put: "",
     caughtBy: ["close"],
   },
