@@ -37,6 +37,7 @@ export type {
   Safety,
   TryAcquireOptions,
 } from "./pool/options.ts";
+export type { Histogram } from "./pool/histogram.ts";
 export {
   SizeClassPool,
   type SizeClassStats,

@@ -24,6 +24,17 @@ export interface Metric {
   readonly fields: Readonly<Record<string, Field>>;
 }
 
+/** One metric of durations and where its counts come from. */
+export interface DurationMetric {
+  /** As in {@linkcode Metric}. */
+  readonly name: string;
+  /** Durations are shown in seconds, though `stats()` has milliseconds. */
+  readonly unit: "s";
+  readonly description: string;
+  /** Field of `stats()`. */
+  readonly field: "waitMs" | "heldMs";
+}
+
 /** Attribute that says which pool. */
 export const POOL_NAME = "smriti.pool.name";
 /** Attribute that says what the counted blocks are doing. */
@@ -148,6 +159,22 @@ export const METRICS: readonly Metric[] = [
     "upgrades",
     "Leases that a smaller size class should have served.",
   ),
+];
+
+/** Every metric of durations. */
+export const DURATIONS: readonly DurationMetric[] = [
+  {
+    name: "smriti.pool.wait",
+    unit: "s",
+    description: "How long acquires waited that had to, served or not.",
+    field: "waitMs",
+  },
+  {
+    name: "smriti.pool.held",
+    unit: "s",
+    description: "How long leases were held that leak detection watched.",
+    field: "heldMs",
+  },
 ];
 
 /** Calls `tell` for each value of a metric that these numbers have, with its attributes. */

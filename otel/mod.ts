@@ -15,10 +15,12 @@
  * @module
  */
 export {
+  type HistogramOptions,
   type InstrumentOptions,
   type ObservationResult,
   type ObservedPool,
   observePool,
+  type PoolHistogram,
   type PoolMeter,
 } from "./observe.ts";
 export { toPrometheus } from "./prometheus.ts";

@@ -5,7 +5,8 @@
  * what is collected, how often and where it goes is the meter's.
  */
 import type { PoolStats } from "../mod.ts";
-import { eachValue, type Metric, METRICS } from "./metrics.ts";
+import { DURATIONS, eachValue, type Metric, METRICS } from "./metrics.ts";
+import { Replay } from "./replay.ts";
 
 /** What has numbers to show: a `BlockPool`, a `SizeClassPool`, or a double of yours. */
 export interface ObservedPool {
@@ -19,6 +20,21 @@ export interface InstrumentOptions {
   description?: string;
   /** `By`, or what is counted in braces. */
   unit?: string;
+}
+
+/** How a histogram is described to a meter. */
+export interface HistogramOptions extends InstrumentOptions {
+  /** Hints that the meter may follow. */
+  advice?: {
+    /** Upper bounds of the buckets. */
+    explicitBucketBoundaries?: number[];
+  };
+}
+
+/** Where single durations are recorded. */
+export interface PoolHistogram {
+  /** Takes one value. */
+  record(value: number, attributes?: Record<string, string>): void;
 }
 
 /** Where a meter takes the values when it collects. */
@@ -42,6 +58,8 @@ export interface PoolMeter {
   ): object;
   /** A value of which no sum makes sense. */
   createObservableGauge(name: string, options?: InstrumentOptions): object;
+  /** Counts values by size. Without it `waitMs` and `heldMs` are not shown. */
+  createHistogram?(name: string, options?: HistogramOptions): PoolHistogram;
   /** Calls back at each collection, for all these instruments at once. */
   addBatchObservableCallback(
     callback: (result: ObservationResult) => void,
@@ -54,7 +72,10 @@ export interface PoolMeter {
   ): void;
 }
 
-type Instruments = ReadonlyMap<Metric, object>;
+interface Instruments {
+  readonly observed: ReadonlyMap<Metric, object>;
+  readonly replays: readonly Replay[];
+}
 
 /** A meter wants each instrument made once, however many pools there are. */
 const instrumentsOf = new WeakMap<PoolMeter, Instruments>();
@@ -65,6 +86,10 @@ let denoMeter: PoolMeter | undefined;
  * with the attribute `smriti.pool.name`. Nothing runs between collections; each takes about 5 µs
  * besides what the meter does. Give each pool a `name` of its own: two of one name overwrite each
  * other.
+ *
+ * `waitMs` and `heldMs` go to histogram instruments, if the meter makes them. A collection records what
+ * is new since the last one, each duration in its bucket and all with their sum, at about a microsecond
+ * a value; of more than 1 000 of a pool, each bucket gets its share of 1 000.
  *
  * @example With Deno's own telemetry, in a server run with `OTEL_DENO=true`
  * ```ts
@@ -97,20 +122,24 @@ export function observePool(
   }
   const observe = (result: ObservationResult) => {
     for (const stats of numbersOf(pool)) {
-      for (const [metric, instrument] of instruments) {
+      for (const [metric, instrument] of instruments.observed) {
         eachValue(metric, stats, (value, attributes) => {
           result.observe(instrument, value, attributes);
         });
       }
+      for (const replay of instruments.replays) {
+        replay.upTo(pool, stats);
+      }
     }
   };
-  meter.addBatchObservableCallback(observe, [...instruments.values()]);
+  const observed = [...instruments.observed.values()];
+  meter.addBatchObservableCallback(observe, observed);
   let active = true;
   return {
     [Symbol.dispose]() {
       if (!active) return;
       active = false;
-      meter.removeBatchObservableCallback(observe, [...instruments.values()]);
+      meter.removeBatchObservableCallback(observe, observed);
     },
   };
 }
@@ -136,7 +165,12 @@ function createInstruments(meter: PoolMeter): Instruments {
       );
     }
   }
-  return new Map(METRICS.map((metric) => [metric, create(meter, metric)]));
+  return {
+    observed: new Map(METRICS.map((metric) => [metric, create(meter, metric)])),
+    replays: typeof meter.createHistogram === "function"
+      ? DURATIONS.map((metric) => new Replay(meter, metric))
+      : [],
+  };
 }
 
 const METHODS = [

@@ -1,15 +1,22 @@
 /**
  * A pool's numbers in the text format that Prometheus scrapes.
  *
- * Names follow OpenTelemetry's rules for Prometheus: dots become underscores, bytes and counters
- * say so at the end. Listens nowhere and keeps nothing: text in the shape of numbers.
+ * Names follow OpenTelemetry's rules for Prometheus: dots become underscores, bytes, seconds and
+ * counters say so at the end. Listens nowhere and keeps nothing: text in the shape of numbers.
  */
-import type { PoolStats } from "../mod.ts";
-import { eachValue, type Metric, METRICS } from "./metrics.ts";
+import type { Histogram, PoolStats } from "../mod.ts";
+import {
+  type DurationMetric,
+  DURATIONS,
+  eachValue,
+  type Metric,
+  METRICS,
+  POOL_NAME,
+} from "./metrics.ts";
 
 /**
  * The numbers of one or several pools, for an endpoint that Prometheus scrapes. Answer it with
- * `content-type: text/plain; version=0.0.4; charset=utf-8`. Takes about 30 µs for a pool.
+ * `content-type: text/plain; version=0.0.4; charset=utf-8`. Takes about 50 µs for a pool.
  *
  * @example An endpoint
  * ```ts
@@ -46,7 +53,8 @@ export function toPrometheus(
     }
     names.add(label);
   }
-  return METRICS.map((metric) => family(metric, pools)).join("");
+  return METRICS.map((metric) => family(metric, pools)).join("") +
+    DURATIONS.map((metric) => histograms(metric, pools)).join("");
 }
 
 function family(metric: Metric, pools: readonly PoolStats[]): string {
@@ -54,15 +62,51 @@ function family(metric: Metric, pools: readonly PoolStats[]): string {
   let samples = "";
   for (const stats of pools) {
     eachValue(metric, stats, (value, attributes) => {
-      const labels = Object.entries(attributes).map(([key, text]) =>
-        `${underscored(key)}="${escapeLabel(text)}"`
-      );
-      samples += `${name}{${labels.join(",")}} ${value}\n`;
+      samples += `${name}{${labelled(attributes)}} ${value}\n`;
     });
   }
-  if (samples === "") return "";
   const type = metric.kind === "counter" ? "counter" : "gauge";
-  return `# HELP ${name} ${metric.description}\n# TYPE ${name} ${type}\n${samples}`;
+  return titled(name, metric.description, type, samples);
+}
+
+function histograms(
+  { name: dotted, description, field }: DurationMetric,
+  pools: readonly PoolStats[],
+): string {
+  const name = `${underscored(dotted)}_seconds`;
+  let samples = "";
+  for (const stats of pools) {
+    // A double of the program's may be older than these numbers.
+    const histogram = stats[field] as Histogram | undefined;
+    if (histogram === undefined) continue;
+    const { bounds, counts, sum } = histogram;
+    const labels = labelled({ [POOL_NAME]: stats.name });
+    let count = 0;
+    for (const [at, more] of counts.entries()) {
+      count += more;
+      const le = at < bounds.length ? `${bounds[at] / 1000}` : "+Inf";
+      samples += `${name}_bucket{${labels},le="${le}"} ${count}\n`;
+    }
+    samples += `${name}_sum{${labels}} ${sum / 1000}\n`;
+    samples += `${name}_count{${labels}} ${count}\n`;
+  }
+  return titled(name, description, "histogram", samples);
+}
+
+function titled(
+  name: string,
+  description: string,
+  type: string,
+  samples: string,
+): string {
+  if (samples === "") return "";
+  return `# HELP ${name} ${description}\n# TYPE ${name} ${type}\n${samples}`;
+}
+
+function labelled(attributes: Record<string, string>): string {
+  return Object.entries(attributes).map(([key, text]) =>
+    `${underscored(key)}="${escapeLabel(text)}"`
+  ).join(",");
 }
 
 function nameOf({ name, unit, kind }: Metric): string {

@@ -145,6 +145,8 @@ export class Block {
    * @param operation A promise that is using the block's memory, or a function that is given
    * `bytes` and returns one
    * @returns What the operation gives
+   * @throws {TypeError} (as a rejection) if the function gives `undefined`, as one does that forgets to
+   * return: what it began may be running, so the block is abandoned. A promise of `undefined` is fine
    * @throws {SmritiError} (as a rejection) `released`, `lent`
    */
   async lend<T>(
@@ -173,10 +175,18 @@ export class Block {
     // The view whose buffer the operation has taken along, to let go of it when it fails.
     let taken: Uint8Array | undefined;
     let result: T | undefined;
+    let isKnown = true;
     try {
       const pending = typeof operation === "function"
         ? operation(bytes!)
         : operation;
+      isKnown = pending !== undefined;
+      if (!isKnown) {
+        throw new TypeError(
+          "the function given to lend() must return the promise of what it began, got undefined: " +
+            "nothing tells when that ends, so the block was abandoned",
+        );
+      }
       // Only a buffer that went within this very call is known to be the operation's.
       if (socket && bytes?.length === 0) taken = bytes;
       result = await pending;
@@ -186,7 +196,7 @@ export class Block {
     } catch (error) {
       // The call may have been the last that the stack had room for. After this it is empty.
       await undefined;
-      if (socket || !mayRunOn(error)) settled = "rejected";
+      if (isKnown && (socket || !mayRunOn(error))) settled = "rejected";
       throw error;
     } finally {
       slot.owner.lendEnds(slot, settled, result, taken);
@@ -275,6 +285,17 @@ export class Block {
   /** Releases the block if its lease has not ended yet. */
   [Symbol.dispose](): void {
     if (this.#slot.state === HELD) this.release();
+  }
+
+  /**
+   * A block is no text: `new Response(block)` would send a few letters instead of its memory.
+   *
+   * @throws {TypeError} always
+   */
+  toString(): never {
+    throw new TypeError(
+      "a block cannot be turned into a string or a number: use block.bytes",
+    );
   }
 
   /** One line for `console.log`. */

@@ -9,6 +9,7 @@ import type { Block } from "./block.ts";
 import { census, type SlotInfo, table } from "./census.ts";
 import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
+import { complain } from "./console.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { enter, settled } from "./estate.ts";
 import {
@@ -270,9 +271,12 @@ export class BlockPool implements Pool {
       this.#region,
       this.#slots,
       this.#counters,
-      this.#abandoned.bytes,
-      this.#dispatcher.waiting,
-      this.#events.errors,
+      {
+        abandonedBytes: this.#abandoned.bytes,
+        waiting: this.#dispatcher.waiting,
+        waits: this.#dispatcher.waits,
+        listenerErrors: this.#events.errors,
+      },
     );
   }
 
@@ -338,9 +342,12 @@ export class BlockPool implements Pool {
     this.#beginClose();
   }
 
-  /** Same as `close()`. */
+  /**
+   * Closes, and never rejects: what `close()` would reject with is printed by `console.error`, so that
+   * an error of the program that left a block out is the one that is seen.
+   */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.close().catch(complain);
   }
 
   /**

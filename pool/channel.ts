@@ -2,11 +2,12 @@
  * The queue of those who wait: first come, first served, reserved before the others, bounded.
  *
  * An asynchronous channel: whoever has something to give looks at `head`, and `serve`s it. Knows
- * no blocks, no memory and no limits but its own length. Leaving the queue takes the same time
- * from any place in it.
+ * no blocks, no memory and no limits but its own length. Tells how long each one waited. Leaving the
+ * queue takes the same time from any place in it.
  */
 import { SmritiError } from "./errors.ts";
 import { EMPTY_STACK } from "./headroom.ts";
+import { type Durations, OwnDurations } from "./histogram.ts";
 
 /** What one waiter wants. */
 export interface Wish {
@@ -25,6 +26,10 @@ export interface Wish {
 /** One place in the queue. */
 export class Waiter<T> {
   readonly wish: Wish;
+  /** How many had come before it, and it. */
+  readonly number: number;
+  /** When it came, in ms. */
+  readonly since: number = Date.now();
   /** Settles the waiter's promise. */
   readonly resolve: (items: T) => void;
   /** Settles the waiter's promise. */
@@ -35,16 +40,20 @@ export class Waiter<T> {
   after: Waiter<T> | undefined = undefined;
   /** Whether it has a place in the queue. */
   queued = false;
+  /** Whether its wait was counted. */
+  counted = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
   /** A waiter not yet in a queue. */
   constructor(
     wish: Wish,
+    number: number,
     resolve: (items: T) => void,
     reject: (reason: unknown) => void,
   ) {
     this.wish = wish;
+    this.number = number;
     this.resolve = resolve;
     this.reject = reject;
   }
@@ -102,20 +111,28 @@ function reasonOf(signal: AbortSignal): unknown {
 export class Channel<T> {
   /** Waiters in the queue. */
   waiting = 0;
+  /** Waiters that ever were in it. */
+  came = 0;
 
   readonly #limit: number;
   readonly #onLeave: (timedOut: boolean) => void;
+  readonly #waits: Durations;
   readonly #urgent = new Queue<T>();
   readonly #normal = new Queue<T>();
   readonly #watched = new Map<AbortSignal, Watched<T>>();
 
   /**
    * A queue of at most `limit` waiters. `onLeave` is called after waiters have left unserved: those
-   * behind them may be next now.
+   * behind them may be next now. `waits` is given how long each one waited, served or not.
    */
-  constructor(limit: number, onLeave: (timedOut: boolean) => void = () => {}) {
+  constructor(
+    limit: number,
+    onLeave: (timedOut: boolean) => void = () => {},
+    waits: Durations = new OwnDurations(),
+  ) {
     this.#limit = limit;
     this.#onLeave = onLeave;
+    this.#waits = waits;
   }
 
   /** Whether one more may wait. */
@@ -128,6 +145,14 @@ export class Channel<T> {
     return this.#urgent.head ?? this.#normal.head;
   }
 
+  /** The one that came first. */
+  get oldest(): Waiter<T> | undefined {
+    const urgent = this.#urgent.head;
+    const normal = this.#normal.head;
+    if (urgent === undefined || normal === undefined) return urgent ?? normal;
+    return urgent.number < normal.number ? urgent : normal;
+  }
+
   /** Whether an asker that comes now must not be served before somebody who waits. */
   isAhead(reserved: boolean): boolean {
     return (reserved ? this.#urgent.head : this.head) !== undefined;
@@ -136,7 +161,7 @@ export class Channel<T> {
   /** Queues up. The caller has checked `full` and that the signal is not aborted. */
   wait(wish: Wish): Promise<T> {
     return new Promise((resolve, reject) => {
-      const waiter = new Waiter<T>(wish, resolve, reject);
+      const waiter = new Waiter<T>(wish, this.came + 1, resolve, reject);
       const { signal, timeoutMs } = wish;
       // First what can fail. A timer and a watch of one that is not in the queue do nothing.
       if (signal !== undefined) this.#watch(signal, waiter);
@@ -146,6 +171,7 @@ export class Channel<T> {
       this.#queueOf(waiter).append(waiter);
       waiter.queued = true;
       this.waiting++;
+      this.came++;
     });
   }
 
@@ -185,6 +211,11 @@ export class Channel<T> {
 
   #remove(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
+    if (!waiter.counted) {
+      this.#waits.add(Date.now() - waiter.since);
+      // What follows may fail, and is done again then.
+      waiter.counted = true;
+    }
     this.#queueOf(waiter).remove(waiter);
     waiter.queued = false;
     this.waiting--;

@@ -5,7 +5,9 @@
  * Memory that native code may still write to is never unmapped: the slabs of blocks given up keep
  * their addresses for ever, and their pages where these may still be read.
  */
+import { complain, warn } from "./console.ts";
 import { SmritiError } from "./errors.ts";
+import { later } from "./later.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
@@ -14,9 +16,21 @@ import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
 
+/** How long closing is silent about blocks that are out. */
+export const NOTICE_MS = 1_000;
+
+/** What can say whom a `close()` waits for. */
+export interface WaitsToClose {
+  /** Of the pool. */
+  readonly name: string;
+  /** What is still out, in words, or nothing. */
+  readonly out: string | undefined;
+}
+
 /** Ends one pool. */
-export class Closing {
-  readonly #name: string;
+export class Closing implements WaitsToClose {
+  /** Of the pool. */
+  readonly name: string;
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #leases: Leases;
@@ -31,7 +45,7 @@ export class Closing {
 
   /** Nothing happens before `begin`; `onEnd` is called when all is over. */
   constructor(parts: Parts, onEnd: () => void) {
-    this.#name = parts.options.name;
+    this.name = parts.options.name;
     this.#region = parts.region;
     this.#slots = parts.slots;
     this.#leases = parts.leases;
@@ -55,7 +69,10 @@ export class Closing {
     if (!this.#asked) {
       this.#asked = true;
       if (this.#ended) this.#done.resolve();
-      else this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+      else {
+        this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+        if (timeoutMs > NOTICE_MS) later(NOTICE_MS, this, warnOfWait);
+      }
     }
     return this.#done.promise;
   }
@@ -86,7 +103,13 @@ export class Closing {
     this.#done.reject(error);
     if (this.#asked && !this.#gaveUp) return;
     this.#done.promise.catch(() => {});
-    console.error(error);
+    complain(error);
+  }
+
+  /** What is still out, in words, or nothing: a prefault may be under way instead. */
+  get out(): string | undefined {
+    if (this.#ended || this.#slots.acquired === 0) return undefined;
+    return outstandingBlocks(this.#leases.outstanding());
   }
 
   /** The time is over: says whose blocks are still out, and revokes them. */
@@ -98,11 +121,16 @@ export class Closing {
       new SmritiError(
         "timeout",
         `close() of pool ${
-          show(this.#name)
+          show(this.name)
         } waited ${timeoutMs} ms; still out and now revoked: ` +
           outstandingBlocks(this.#leases.outstanding()),
       ),
     );
     this.#leases.loseAll();
   }
+}
+
+/** Says whom a `close()` waits for that has waited for `NOTICE_MS`. */
+export function warnOfWait({ name, out }: WaitsToClose): void {
+  if (out !== undefined) warn(`close() of pool ${show(name)} waits for ${out}`);
 }

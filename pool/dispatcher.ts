@@ -23,6 +23,7 @@ import {
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
 import { RETRY_MS, type Sizer, unref } from "./sizer.ts";
+import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
@@ -47,6 +48,7 @@ export class Dispatcher {
   readonly #counters: Counters;
   readonly #events: Events;
   readonly #channel: Channel<Grant>;
+  readonly #stalls: StallWatch;
   #closed = false;
   /** A hand-off that has begun. */
   #inHand: Hand | undefined;
@@ -65,12 +67,27 @@ export class Dispatcher {
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) counters.timeouts++;
       this.#pump();
+    }, counters.waitMs);
+    this.#stalls = new StallWatch({
+      options,
+      line: this.#channel,
+      records: parts.leases.records,
+      counts: () => ({
+        waiting: this.#channel.waiting,
+        held: parts.slots.acquired,
+      }),
+      events: parts.events,
     });
   }
 
   /** Acquires waiting now. */
   get waiting(): number {
     return this.#channel.waiting;
+  }
+
+  /** Acquires that ever waited. */
+  get waits(): number {
+    return this.#channel.came;
   }
 
   /** A block now, or `undefined`. */
@@ -152,7 +169,11 @@ export class Dispatcher {
     slots.calmAbove = COUNTLESS;
     slots.calmUpTo = -1;
     const promise = this.#channel.wait(wish);
-    this.#counters.waits++;
+    try {
+      this.#stalls.watch();
+    } catch {
+      // No room on the stack: the next one that waits is watched, and this one then, too.
+    }
     return promise;
   }
 

@@ -4,6 +4,7 @@
  * Not `EventTarget` itself: there a listener that throws ends the process. Nothing is built when
  * nobody listens, and an event is sent only after the change it tells of is complete.
  */
+import { complain } from "./console.ts";
 import type { SmritiError } from "./errors.ts";
 import {
   abortSignal,
@@ -41,6 +42,22 @@ export interface PoolEventMap {
     heldMs: number;
     stack: string | undefined;
   };
+  /**
+   * An acquire has waited for `stallMs`. Sent once an episode: the next one comes after a time in which
+   * no acquire had waited that long.
+   */
+  stall: {
+    pool: string;
+    /** Acquires that wait now. */
+    waiting: number;
+    /** How long the one that came first has waited. */
+    longestMs: number;
+    /**
+     * Who holds the blocks, the longest held first, at most 10. Where the start of a lease was not
+     * noted, `heldMs` counts from the start of the longest wait.
+     */
+    holders: { tag: string | undefined; heldMs: number }[];
+  };
   /** The pool has closed. `mappedBytes` is above 0 if memory had to stay mapped. */
   close: { pool: string; abandonedBlocks: number; mappedBytes: number };
 }
@@ -72,6 +89,7 @@ const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
   "exhausted",
   "leak",
   "overdue",
+  "stall",
   "close",
 ]);
 
@@ -124,12 +142,16 @@ export class Events {
 
   /**
    * Sends an event; `detail` is made only if somebody listens. What listeners themselves bring
-   * about while they are told is not told again: it would go on until the stack ran out.
+   * about while they are told is not told again: it would go on until the stack ran out. Whether
+   * somebody listens.
    */
-  emit<K extends PoolEventType>(type: K, detail: () => PoolEventMap[K]): void {
+  emit<K extends PoolEventType>(
+    type: K,
+    detail: () => PoolEventMap[K],
+  ): boolean {
     const listeners = this.#listeners.get(type);
-    if (listeners === undefined || listeners.size === 0) return;
-    if (this.#telling.has(type)) return;
+    if (listeners === undefined || listeners.size === 0) return false;
+    if (this.#telling.has(type)) return true;
     this.#telling.add(type);
     try {
       const event = new CustomEvent(type, { detail: detail() });
@@ -142,12 +164,13 @@ export class Events {
     } finally {
       this.#telling.delete(type);
     }
+    return true;
   }
 
   #call(listener: AnyListener, event: CustomEvent): void {
     const failed = (error: unknown) => {
       this.errors++;
-      complain(`a listener for "${event.type}" failed:`, error);
+      complain(error, `a listener for "${event.type}" failed:`);
     };
     try {
       const result: unknown = typeof listener === "function"
@@ -157,19 +180,6 @@ export class Events {
       if (result instanceof Promise) result.catch(failed);
     } catch (error) {
       failed(error);
-    }
-  }
-}
-
-/** Shows an error. Showing it may run its own code, which must not end the process either. */
-function complain(what: string, error: unknown): void {
-  try {
-    console.error(what, error);
-  } catch {
-    try {
-      console.error(what, "with an error that cannot be shown");
-    } catch {
-      // Somebody has replaced the console. The error is counted.
     }
   }
 }

@@ -390,6 +390,7 @@ export class Leases implements Owner {
   #finish(slot: Slot, usedBytes: number | undefined): boolean {
     if (this.#quarantine !== undefined) headroom();
     const trace = slot.note?.site;
+    this.unnote(slot);
     if (
       slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
     ) {
@@ -403,7 +404,6 @@ export class Leases implements Owner {
     const tells = this.#slots.push(slot.index);
     this.#used[slot.index] = 0;
     slot.touched = slot.special = false;
-    slot.note = undefined;
     slot.state = ENDED;
     return tells || this.#quarantine !== undefined;
   }
@@ -450,7 +450,6 @@ export class Leases implements Owner {
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
   #isolate(slot: Slot, trace: Error | undefined): void {
     slot.touched = slot.special = false;
-    slot.note = undefined;
     slot.trace = trace;
     this.#used[slot.index] = 0;
     this.#quarantine!.admit(slot);
@@ -458,11 +457,20 @@ export class Leases implements Owner {
     if (this.#quarantine!.overflow()) this.hooks.lost();
   }
 
+  /** A lease that may have been noted has ended, or is about to: how long it was held is counted once. */
+  protected unnote(slot: Slot): void {
+    const { note } = slot;
+    if (note === undefined) return;
+    slot.note = undefined;
+    this.#counters.heldMs.add(Date.now() - note.since);
+  }
+
   /**
    * Gives the slot up. The caller tells the hooks, once it is done with the slot. `abandon` is the last
    * call, and what follows are stores. `mayBeRead`: somebody may have a buffer of it.
    */
   protected lose(slot: Slot, mayBeRead: boolean): void {
+    this.unnote(slot);
     this.#slots.abandon(slot.index);
     this.#used[slot.index] = 1;
     this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };

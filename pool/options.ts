@@ -72,6 +72,11 @@ export interface PoolOptions {
   maxAbandonedBytes?: number;
   /** Milliseconds after which a held block is reported as overdue. Integer from 1 to 2^31 − 1. Default off. */
   overdueMs?: number;
+  /**
+   * Milliseconds after which an acquire that still waits is reported, with who holds the blocks.
+   * Integer from 1 to 2^31 − 1, or `Infinity` for never. Default 10 000.
+   */
+  stallMs?: number;
   /** Whether pages are faulted in ahead, off the event loop, where the OS can. Default false. */
   prefault?: boolean;
   /** Whether to ask for 2 MiB pages where the OS has them. Default false. */
@@ -117,6 +122,7 @@ export const POOL_NAMES: ReadonlySet<string> = new Set<keyof PoolOptions>([
   "maxWaiting",
   "leakDetection",
   "overdueMs",
+  "stallMs",
   "prefault",
   "hugePages",
   "backend",
@@ -226,6 +232,13 @@ export function fillOptions(options: PoolOptions): FilledOptions {
     overdueMs: given.overdueMs === undefined
       ? undefined
       : integer("overdueMs", given.overdueMs, 1, MAX_DELAY_MS),
+    stallMs: number(
+      "stallMs",
+      or("stallMs", 10_000),
+      (v) =>
+        v === Infinity || Number.isInteger(v) && v >= 1 && v <= MAX_DELAY_MS,
+      `an integer from 1 to ${MAX_DELAY_MS}, or Infinity`,
+    ),
     prefault: boolean("prefault", or("prefault", false)),
     hugePages: boolean("hugePages", or("hugePages", false)),
     backend: word("backend", or("backend", "native"), [

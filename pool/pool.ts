@@ -49,7 +49,7 @@ export interface Pool extends Disposable, AsyncDisposable {
   stats(): PoolStats;
   /** Gives free memory back now; returns the bytes. */
   trim(): number;
-  /** Ends the pool. */
+  /** Ends the pool. Disposing it asynchronously does the same, and never rejects. */
   close(options?: CloseOptions): Promise<void>;
   /** Listens to what the pool does. */
   addEventListener<K extends PoolEventType>(

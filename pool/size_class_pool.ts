@@ -5,6 +5,7 @@
  */
 import type { Block } from "./block.ts";
 import { BlockPool, takeFast } from "./block_pool.ts";
+import { complain } from "./console.ts";
 import { SmritiError } from "./errors.ts";
 import { boolean, integer, show, snapshot } from "./checks.ts";
 import {
@@ -202,9 +203,9 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     for (const { pool } of this.#classes) pool[Symbol.dispose]();
   }
 
-  /** Same as `close()`. */
+  /** Closes, and never rejects: what `close()` would reject with is printed by `console.error`. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.close().catch(complain);
   }
 
   /** One line for `console.log`. */

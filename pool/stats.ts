@@ -2,6 +2,7 @@
  * The numbers a pool shows and the shape they are shown in. Counts only; nothing is decided here.
  */
 
+import { type Durations, type Histogram, OwnDurations } from "./histogram.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
@@ -58,6 +59,10 @@ export interface PoolStats {
   readonly doubleReleases: number;
   /** Errors thrown by event listeners. */
   readonly listenerErrors: number;
+  /** How long acquires waited that had to, and wait no more: served or not. */
+  readonly waitMs: Histogram;
+  /** How long leases were held that have ended, of those that leak detection watched. */
+  readonly heldMs: Histogram;
   /** Bytes of memory behind the blocks, whether the OS has made them resident or not. */
   readonly committedBytes: number;
   /** Bytes of address space held. */
@@ -66,7 +71,10 @@ export interface PoolStats {
 
 /** What is counted because nothing else tells it. */
 export class Counters {
-  waits = 0;
+  /** How long acquires waited. */
+  readonly waitMs: Durations;
+  /** How long leases were held that leak detection watched. */
+  readonly heldMs: Durations;
   timeouts = 0;
   exhaustions = 0;
   grows = 0;
@@ -77,6 +85,15 @@ export class Counters {
   lentBlocks = 0;
   /** Leases that ended by leaving the pool instead of by release. */
   abandons = 0;
+
+  /** Nothing counted yet, but for durations that are given. */
+  constructor(
+    waitMs: Durations = new OwnDurations(),
+    heldMs: Durations = new OwnDurations(),
+  ) {
+    this.waitMs = waitMs;
+    this.heldMs = heldMs;
+  }
 }
 
 /** The numbers of a pool now. */
@@ -84,10 +101,11 @@ export function snapshot(
   { name, blockSize, maxBlocks, reservedBlocks }: FilledOptions,
   region: Region,
   slots: Slots,
-  { abandons, ...counters }: Counters,
-  abandonedBytes: number,
-  waiting: number,
-  listenerErrors: number,
+  { abandons, waitMs, heldMs, ...counters }: Counters,
+  told: Pick<
+    PoolStats,
+    "abandonedBytes" | "waiting" | "waits" | "listenerErrors"
+  >,
 ): PoolStats {
   return Object.freeze({
     name,
@@ -100,13 +118,13 @@ export function snapshot(
     quarantinedBlocks: slots.quarantined,
     abandonedBlocks: slots.abandoned,
     capacityBlocks: slots.capacity,
-    abandonedBytes,
-    waiting,
     peakAcquired: slots.peak,
     acquires: slots.taken,
     releases: slots.taken - slots.acquired - abandons,
     ...counters,
-    listenerErrors,
+    ...told,
+    waitMs: waitMs.snapshot(),
+    heldMs: heldMs.snapshot(),
     committedBytes: slots.committed * region.stride,
     mappedBytes: region.mappedBytes,
   });

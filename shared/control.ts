@@ -6,11 +6,12 @@
  * changed by compare-and-swap only, is the one truth about it; everything else is a hint or a count.
  */
 import { SmritiError } from "../pool/errors.ts";
+import { SharedDurations } from "../pool/histogram.ts";
 
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 2;
+export const VERSION = 3;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -122,6 +123,11 @@ export function successor(owner: number, kind: number, worker: number): number {
   return (((owner & GENERATION_MASK) + GENERATION_ONE) | kind | worker) | 0;
 }
 
+/** Where the two histograms begin, after the workers: 64 bits a cell. */
+const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+/** Where the words of slots begin. */
+const SLOTS_AT = DURATIONS_AT + 2 * 2 * SharedDurations.CELLS;
+
 /** Views of the parts of one control block. */
 export class Control {
   /** The buffer, to be sent to other isolates. */
@@ -130,6 +136,10 @@ export class Control {
   readonly words: Int32Array;
   /** The same as doubles: each is written by one isolate, and read whole on 64-bit systems. */
   readonly counts: Float64Array;
+  /** How long acquires waited, in all isolates. */
+  readonly waitMs: SharedDurations;
+  /** How long leases were held that leak detection watched, in all isolates. */
+  readonly heldMs: SharedDurations;
   /** A word a slot: who owns it. */
   readonly owner: Int32Array;
   /** A word a slot: operations that hold its memory. */
@@ -150,7 +160,14 @@ export class Control {
     this.buffer = buffer ?? allocate(maxBlocks);
     this.words = new Int32Array(this.buffer);
     this.counts = new Float64Array(this.buffer);
-    let at = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+    const cells = new BigInt64Array(
+      this.buffer,
+      4 * DURATIONS_AT,
+      2 * SharedDurations.CELLS,
+    );
+    this.waitMs = new SharedDurations(cells, 0);
+    this.heldMs = new SharedDurations(cells, SharedDurations.CELLS);
+    let at = SLOTS_AT;
     const part = (length: number) => {
       const words = this.words.subarray(at, at + length);
       at += length;
@@ -165,8 +182,7 @@ export class Control {
 
   /** Bytes that a control block needs, a multiple of 8. */
   static bytes(maxBlocks: number): number {
-    const fixed = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
-    const words = fixed + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
+    const words = SLOTS_AT + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
     return 8 * Math.ceil(words / 2);
   }
 

@@ -5,6 +5,7 @@
  * Nothing here keeps a process alive but a `close()` that somebody awaits.
  */
 import { show } from "../pool/checks.ts";
+import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
@@ -41,7 +42,7 @@ export interface MembershipParts extends JanitorParts {
 }
 
 /** The membership of one isolate. */
-export class Membership {
+export class Membership implements WaitsToClose {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
@@ -80,6 +81,11 @@ export class Membership {
     }
   }
 
+  /** Of the pool. */
+  get name(): string {
+    return this.#parts.options.name;
+  }
+
   /** Whether this isolate is out, or the pool is closing. */
   get isOver(): boolean {
     return this.#left || this.#state !== OPEN;
@@ -91,7 +97,11 @@ export class Membership {
       this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
-        this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
+        let turns = timeoutMs > NOTICE_MS ? NOTICE_MS / CLOSING_MS : Infinity;
+        this.#keepAlive = setInterval(() => {
+          this.keepHouse();
+          if (--turns === 0) warnOfWait(this);
+        }, CLOSING_MS);
         this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
       }
     }
@@ -223,19 +233,24 @@ export class Membership {
     Atomics.notify(this.#words, HEADER.STATE);
   }
 
+  /** What is still out, in words; nothing once the pool has ended. */
+  get out(): string | undefined {
+    if (this.#ended) return undefined;
+    const { leases, roster, worker } = this.#parts;
+    const others = roster.attached().filter((other) => other !== worker);
+    return `${outstandingBlocks(leases.outstanding())}; other isolates that ` +
+      `hold blocks or have not answered: ${others.length}`;
+  }
+
   /** The time is over: says whose blocks are still out, and revokes those of this isolate. */
   #giveUp(timeoutMs: number): void {
-    const { leases, roster, worker, options } = this.#parts;
+    const { leases, options } = this.#parts;
     clearInterval(this.#keepAlive);
-    const others = roster.attached().filter((other) => other !== worker);
     this.#done.reject(
       new SmritiError(
         "timeout",
         `close() of pool ${show(options.name)} waited ${timeoutMs} ms; ` +
-          `still out here and now revoked: ${
-            outstandingBlocks(leases.outstanding())
-          }; ` +
-          `other isolates that hold blocks or have not answered: ${others.length}`,
+          `still out here and now revoked: ${this.out}`,
       ),
     );
     leases.loseAll();

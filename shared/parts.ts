@@ -90,7 +90,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     worker,
   );
   if (creates) sizer.start();
-  const parts = { ...seat, slots, leases, sizer, bell, events };
+  const parts = { ...seat, slots, leases, sizer, bell, events, counters };
   const keepHouse = () => membership.keepHouse();
   const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
 
@@ -120,7 +120,8 @@ function sharedCounters(control: Control, worker: number): Counters {
       set: (value: number) => void (control.counts[at] = value),
     };
   };
-  return Object.defineProperties(new Counters(), {
+  const counters = new Counters(control.waitMs, control.heldMs);
+  return Object.defineProperties(counters, {
     doubleReleases: shown(COUNT.DOUBLE_RELEASES),
     leaks: shown(COUNT.LEAKS),
   });

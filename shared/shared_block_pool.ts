@@ -6,6 +6,7 @@
  */
 import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
+import { complain } from "../pool/console.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type {
   PoolEventListener,
@@ -304,9 +305,9 @@ export class SharedBlockPool implements Pool {
     this.#parts.membership.beginClose();
   }
 
-  /** Same as `close()`. */
+  /** Closes, and never rejects: what `close()` would reject with is printed by `console.error`. */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.close().catch(complain);
   }
 
   /** Listens to what happens in this isolate. */

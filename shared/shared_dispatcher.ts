@@ -16,6 +16,8 @@ import { integer, show } from "../pool/checks.ts";
 import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
+import type { Durations } from "../pool/histogram.ts";
+import { StallWatch, type WaitingLine } from "../pool/stalls.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import {
   type AcquireOptions,
@@ -24,6 +26,7 @@ import {
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
+import type { Counters } from "../pool/stats.ts";
 import { type Bell, RETRY_MS } from "./bell.ts";
 import { type Control, COUNT, HEADER, OPEN, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
@@ -50,13 +53,14 @@ export interface DispatcherParts {
   readonly sizer: SharedSizer;
   readonly bell: Bell;
   readonly events: Events;
+  readonly counters: Counters;
   readonly worker: number;
   /** Looks after the pool, as is done now and then. */
   readonly keepHouse: () => void;
 }
 
 /** Hands blocks out in one isolate. */
-export class SharedDispatcher {
+export class SharedDispatcher implements WaitingLine {
   readonly #options: SharedFilledOptions;
   readonly #words: Int32Array;
   readonly #counts: Float64Array;
@@ -71,8 +75,12 @@ export class SharedDispatcher {
   readonly #taker: Taker;
   readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
+  readonly #stalls: StallWatch;
+  readonly #waits: Durations;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
+  /** Since when it does, once it has to wait. */
+  #blocked: { readonly number: 0; readonly since: number } | undefined;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
   /** Who was at the head at the last retry. */
@@ -93,10 +101,31 @@ export class SharedDispatcher {
     this.#keepHouse = parts.keepHouse;
     this.#countsAt = control.countAt(worker, 0);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
+    this.#waits = parts.counters.waitMs;
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
+    }, this.#waits);
+    this.#stalls = new StallWatch({
+      options,
+      line: this,
+      records: parts.leases.records,
+      counts: () => ({
+        waiting: control.total(WORKER.WAITING) + (this.#blocked ? 1 : 0),
+        held: parts.slots.used,
+      }),
+      events: parts.events,
     });
+  }
+
+  /** Acquires of this isolate that ever waited. */
+  get came(): number {
+    return this.#channel.came;
+  }
+
+  /** What has waited here for the longest time. */
+  get oldest(): WaitingLine["oldest"] {
+    return this.#blocked ?? this.#channel.oldest;
   }
 
   /** Acquires of this isolate that wait now. */
@@ -146,12 +175,20 @@ export class SharedDispatcher {
     this.refuseIfClosed();
     refuseAborted(signal);
     this.#refuseHopeless({ reserved });
-    const end = performance.now() + timeoutMs;
+    const now = performance.now();
+    const end = now + timeoutMs;
+    let lookAt = now + this.#options.stallMs;
     this.#bell.listen(true);
     this.#standing = true;
     try {
       const slot = this.#taker.slotBlocking(reserved, end, (tries) => {
-        if (tries === 0) this.#count(COUNT.WAITS);
+        if (tries === 0) {
+          this.#count(COUNT.WAITS);
+          this.#blocked = { number: 0, since: Date.now() };
+        } else if (performance.now() >= lookAt) {
+          lookAt += this.#options.stallMs;
+          this.#stalls.look(0);
+        }
         // No timer fires in a thread that stands still.
         if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#keepHouse();
         this.refuseIfClosed();
@@ -160,6 +197,10 @@ export class SharedDispatcher {
       if (slot >= 0) return this.#begin(slot, tag);
     } finally {
       this.#standing = false;
+      if (this.#blocked !== undefined) {
+        this.#waits.add(Date.now() - this.#blocked.since);
+        this.#blocked = undefined;
+      }
       this.#bell.dropTurn();
       if (this.#channel.waiting === 0) this.#bell.listen(false);
       else this.pump();
@@ -262,6 +303,11 @@ export class SharedDispatcher {
       throw this.exhausted(`${this.waiting} are waiting, the most that may`);
     }
     const promise = this.#channel.wait(wish);
+    try {
+      this.#stalls.watch();
+    } catch {
+      // No room on the stack: the next one that waits is watched, and this one then, too.
+    }
     this.#count(COUNT.WAITS);
     this.#settle();
     return promise;

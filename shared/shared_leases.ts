@@ -92,7 +92,7 @@ export class SharedLeases extends Leases {
   }
 
   #letGo(slot: Slot): void {
-    slot.note = undefined;
+    this.unnote(slot);
     slot.special = slot.touched = false;
     slot.state = ENDED;
   }

@@ -108,6 +108,8 @@ export function sharedStats(
     leaks: control.sum(COUNT.LEAKS),
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
     listenerErrors,
+    waitMs: control.waitMs.snapshot(),
+    heldMs: control.heldMs.snapshot(),
     committedBytes: committed * region.stride,
     mappedBytes: mappedNow(control, region),
   });

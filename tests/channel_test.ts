@@ -10,6 +10,7 @@ import {
 import { FakeTime } from "@std/testing/time";
 import { getEventListeners } from "node:events";
 import { Channel, type Wish } from "../pool/channel.ts";
+import { OwnDurations } from "../pool/histogram.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
@@ -209,7 +210,8 @@ Deno.test("reject() ends the hopeless only, reserved first, and counts them", as
 Deno.test("the queue agrees with two arrays after any joins, exits and services", async () => {
   const seed = seedOfRun();
   const rng = new Rng(seed);
-  const channel = new Channel<string>(200);
+  const waits = new OwnDurations();
+  const channel = new Channel<string>(200, () => {}, waits);
   const log: string[] = [];
   const expected: string[] = [];
   const urgent: string[] = [];
@@ -239,8 +241,14 @@ Deno.test("the queue agrees with two arrays after any joins, exits and services"
     }
     assertEquals(channel.waiting, urgent.length + normal.length, where);
     assertEquals(channel.head?.wish.tag, urgent[0] ?? normal[0], where);
+    // Names are numbers of steps.
+    const first = Math.min(+(urgent[0] ?? Infinity), +(normal[0] ?? Infinity));
+    assertEquals(Number(channel.oldest?.wish.tag ?? Infinity), first, where);
   }
   channel.reject(() => "end", () => true);
+  assertEquals([channel.came, channel.oldest], [controllers.size, undefined]);
+  const { counts } = waits.snapshot();
+  assertEquals(counts.reduce((sum, count) => sum + count, 0), channel.came);
   await settled();
   for (const name of [...urgent, ...normal]) expected.push(`${name}: end`);
   // Served and rejected promises run their reactions after different numbers of microtasks.

@@ -4,11 +4,21 @@ import {
   assert,
   assertEquals,
   assertGreater,
+  assertInstanceOf,
   assertLess,
+  assertRejects,
+  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { type Block, BlockPool, type PoolEvent } from "@smriti/pool";
+import {
+  type Block,
+  BlockPool,
+  type PoolEvent,
+  SizeClassPool,
+  SmritiError,
+} from "@smriti/pool";
+import { catchErrors, catchWarnings } from "./support/console.ts";
 import { gone, lawful } from "./support/law.ts";
 import { microtasks, refused, rejected, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
@@ -160,6 +170,100 @@ Deno.test("await using closes, and waits for what is still out", async () => {
   gone(pool);
 });
 
+Deno.test("await using shows the program's own error, and prints what close() rejects with", async () => {
+  const own = new Error("the program's own");
+  const scopes: Record<string, () => Promise<void>> = {
+    BlockPool: async () => {
+      await using pool = new BlockPool({ ...TWO, name: "small" });
+      pool.acquireSync({ tag: "forgotten" });
+      pool.close({ timeoutMs: 0 }).catch(() => {});
+      throw own;
+    },
+    SizeClassPool: async () => {
+      await using pool = new SizeClassPool([{ ...TWO, name: "small" }]);
+      pool.tryAcquire(1, { tag: "forgotten" });
+      pool.close({ timeoutMs: 0 }).catch(() => {});
+      throw own;
+    },
+  };
+  for (const [kind, scope] of Object.entries(scopes)) {
+    using errors = catchErrors();
+    // Not a SuppressedError.
+    assertStrictEquals(await assertRejects(scope), own, kind);
+    assertEquals(errors.lines.length, 1, kind);
+    const [[error, ...rest]] = errors.lines;
+    assertInstanceOf(error, SmritiError, kind);
+    assertEquals([error.code, rest], ["timeout", []], kind);
+    assertStringIncludes(error.message, '"small"');
+    assertStringIncludes(error.message, '"forgotten"');
+  }
+});
+
+Deno.test("await using that runs out of time is a scope like any other", async () => {
+  using time = new FakeTime();
+  using errors = catchErrors();
+  using _warnings = catchWarnings();
+  let block: Block;
+  const scope = (async () => {
+    await using pool = new BlockPool(TWO);
+    block = pool.acquireSync();
+    return pool.blockSize;
+  })();
+  await microtasks();
+  time.tick(9_999);
+  assertEquals(await isSettled(scope), false);
+  time.tick(1);
+  assertEquals(await scope, 64);
+  assertEquals(errors.lines.length, 1);
+  assertEquals(block!.released, true);
+});
+
+Deno.test("close() says once, after a second, whom it waits for", async () => {
+  using time = new FakeTime();
+  using warnings = catchWarnings();
+  const pool = new BlockPool({ ...TWO, name: "up\x1bloads" });
+  const lent = pool.acquireSync({ tag: "lent" });
+  const gate = Promise.withResolvers<number>();
+  const lend = lent.lend(gate.promise);
+  lent.release();
+  const block = pool.acquireSync({ tag: "request\n7" });
+  const closed = pool.close({ timeoutMs: 60_000 });
+  pool.close().catch(() => {});
+  time.tick(999);
+  assertEquals(warnings.lines, []);
+  time.tick(1);
+  assertEquals(warnings.lines, [[
+    'close() of pool "up\\u001bloads" waits for 2 blocks ("lent", "request\\n7")',
+  ]]);
+  time.tick(50_000);
+  assertEquals(warnings.lines.length, 1);
+  block.release();
+  gate.resolve(1);
+  await lend;
+  await closed;
+  time.tick(10_000);
+  assertEquals(warnings.lines.length, 1);
+});
+
+Deno.test("close() says nothing if it is over soon, gives up sooner, or was not asked to wait", async () => {
+  using time = new FakeTime();
+  using warnings = catchWarnings();
+  const [soon, hasty, silent] = Array.from(
+    { length: 3 },
+    () => new BlockPool(TWO),
+  );
+  const blocks = [soon, hasty, silent].map((pool) => pool.acquireSync());
+  const closed = soon.close();
+  const given = rejected("timeout", hasty.close({ timeoutMs: 1_000 }));
+  silent[Symbol.dispose]();
+  time.tick(900);
+  blocks[0].release();
+  time.tick(5_000);
+  assertEquals(warnings.lines, []);
+  blocks[2].release();
+  await Promise.all([closed, given]);
+});
+
 Deno.test("using closes without waiting and unmaps when the last block returns", () => {
   let pool: BlockPool;
   let blocks: Block[];
@@ -239,6 +343,7 @@ Deno.test("close() that runs out of time rejects with the tags, and revokes what
 
 Deno.test("close() gives up after ten seconds if not told otherwise", async () => {
   using time = new FakeTime();
+  using _warnings = catchWarnings();
   const pool = new BlockPool(TWO);
   const block = pool.acquireSync();
   const closed = pool.close();

@@ -6,6 +6,7 @@ import {
   assertLess,
   assertMatch,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { BlockPool, type SlotInfo } from "@smriti/pool";
 import { survives } from "./support/child.ts";
@@ -236,4 +237,62 @@ Deno.test("dump() of a large pool stays short enough to read", () => {
   assertStringIncludes(lines.at(-1)!, "and so on from slot");
   for (const block of blocks) block[Symbol.dispose]();
   assertEquals(rows(pool), [["0–9999", "free"]]);
+});
+
+Deno.test("a block that is turned into a string or a number throws and says block.bytes", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 2 });
+  const held = pool.acquireSync({ tag: "a" });
+  const ended = pool.acquireSync();
+  ended.release();
+  for (const block of [held, ended]) {
+    // deno-lint-ignore no-explicit-any
+    const any = block as any;
+    const ways: Record<string, () => unknown> = {
+      template: () => `${block}`,
+      String: () => String(block),
+      toString: () => block.toString(),
+      toLocaleString: () => any.toLocaleString(),
+      concatenation: () => "body: " + any,
+      sum: () => any + 1,
+      number: () => +any,
+      comparison: () => any > 5,
+      "loose equality": () => any == "x",
+      join: () => [block].join(),
+      key: () => new Map<string, number>()[any as keyof Map<string, number>],
+      Response: () => new Response(any),
+      Request: () =>
+        new Request("http://localhost/", { method: "POST", body: any }),
+      Blob: () => new Blob([any]),
+      TextEncoder: () => new TextEncoder().encode(any),
+      URLSearchParams: () => new URLSearchParams({ a: any }),
+      "console.log, %s": () => console.log("%s", block),
+    };
+    for (const [way, turn] of Object.entries(ways)) {
+      assertThrows(turn, TypeError, "block.bytes", way);
+    }
+  }
+  assertEquals(held.released, false);
+  held.release();
+});
+
+Deno.test("a block is shown, compared and sent as before", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 2 });
+  using one = pool.acquireSync({ tag: "one" });
+  using other = pool.acquireSync();
+  const line = 'Block(64 bytes "one", held)';
+  assertEquals(Deno.inspect(one), line);
+  assertEquals(Deno.inspect([one, { one }]), `[ ${line}, { one: ${line} } ]`);
+  assertEquals(JSON.stringify({ one }), '{"one":{}}');
+  assertEquals(structuredClone({ one }), { one: {} } as never);
+  assertEquals(Object.prototype.toString.call(one), "[object Object]");
+  assertEquals([Boolean(one), one === one, typeof one], [true, true, "object"]);
+  const map = new Map([[one, 1], [other, 2]]);
+  assertEquals([map.get(one), map.get(other), [one, other].indexOf(other)], [
+    1,
+    2,
+    1,
+  ]);
+  const error = assertThrows(() => assertEquals({ a: one }, { a: 1 } as never));
+  assertStringIncludes(`${error}`, line);
+  assertStringIncludes(Deno.inspect(new Error("x", { cause: one })), line);
 });

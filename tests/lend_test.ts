@@ -3,8 +3,10 @@
 import {
   assert,
   assertEquals,
+  assertNotEquals,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
@@ -49,7 +51,71 @@ Deno.test("lend() gives what the operation gives and is lent meanwhile", async (
 Deno.test("lend() hands fn the block's bytes", async () => {
   using pool = new BlockPool(ONE);
   using block = pool.acquireSync();
-  await block.lend((bytes) => assertStrictEquals(bytes, block.bytes));
+  const given = await block.lend((bytes) => bytes);
+  assertStrictEquals(given, block.bytes);
+});
+
+Deno.test("lend(fn) that gives undefined rejects, and its block leaves the pool", async () => {
+  for (const safety of ["trust", "revoke", "strict"] as const) {
+    for (const options of [undefined, { socket: true }]) {
+      using pool = new BlockPool({ ...TWO, safety });
+      using net = await wire();
+      let address = 0n;
+      let read: Promise<unknown>;
+      const { ours } = net;
+      const error = await assertRejects(async () => {
+        using block = pool.acquireSync();
+        // As a function does that forgets to return what it has begun.
+        await block.lend((bytes) => {
+          address = addressOf(bytes);
+          read = ours.read(bytes);
+        }, options);
+      }, TypeError);
+      assertStringIncludes(error.message, "lend()");
+      assertStringIncludes(error.message, "return");
+      const stats = lawful(pool);
+      assertEquals([stats.abandonedBlocks, stats.lentBlocks], [1, 0]);
+      assertEquals(stats.acquiredBlocks, 0);
+      // What it has begun is answered, into memory that nobody else gets.
+      await say(net.peer, "late");
+      await read!;
+      using next = pool.tryAcquire();
+      if (next !== undefined) {
+        assertNotEquals(addressOf(next.bytes), address);
+        assertEquals(text(next.bytes), "\0".repeat(64));
+      }
+    }
+  }
+});
+
+Deno.test("lend(fn) takes every other result, a promise of undefined too", async () => {
+  using pool = new BlockPool(ONE);
+  using block = pool.acquireSync();
+  for (const result of [null, 0, "", false, NaN, 7n, { a: 1 }, []]) {
+    assertEquals(await block.lend(() => result), result);
+  }
+  const nothing: (() => PromiseLike<unknown>)[] = [
+    async () => {},
+    () => Promise.resolve(undefined),
+    () => ({ then: (resolve) => resolve!(undefined as never) as never }),
+  ];
+  for (const fn of nothing) assertEquals(await block.lend(fn), undefined);
+  assertEquals(await block.lend(Promise.resolve()), undefined);
+  assertEquals(lawful(pool).acquiredBlocks, 1);
+});
+
+Deno.test("lend(fn) that gives undefined spares no operation that runs besides", async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const gate = Promise.withResolvers<number>();
+  const other = block.lend(gate.promise);
+  await assertRejects(() => block.lend(() => {}), TypeError);
+  assertEquals(lawful(pool).abandonedBlocks, 1);
+  await rejected("released", block.lend(() => 1));
+  gate.resolve(5);
+  assertEquals(await other, 5);
+  block.release();
+  assertEquals(lawful(pool).lentBlocks, 0);
 });
 
 Deno.test("lend() rejects with the operation's error and the block goes on", async () => {

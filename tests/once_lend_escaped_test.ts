@@ -48,7 +48,7 @@ Deno.test(
       bytes.buffer.transfer();
       return read.promise;
     }, { socket: true });
-    await rejected("lent", block.lend(() => {}, { socket: true }));
+    await rejected("lent", block.lend(() => 1, { socket: true }));
     read.reject(new Error("cut"));
     await assertRejects(() => first);
     block.release();

@@ -35,6 +35,7 @@ Deno.test(
       blockSize: 4096,
       maxBlocks: 100,
       initialBlocks: 10,
+      stallMs: Infinity,
     });
     const blocks = takeAll(pool);
     const most = pool.acquireMany(90);

@@ -47,6 +47,7 @@ Deno.test("fillOptions() fills every default", () => {
     leakDetection: "sampled",
     maxAbandonedBytes: undefined,
     overdueMs: undefined,
+    stallMs: 10_000,
     prefault: false,
     hugePages: false,
     backend: "native",
@@ -91,6 +92,9 @@ Deno.test("fillOptions() keeps what is given, at both ends of every range", () =
     { maxAbandonedBytes: Infinity },
     { overdueMs: 1 },
     { overdueMs: 2 ** 31 - 1 },
+    { stallMs: 1 },
+    { stallMs: 2 ** 31 - 1 },
+    { stallMs: Infinity },
     { prefault: true, hugePages: true },
     { backend: "heap" },
     { backend: "auto" },
@@ -162,6 +166,7 @@ Deno.test("a number out of its range is a RangeError with name, value and rule",
     maxWaiting: [-1, 0.5, NaN, Infinity],
     maxAbandonedBytes: [-1, -0.5, NaN, -Infinity],
     overdueMs: [0, -1, 1.5, NaN, 2 ** 31],
+    stallMs: [0, -1, 1.5, NaN, 2 ** 31, -Infinity],
   };
   for (const [name, wrong] of Object.entries(values)) {
     for (const value of wrong) {

@@ -3,6 +3,7 @@
 
 import {
   assert,
+  assertAlmostEquals,
   assertEquals,
   assertStringIncludes,
   assertThrows,
@@ -11,6 +12,7 @@ import { deadline } from "@std/async";
 import { MeterProvider, MetricReader } from "@opentelemetry/sdk-metrics";
 import {
   BlockPool,
+  type Histogram,
   type PoolStats,
   SizeClassPool,
   type SizeClassStats,
@@ -23,7 +25,10 @@ import "./support/open_library.ts";
 type Values = Record<string, number>;
 
 /** Written out again here, so that a wrong line in otel/metrics.ts has nothing to hide behind. */
-const EXPECTED: Record<string, [unit: string, monotonic: boolean | "gauge"]> = {
+const EXPECTED: Record<
+  string,
+  [unit: string, monotonic: boolean | "gauge" | "histogram"]
+> = {
   "smriti.pool.blocks": ["{block}", false],
   "smriti.pool.max_blocks": ["{block}", false],
   "smriti.pool.capacity_blocks": ["{block}", false],
@@ -49,6 +54,8 @@ const EXPECTED: Record<string, [unit: string, monotonic: boolean | "gauge"]> = {
   "smriti.pool.asked": ["By", true],
   "smriti.pool.wasted": ["By", true],
   "smriti.pool.upgrades": ["{upgrade}", true],
+  "smriti.pool.wait": ["s", "histogram"],
+  "smriti.pool.held": ["s", "histogram"],
 };
 
 /** What must be seen of a pool with these numbers. */
@@ -85,11 +92,28 @@ function valuesOf(stats: PoolStats | SizeClassStats): Values {
     values["wasted"] = stats.wastedBytes;
     values["upgrades"] = stats.upgrades;
   }
-  return Object.fromEntries(
+  const shown = Object.fromEntries(
     Object.entries(values).map((
       [key, value],
     ) => [`${stats.name}: smriti.pool.${key}`, value]),
   );
+  return { ...shown, ...durationsOf(stats) };
+}
+
+/** What must be seen of its durations: each bucket in which there are some. */
+function durationsOf({ name, waitMs, heldMs }: PoolStats): Values {
+  const values: Values = {};
+  const all: [string, Histogram][] = [["wait", waitMs], ["held", heldMs]];
+  for (const [metric, { bounds, counts }] of all) {
+    putBuckets(
+      values,
+      `smriti.pool.${metric}`,
+      { "smriti.pool.name": name },
+      bounds.map((ms) => ms / 1000),
+      counts,
+    );
+  }
+  return values;
 }
 
 function allValuesOf(stats: readonly PoolStats[]): Values {
@@ -111,6 +135,21 @@ function put(
   values[key] = value;
 }
 
+/** Puts each bucket of a histogram in which there is something. */
+function putBuckets(
+  values: Values,
+  name: string,
+  attributes: Record<string, unknown>,
+  bounds: readonly number[],
+  counts: readonly number[],
+) {
+  assertEquals(counts.length, bounds.length + 1);
+  for (const [at, count] of counts.entries()) {
+    const bucket = `${name} up to ${bounds[at] ?? Infinity} s`;
+    if (count > 0) put(values, bucket, attributes, count);
+  }
+}
+
 // deno-lint-ignore no-explicit-any -- OTLP as it came over the wire
 type Otlp = any;
 
@@ -120,17 +159,29 @@ function decode(body: Otlp): Values {
   for (const { scopeMetrics } of body.resourceMetrics) {
     for (const { scope, metrics } of scopeMetrics) {
       if (scope.name !== "@smriti/pool") continue;
-      for (const { name, unit, description, sum, gauge } of metrics) {
-        const monotonic = gauge ? "gauge" : sum.isMonotonic;
+      for (
+        const { name, unit, description, sum, gauge, histogram } of metrics
+      ) {
+        const monotonic = gauge
+          ? "gauge"
+          : histogram
+          ? "histogram"
+          : sum.isMonotonic;
         assertEquals([unit, monotonic], EXPECTED[name], name);
         assert(/^[A-Z].*\.$/.test(description), description);
         if (sum) assertEquals(sum.aggregationTemporality, 2, "cumulative");
-        for (const point of (sum ?? gauge).dataPoints) {
+        for (const point of (sum ?? gauge ?? histogram).dataPoints) {
           const attributes = Object.fromEntries(
             point.attributes.map((
               { key, value }: Otlp,
             ) => [key, value.stringValue]),
           );
+          if (histogram) {
+            const { explicitBounds, bucketCounts } = point;
+            const counts = bucketCounts.map(Number);
+            putBuckets(values, name, attributes, explicitBounds, counts);
+            continue;
+          }
           put(
             values,
             name,
@@ -225,7 +276,10 @@ Deno.test({
 
     await step();
     assertEquals(await told(), []);
-    assertEquals(await receiver.fresh(), {});
+    // Durations were told, and are not taken back.
+    const past = Object.assign({}, ...idle.map(durationsOf));
+    assert(Object.keys(past).length > 0);
+    assertEquals(await receiver.fresh(), past);
 
     await step();
     await input.close();
@@ -234,8 +288,16 @@ Deno.test({
   },
 });
 
+type SdkHistogram = {
+  buckets: { boundaries: number[]; counts: number[] };
+  sum: number;
+};
+
 /** A reader of the real SDK that collects when told. */
 class Reader extends MetricReader {
+  /** Sums of the histograms that were read last. */
+  readonly sums: Record<string, number> = {};
+
   protected override onForceFlush(): Promise<void> {
     return Promise.resolve();
   }
@@ -250,7 +312,15 @@ class Reader extends MetricReader {
       for (const { descriptor, dataPoints } of metrics) {
         assertEquals(descriptor.unit, EXPECTED[descriptor.name][0]);
         for (const { attributes, value } of dataPoints) {
-          put(values, descriptor.name, attributes, value as number);
+          if (typeof value === "number") {
+            put(values, descriptor.name, attributes, value);
+            continue;
+          }
+          const { buckets, sum } = value as SdkHistogram;
+          const { boundaries, counts } = buckets;
+          putBuckets(values, descriptor.name, attributes, boundaries, counts);
+          this.sums[`${attributes["smriti.pool.name"]}: ${descriptor.name}`] =
+            sum;
         }
       }
     }
@@ -299,6 +369,112 @@ Deno.test("observePool() with the OpenTelemetry SDK's meter follows several pool
     await reader.values(),
     allValuesOf([a.stats(), ...b.stats()]),
   );
+});
+
+/** A pool's stats() with these durations as its waits, in ms. */
+function withWaits(stats: PoolStats, durations: readonly number[]): PoolStats {
+  const { bounds } = stats.waitMs;
+  const counts = new Array(bounds.length + 1).fill(0);
+  for (const ms of durations) {
+    const at = bounds.findIndex((bound) => ms <= bound);
+    counts[at < 0 ? bounds.length : at]++;
+  }
+  const sum = durations.reduce((sum, ms) => sum + ms, 0);
+  return { ...stats, waitMs: { bounds, counts, sum } };
+}
+
+Deno.test("observePool() records durations once, in their buckets and with their sum", async () => {
+  const reader = new Reader();
+  const meter = new MeterProvider({ readers: [reader] }).getMeter("test");
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 8, name: "a" });
+  const plain = pool.stats();
+  const cases: number[][] = [
+    [],
+    [0],
+    [1, 1, 1],
+    [2],
+    [1, 3, 7, 20, 800, 30_000],
+    [60_000],
+    [60_001],
+    [5, 61_000, 3_600_000],
+    Array.from({ length: 900 }, (_, at) => at),
+  ];
+  let all: number[] = [];
+  const stats = () => withWaits(plain, all);
+  const double = { stats };
+  let observed = observePool(double, meter);
+  for (const some of cases) {
+    all = [...all, ...some];
+    // It may be looked at anew in between: nothing is recorded twice.
+    observed[Symbol.dispose]();
+    observed = observePool(double, meter);
+    for (let again = 0; again < 2; again++) {
+      assertEquals(await reader.values(), allValuesOf([stats()]));
+    }
+    const { sum } = stats().waitMs;
+    const shown = reader.sums["a: smriti.pool.wait"] ?? 0;
+    // Seconds; a value of 1 ms may be shown as anything up to it.
+    assertAlmostEquals(shown, sum / 1000, 0.001 * all.length + 1e-6 * sum);
+  }
+  observed[Symbol.dispose]();
+});
+
+Deno.test("observePool() believes the buckets where a sum does not fit them", async () => {
+  const reader = new Reader();
+  const meter = new MeterProvider({ readers: [reader] }).getMeter("test");
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 8, name: "a" });
+  let waited = withWaits(pool.stats(), []);
+  using _metrics = observePool({ stats: () => waited }, meter);
+  // As doubles may be rounded: what lies above a bound is not at it.
+  for (const sum of [0, 3, 1e6]) {
+    const { waitMs } = withWaits(waited, [2, 2, 60_001]);
+    const { bounds, counts } = waited.waitMs;
+    const more = counts.map((count, at) => count + waitMs.counts[at]);
+    waited = { ...waited, waitMs: { bounds, counts: more, sum } };
+    assertEquals(await reader.values(), allValuesOf([waited]));
+  }
+});
+
+Deno.test("observePool() records a thousand durations at a time, and of more the shares", async () => {
+  const reader = new Reader();
+  const meter = new MeterProvider({ readers: [reader] }).getMeter("test");
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 8, name: "a" });
+  const waits = [
+    ...new Array(500_000).fill(4),
+    ...new Array(499_999).fill(9),
+    50_000,
+  ];
+  const stats = withWaits(pool.stats(), waits);
+  using _metrics = observePool({ stats: () => stats }, meter);
+  const values = await reader.values();
+  assertEquals(values["a: smriti.pool.wait up to 0.005 s"], 500);
+  assertEquals(values["a: smriti.pool.wait up to 0.01 s"], 500);
+  assertEquals(values["a: smriti.pool.wait up to 60 s"], 1);
+});
+
+Deno.test("observePool() takes a meter without histograms, and numbers without durations", async () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 8, name: "a" });
+  const reader = new Reader();
+  const real = new MeterProvider({ readers: [reader] }).getMeter("test");
+  // As somebody has written who knew the meter's type when it had five methods.
+  const older: PoolMeter = {
+    createObservableCounter: real.createObservableCounter.bind(real),
+    createObservableUpDownCounter: real.createObservableUpDownCounter
+      .bind(real),
+    createObservableGauge: real.createObservableGauge.bind(real),
+    addBatchObservableCallback: real.addBatchObservableCallback.bind(real),
+    removeBatchObservableCallback: real.removeBatchObservableCallback
+      .bind(real),
+  };
+  const waited = withWaits(pool.stats(), [1, 2, 3]);
+  const numbers = valuesOf(pool.stats());
+  {
+    using _metrics = observePool({ stats: () => waited }, older);
+    assertEquals(await reader.values(), numbers);
+  }
+  const { waitMs: _wait, heldMs: _held, ...before } = pool.stats();
+  using _metrics = observePool({ stats: () => before as PoolStats }, real);
+  assertEquals(await reader.values(), numbers);
 });
 
 Deno.test("observePool() of a closed pool shows that nothing is left", async () => {

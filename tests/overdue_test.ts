@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BlockPool, type PoolEvent, type PoolOptions } from "@smriti/pool";
+import { catchWarnings } from "./support/console.ts";
 import { takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
 
@@ -119,6 +120,7 @@ Deno.test("a report says where the block was acquired if the lease is watched", 
 Deno.test("close() ends the reports and leaves no timer behind", async () => {
   {
     using time = new FakeTime();
+    using _warnings = catchWarnings();
     const { pool, reports } = watched();
     const block = pool.acquireSync();
     const closed = pool.close();

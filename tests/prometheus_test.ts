@@ -9,11 +9,18 @@ import {
   assertThrows,
 } from "@std/assert";
 import fc from "fast-check";
-import { BlockPool, type PoolStats, SizeClassPool } from "@smriti/pool";
+import { FakeTime } from "@std/testing/time";
+import {
+  BlockPool,
+  type Histogram,
+  type PoolStats,
+  SizeClassPool,
+} from "@smriti/pool";
 import { toPrometheus } from "@smriti/pool/otel";
 import "./support/open_library.ts";
 
 interface Sample {
+  readonly name: string;
   readonly labels: Record<string, string>;
   readonly value: number;
 }
@@ -48,16 +55,20 @@ function parse(text: string): Map<string, Family> {
       const [, , name, type] = comment;
       assertEquals(name, current, "TYPE follows its HELP");
       assert(help !== undefined && !families.has(name));
-      assert(["counter", "gauge"].includes(type), type);
+      assert(["counter", "gauge", "histogram"].includes(type), type);
       assertEquals(name.endsWith("_total"), type === "counter", name);
       families.set(name, { help, type, samples: [] });
     } else {
       const { name, labels, value } = sample(line);
-      assertEquals(name, current, "samples stay with their family");
+      const { type, samples } = families.get(current)!;
+      const names = type === "histogram"
+        ? ["_bucket", "_sum", "_count"].map((part) => current + part)
+        : [current];
+      assert(names.includes(name), `${name} stays with its family`);
       const series = JSON.stringify([name, Object.entries(labels).sort()]);
       assert(!seen.has(series), `${line}: twice`);
       seen.add(series);
-      families.get(name)!.samples.push({ labels, value });
+      samples.push({ name, labels, value });
     }
   }
   for (const [name, { samples }] of families) {
@@ -67,7 +78,7 @@ function parse(text: string): Map<string, Family> {
 }
 
 /** One line `name{label="text",…} value`. */
-function sample(line: string): { name: string } & Sample {
+function sample(line: string): Sample {
   let rest = line;
   const take = (pattern: RegExp | string): string => {
     const found = typeof pattern === "string"
@@ -99,6 +110,37 @@ function sample(line: string): { name: string } & Sample {
   take("} ");
   assertMatch(rest, VALUE, line);
   return { name, labels, value: Number(rest) };
+}
+
+/** A histogram of a pool as `stats()` has it, read from what is shown of it. */
+function histogramOf(
+  families: Map<string, Family>,
+  family: string,
+  pool: string,
+): Histogram {
+  const { type, samples } = families.get(family)!;
+  assertEquals(type, "histogram");
+  const own = samples.filter(({ labels }) => labels.smriti_pool_name === pool);
+  const one = (suffix: string) => {
+    const found = own.filter(({ name }) => name === family + suffix);
+    assertEquals(found.length, 1);
+    return found[0].value;
+  };
+  const buckets = own.filter(({ name }) => name === `${family}_bucket`);
+  const edges = buckets.map(({ labels: { le } }) => le);
+  assertEquals(edges.pop(), "+Inf");
+  assertEquals(buckets.at(-1)!.value, one("_count"));
+  // Each bucket has all that is in those below it.
+  const counts = buckets.map(({ value }, at) =>
+    value - (buckets[at - 1]?.value ?? 0)
+  );
+  assert(counts.every((count) => count >= 0));
+  const ms = (seconds: number) => Math.round(seconds * 1000);
+  return {
+    bounds: edges.map((le) => ms(Number(le))),
+    counts,
+    sum: ms(one("_sum")),
+  };
 }
 
 /** The one value of a pool that has these labels besides its name. */
@@ -142,6 +184,11 @@ const PLACES: Record<string, string> = {
   upgrades: "smriti_pool_upgrades_total",
 };
 
+const HISTOGRAMS: Record<string, string> = {
+  waitMs: "smriti_pool_wait_seconds",
+  heldMs: "smriti_pool_held_seconds",
+};
+
 const STATES: Record<string, string> = {
   freeBlocks: "free",
   acquiredBlocks: "acquired",
@@ -167,6 +214,13 @@ function assertShows(text: string, ...pools: PoolStats[]): void {
   for (const stats of pools) {
     for (const [field, value] of Object.entries(stats)) {
       if (field === "name" || field === "committedBlocks") continue;
+      if (field in HISTOGRAMS) {
+        const pool = shownOf(stats.name);
+        const found = histogramOf(families, HISTOGRAMS[field], pool);
+        assertEquals(found, value, `${field} of ${stats.name}`);
+        shown += found.counts.length + 2;
+        continue;
+      }
       const state = STATES[field];
       const found = state === undefined
         ? valueOf(families, PLACES[field], shownOf(stats.name))
@@ -191,6 +245,72 @@ Deno.test("toPrometheus() shows every number of a pool's stats()", () => {
   assertThrows(() => blocks[2].release());
   assertShows(toPrometheus(pool.stats()), pool.stats());
   for (const block of blocks) block[Symbol.dispose]();
+});
+
+Deno.test("toPrometheus() shows waits and held leases as histograms in seconds", async () => {
+  using time = new FakeTime();
+  using pool = new BlockPool({
+    blockSize: 64,
+    maxBlocks: 1,
+    leakDetection: "all",
+    stallMs: Infinity,
+  });
+  for (const ms of [0, 1, 2, 3, 700, 60_000, 60_001]) {
+    const block = pool.acquireSync();
+    const next = pool.acquire();
+    time.tick(ms);
+    block.release();
+    (await next).release();
+  }
+  const stats = pool.stats();
+  assertShows(toPrometheus(stats), stats);
+  const text = toPrometheus(stats);
+  const label = 'smriti_pool_name="smriti"';
+  for (
+    const line of [
+      `smriti_pool_wait_seconds_bucket{${label},le="0.001"} 2`,
+      `smriti_pool_wait_seconds_bucket{${label},le="0.002"} 3`,
+      `smriti_pool_wait_seconds_bucket{${label},le="0.5"} 4`,
+      `smriti_pool_wait_seconds_bucket{${label},le="60"} 6`,
+      `smriti_pool_wait_seconds_bucket{${label},le="+Inf"} 7`,
+      `smriti_pool_wait_seconds_sum{${label}} 120.707`,
+      `smriti_pool_wait_seconds_count{${label}} 7`,
+      `smriti_pool_held_seconds_count{${label}} 14`,
+    ]
+  ) {
+    assertStringIncludes(text, `${line}\n`);
+  }
+});
+
+Deno.test("toPrometheus() takes the numbers of a double that knows no histograms", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const { waitMs: _wait, heldMs: _held, ...older } = pool.stats();
+  const families = parse(toPrometheus(older as PoolStats));
+  assertEquals(families.has("smriti_pool_wait_seconds"), false);
+  assertEquals(valueOf(families, "smriti_pool_max_blocks", "smriti"), 1);
+});
+
+Deno.test("docs/alerts.md names metrics and labels that are there", async () => {
+  const page = await Deno.readTextFile(
+    new URL("../docs/alerts.md", import.meta.url),
+  );
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const text = toPrometheus(pool.stats());
+  const named = new Set(page.match(/smriti_pool_\w+/g));
+  assert(named.size >= 7, `${named.size} names`);
+  // Shown once a pool counts it.
+  const ahead = "capacityBlocks" in pool.stats()
+    ? []
+    : ["smriti_pool_capacity_blocks"];
+  assertEquals([...named].filter((name) => !text.includes(name)), ahead);
+  const { bounds } = pool.stats().waitMs;
+  const prose = page.slice(page.indexOf("A histogram has the bounds"));
+  const [, short, long] = /bounds ([\d, \n]+) ms and ([\d, \n]+) s,/.exec(
+    prose,
+  )!;
+  const list = (text: string, unit: number) =>
+    text.split(",").map((n) => unit * Number(n));
+  assertEquals([...list(short, 1), ...list(long, 1_000)], bounds);
 });
 
 Deno.test("toPrometheus() of several pools has one family for each metric", () => {

@@ -30,6 +30,7 @@ const CALLS: readonly (readonly [any, string])[] = [
   [Array.prototype, "push"],
   [globalThis, "setTimeout"],
   [globalThis, "setInterval"],
+  [AbortSignal, "timeout"],
   [globalThis, "queueMicrotask"],
   [globalThis, "Uint8Array"],
 ];

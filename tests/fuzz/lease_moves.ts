@@ -213,6 +213,8 @@ function misuse({ rng, tally, homes }: World, lease: Lease): void {
     case 2: {
       const argument = any();
       lease.leaves();
+      // One that gives undefined may have begun something.
+      if (typeof argument === "function") lease.interrupted = true;
       tally.ask("lend junk", () => block.lend(argument, any()));
       break;
     }

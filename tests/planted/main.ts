@@ -7,7 +7,7 @@ import { type Bug, BUGS, patternOf } from "./bugs.ts";
 const ROOT = new URL("../../", import.meta.url);
 /** What the tests need; the rest is not worth copying. */
 const NEEDED =
-  /^(mod\.ts|deno\.jsonc?|deno\.lock|README\.md|ffi|pool|shared|io|otel|tests)$/;
+  /^(mod\.ts|deno\.jsonc?|deno\.lock|README\.md|docs|ffi|pool|shared|io|otel|tests)$/;
 const PARALLEL = 2;
 /** A test that hangs has noticed, too. */
 const LONGEST_MS = 120_000;

@@ -44,6 +44,12 @@ export function lawful<P extends { stats(): PoolStats }>(pool: P): PoolStats {
     stats.committedBlocks * stats.blockSize <= stats.committedBytes,
     "a block has at least blockSize bytes",
   );
+  const waited = stats.waitMs.counts.reduce((sum, count) => sum + count, 0);
+  // What other isolates are about to do to a shared pool is seen a moment later.
+  demand(
+    stats.waits === stats.waiting + waited || "attachedWorkers" in stats,
+    "waits = waiting + waits that have ended",
+  );
   demand(Object.isFrozen(stats), "stats() is frozen");
   return stats;
 }

@@ -19,7 +19,12 @@ import { type Asker, Model } from "./model.ts";
 export type Setting =
   & Omit<
     Required<PoolOptions>,
-    "overdueMs" | "prefault" | "hugePages" | "name" | "maxAbandonedBytes"
+    | "overdueMs"
+    | "stallMs"
+    | "prefault"
+    | "hugePages"
+    | "name"
+    | "maxAbandonedBytes"
   >
   & Pick<PoolOptions, "maxAbandonedBytes">;
 
@@ -308,7 +313,7 @@ export class Trial {
         assertEquals(asker.outcome, answer.error);
         continue;
       }
-      assert(Array.isArray(asker.outcome), `${asker.outcome}`);
+      assert(Array.isArray(asker.outcome), Deno.inspect(asker.outcome));
       assertEquals(asker.outcome.length, answer.slots.length);
       asker.outcome.forEach((block, i) =>
         this.#begin(block, answer.slots[i], i + 1)

@@ -1,0 +1,28 @@
+/**
+ * What a pool says on the console because no caller and no listener is there to be told.
+ *
+ * Never throws: showing an error may run code of its own, and the program may have replaced the
+ * console. Decides nothing.
+ */
+
+/** Prints a warning. */
+export function warn(text: string): void {
+  try {
+    console.warn(text);
+  } catch {
+    // The program's own console has failed.
+  }
+}
+
+/** Prints an error, after what it is about if that is given. */
+export function complain(error: unknown, ...about: string[]): void {
+  try {
+    console.error(...about, error);
+  } catch {
+    try {
+      console.error(...about, "an error that cannot be shown");
+    } catch {
+      // As in `warn`.
+    }
+  }
+}
