@@ -17,6 +17,7 @@ import {
 } from "./events.ts";
 import { quarantineFor } from "./guard.ts";
 import { headroom } from "./headroom.ts";
+import { showAs } from "./inspect.ts";
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -57,6 +58,7 @@ export let takeFast: (pool: BlockPool) => Block | undefined;
 export class BlockPool implements Pool {
   static {
     takeFast = (pool) => pool.#takeFast();
+    showAs(BlockPool.prototype, (pool) => pool.#line());
   }
 
   readonly #options: FilledOptions;
@@ -247,7 +249,7 @@ export class BlockPool implements Pool {
 
   /** The slots as a table: state, tag, age and place of acquire, as far as these were noted. */
   dump(): string {
-    return `${Deno.inspect(this)}\n${table(this.slots())}`;
+    return `${this.#line()}\n${table(this.slots())}`;
   }
 
   /**
@@ -315,8 +317,7 @@ export class BlockPool implements Pool {
     this.#events.remove(type, listener);
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
+  #line(): string {
     const { acquired, committed } = this.#slots;
     const state = this.closed ? ", closed" : "";
     return `BlockPool(${

@@ -264,7 +264,7 @@ export class Leases implements Owner {
     let dropped = true;
     const top = Math.min(end, this.records.length);
     for (let index = start; index < top; index++) {
-      const slot = this.records[index];
+      const slot = this.records[index]!;
       if (slot.state !== ENDED) continue;
       // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
       // keeps the slot out of the pool, and the memory mapped.
@@ -398,7 +398,7 @@ export class Leases implements Owner {
     for (let next = this.records.length; next <= index; next++) {
       this.records.push(new Slot(this, next));
     }
-    return this.records[index];
+    return this.records[index]!;
   }
 
   /** What only some leases get: a time, a watch. */

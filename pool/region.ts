@@ -14,7 +14,7 @@ import type { SlabRun } from "./slots.ts";
 /** Slots are laid out at multiples of a cache line. */
 const LINE = 64;
 /** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
-export const PREFAULT_PIECE = 8 * 1024 * 1024;
+export const PREFAULT_PIECE: number = 8 * 1024 * 1024;
 
 /** The memory of one pool. */
 export class Region {

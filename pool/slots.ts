@@ -309,10 +309,10 @@ export class Slots {
     const slots = this.#slabSlots;
     const slab = (slot / slots) | 0;
     if (this.#freeIn[slab] === 0) this.#open.add(slab);
-    this.#freeIn[slab]++;
+    this.#freeIn[slab]!++;
     if (slots > 1) {
       const place = slot - slab * slots;
-      this.#next[slot] = this.#head[slab] - place - 1;
+      this.#next[slot] = this.#head[slab]! - place - 1;
       this.#head[slab] = place;
     }
     this.#lowEnd = (this.#open.floor + 1) * slots;
@@ -331,11 +331,11 @@ export class Slots {
     const slots = this.#slabSlots;
     let slot = slab;
     if (slots > 1) {
-      const place = this.#head[slab];
+      const place = this.#head[slab]!;
       slot = slab * slots + place;
-      this.#head[slab] = place + 1 + this.#next[slot];
+      this.#head[slab] = place + 1 + this.#next[slot]!;
     }
-    this.#freeIn[slab]--;
+    this.#freeIn[slab]!--;
     this.#lowEnd = (open.floor + 1) * slots;
     return this.#hot = slot;
   }
@@ -346,18 +346,18 @@ export class Slots {
     if (this.#slabSlots > 1) {
       const first = slab * this.#slabSlots;
       const place = slot - first;
-      let before = this.#head[slab];
+      let before = this.#head[slab]!;
       if (before === place) {
-        this.#head[slab] = place + 1 + this.#next[slot];
+        this.#head[slab] = place + 1 + this.#next[slot]!;
       } else {
         for (;;) {
-          const after = before + 1 + this.#next[first + before];
+          const after = before + 1 + this.#next[first + before]!;
           if (after === place) break;
           before = after;
         }
-        this.#next[first + before] = place + this.#next[slot] - before;
+        this.#next[first + before] = place + this.#next[slot]! - before;
       }
     }
-    if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
+    if (--this.#freeIn[slab]! === 0) this.#open.remove(slab);
   }
 }
