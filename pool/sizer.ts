@@ -73,14 +73,12 @@ export class Sizer {
 
   /** Few blocks are free: grow if the threshold says so. */
   fell(): void {
-    const due = this.#scaling.fell(this.#slots.free, Date.now());
-    if (due) this.#grow();
-    else this.#onChange();
+    if (this.#scaling.fell(this.#slots.free, Date.now())) this.#grow();
   }
 
-  /** Many blocks are free. */
+  /** Many blocks are free: once a look at most. */
   rose(): void {
-    this.#scaling.rose(this.#slots.free, Date.now());
+    this.#look();
     this.#onChange();
   }
 
@@ -130,8 +128,9 @@ export class Sizer {
   #resized(): void {
     // A listener may have closed the pool in the middle of it.
     if (this.#stopped) return;
-    const { committed, free } = this.#slots;
-    this.#scaling.resized(committed, free, Date.now());
+    const { committed, free, lowest } = this.#slots;
+    this.#scaling.resized(committed, free, lowest, Date.now());
+    this.#slots.look();
     if (this.#scaling.spare === 0) {
       clearInterval(this.#shrinkTimer);
       this.#shrinkTimer = undefined;
@@ -144,9 +143,19 @@ export class Sizer {
 
   /** Gives back in pieces if the pool was idle long enough. */
   #shrink(): void {
+    this.#look();
+    this.#onChange();
     if (this.#pieceTimer !== undefined) return;
     const blocks = this.#scaling.shrinkBy(this.#slots.free, Date.now());
     if (blocks > 0) this.#shrinkPiece(blocks);
+  }
+
+  /** Lets the scaling controller see how many are free and were. */
+  #look(): void {
+    const { free, lowest } = this.#slots;
+    this.#scaling.look(free, lowest, Date.now());
+    // Last: cut short, it makes the pool look busier than it was.
+    this.#slots.look();
   }
 
   #shrinkPiece(blocks: number): void {

@@ -43,6 +43,8 @@ export class Slots {
   calmUpTo: number = NONE;
   /** The fewest free since what is not free last changed its meaning. */
   #leastFree = 0;
+  /** The fewest free before that, since `look`. */
+  #lowest = 0;
   #peak = 0;
 
   readonly #max: number;
@@ -93,6 +95,17 @@ export class Slots {
   /** The most blocks ever acquired at once. */
   get peak(): number {
     return Math.max(this.#peak, this.#lendable - this.#leastFree);
+  }
+
+  /** The fewest free since `look`. */
+  get lowest(): number {
+    return Math.min(this.#lowest, this.#leastFree);
+  }
+
+  /** From now on, `lowest` tells of what comes. */
+  look(): void {
+    this.#peak = this.peak;
+    this.#lowest = this.#leastFree = this.free;
   }
 
   /** One past the highest slot ever committed. */
@@ -153,7 +166,9 @@ export class Slots {
   /** Takes an acquired slot out of the pool for good. */
   abandon(_slot: number): void {
     const peak = this.peak;
+    const { lowest } = this;
     this.#peak = peak;
+    this.#lowest = lowest;
     this.abandoned++;
     this.#leastFree = this.free;
   }
@@ -263,6 +278,7 @@ export class Slots {
   /** Changes how many are lendable: what was least free says no more how many were acquired. */
   #change(change: () => void): void {
     this.#peak = this.peak;
+    this.#lowest = this.lowest;
     change();
     this.#leastFree = this.free;
   }

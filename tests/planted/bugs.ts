@@ -84,8 +84,8 @@ export const BUGS: readonly Bug[] = [
     what: "end of the stack: a slot is listed in a slab that is not open",
     file: "pool/slots.ts",
     find:
-      "if (this.#freeIn[slab] === 0) this.#open.add(slab);\n    this.#freeIn[slab]++;",
-    put: "if (this.#freeIn[slab]++ === 0) this.#open.add(slab);",
+      "if (this.#freeIn[slab] === 0) this.#open.add(slab);\n    this.#freeIn[slab]!++;",
+    put: "if (this.#freeIn[slab]!++ === 0) this.#open.add(slab);",
     caughtBy: ["stack_end"],
   },
   {
@@ -379,6 +379,27 @@ export const BUGS: readonly Bug[] = [
     find: "this.#growAt = committed < maxBlocks ? committed - full : -1;",
     put: "this.#growAt = committed < maxBlocks && full < 0 ? 0 : -1;",
     caughtBy: ["growth", "scaling"],
+  },
+  {
+    what: "idle: what happened between two looks is not asked for",
+    file: "pool/scaling.ts",
+    find: "this.#idleSince === Infinity || least <= this.#idleAbove",
+    put: "this.#idleSince === Infinity || least < 0",
+    caughtBy: ["scaling", "shrink", "model"],
+  },
+  {
+    what: "idle: the line is watched at each lease",
+    file: "pool/scaling.ts",
+    find: "this.highMark = idle ? COUNTLESS : this.#idleAbove;",
+    put: "this.highMark = this.#idleAbove;",
+    caughtBy: ["scaling", "shrink"],
+  },
+  {
+    what: "idle: a pool that became idle between two looks is seen late",
+    file: "pool/scaling.ts",
+    find: "this.highMark = idle ? COUNTLESS : this.#idleAbove;",
+    put: "this.highMark = COUNTLESS;",
+    caughtBy: ["scaling", "shrink"],
   },
   {
     what: "growth: a refusal is not counted",

@@ -222,9 +222,6 @@ export class Trial {
 
   /** Lets time pass: the pool may shrink, and grow for those who wait after it has shrunk. */
   #wait(ms: number): void {
-    const isAlone = this.#waiting.length === 0;
-    const isLong = ms >= 2 * this.#setting.shrinkIntervalMs;
-    const isDue = isAlone && isLong && this.#model.mustShrink();
     this.#time.tick(ms);
     let told = this.#model.grows;
     for (const { type, committed, at } of this.#resizes) {
@@ -236,7 +233,7 @@ export class Trial {
       }
     }
     assertEquals(told, this.#model.grows, "each grow was told");
-    assert(this.#resizes.length > 0 || !isDue, "it must shrink");
+    this.#model.look(this.#time.now);
   }
 
   /** Lets promises settle, and compares with the model who was answered with what. */
