@@ -17,6 +17,8 @@ export interface PosixTable {
   readonly mapFlags: number;
   /** `MAP_FIXED`. */
   readonly mapFixed: number;
+  /** Advice about a new range: out of core dumps, no huge pages unless asked for. */
+  readonly adviceNew: readonly number[];
   /** Advice that drops pages at once and leaves zeroes, or `null`: map over the range instead. */
   readonly adviceDrop: number | null;
   /** Advice that faults pages in for writing, or `null`. */
@@ -142,10 +144,29 @@ class PosixBackend implements Backend {
     );
     if (mappedBase === MAP_FAILED) return this.#errno();
     const unit = BigInt(alignment);
-    const base = spare === 0
-      ? mappedBase
-      : (mappedBase + unit - 1n) / unit * unit;
-    return { base, size, mappedBase, mappedSize };
+    const range = {
+      base: (mappedBase + unit - 1n) / unit * unit,
+      size,
+      mappedBase,
+      mappedSize,
+    };
+    for (const advice of this.#table.adviceNew) {
+      // SAFETY: advice about a range that nobody knows yet; a refusal costs nothing.
+      this.#c.madvise(range.base, BigInt(size), advice);
+    }
+    return spare === 0 ? range : this.#cut(range);
+  }
+
+  /** Gives back what alignment took on both sides, as far as the OS lets it. */
+  #cut({ base, size, mappedBase, mappedSize }: Range): Range {
+    const end = base + BigInt(size);
+    const mappedEnd = mappedBase + BigInt(mappedSize);
+    const isGone = (from: bigint, to: bigint) =>
+      // SAFETY: outside of the usable bytes, inside of what was just mapped: nobody has seen it.
+      from === to || this.#c.munmap(from, to - from) === 0;
+    const start = isGone(mappedBase, base) ? base : mappedBase;
+    const stop = isGone(end, mappedEnd) ? end : mappedEnd;
+    return { base, size, mappedBase: start, mappedSize: Number(stop - start) };
   }
 
   mapAt(address: bigint, size: number): Range | Code {

@@ -18,6 +18,7 @@ import {
 import { quarantineFor } from "./guard.ts";
 import { headroom } from "./headroom.ts";
 import { showAs } from "./inspect.ts";
+import { type Footprint, Layout } from "./layout.ts";
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -29,7 +30,7 @@ import {
   type TryAcquireOptions,
 } from "./options.ts";
 import type { BlockArray, Pool } from "./pool.ts";
-import { Region } from "./region.ts";
+import { chooseBackend, Region } from "./region.ts";
 import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
@@ -59,6 +60,18 @@ export class BlockPool implements Pool {
   static {
     takeFast = (pool) => pool.#takeFast();
     showAs(BlockPool.prototype, (pool) => pool.#line());
+  }
+
+  /**
+   * What a pool of these options would take of the OS; makes nothing.
+   *
+   * @throws {TypeError | RangeError | SmritiError} what the constructor would throw for these options,
+   * without `--allow-ffi` too (`permission`)
+   */
+  static footprint(options: PoolOptions): Footprint {
+    const filled = fillOptions(options);
+    const { abilities } = chooseBackend(filled.backend);
+    return new Layout(filled, abilities).footprint(filled);
   }
 
   readonly #options: FilledOptions;

@@ -8,22 +8,17 @@ import type { Backend, Code, Range } from "../ffi/backend.ts";
 import { heap } from "../ffi/heap.ts";
 import { openNative } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
+import { Layout } from "./layout.ts";
 import type { FilledOptions } from "./options.ts";
 import type { SlabRun } from "./slots.ts";
 
-/** Slots are laid out at multiples of a cache line. */
-const LINE = 64;
 /** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
 export const PREFAULT_PIECE: number = 8 * 1024 * 1024;
 
 /** The memory of one pool. */
 export class Region {
-  /** Bytes from one slot to the next. */
-  readonly stride: number;
-  /** Slots in a slab: the fewest that fill whole pages. */
-  readonly slabSlots: number;
-  /** Bytes in a slab. */
-  readonly slabBytes: number;
+  /** Where its slots lie. */
+  readonly layout: Layout;
   /** The mapping, for other isolates of this process. */
   readonly range: Range;
   /** Whether slots have addresses. */
@@ -31,7 +26,6 @@ export class Region {
 
   readonly #backend: Backend;
   readonly #size: number;
-  readonly #huge: boolean;
   #mapped = true;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
@@ -46,25 +40,37 @@ export class Region {
    */
   constructor(options: FilledOptions, range?: Range) {
     const backend = chooseBackend(options.backend);
-    const { pageSize, hugePageSize, zeroedOnRecommit } = backend.abilities;
+    const { pageSize, zeroedOnRecommit } = backend.abilities;
     const { blockSize, maxBlocks } = options;
     this.#backend = backend;
-    this.#huge = options.hugePages && hugePageSize > 0;
+    const layout = this.layout = new Layout(options, backend.abilities);
     this.#size = blockSize;
     this.hasAddresses = backend.abilities.hasAddresses;
-    this.stride = roundUp(blockSize, blockSize < pageSize ? LINE : pageSize);
     this.#canForbid = backend.abilities.protects && blockSize >= pageSize;
-    const unit = this.#huge ? hugePageSize : pageSize;
-    this.slabSlots = unit / commonDivisor(this.stride, unit);
-    this.slabBytes = this.stride * this.slabSlots;
-    const slabs = Math.ceil(maxBlocks / this.slabSlots);
-    const size = slabs * this.slabBytes;
-    const mapped = range ?? backend.map(size, unit);
+    const size = layout.bytesOf(maxBlocks);
+    const mapped = range ?? backend.map(size, layout.unit);
     if (typeof mapped === "number") {
       throw outOfMemory(backend, "map", size, mapped);
     }
     this.range = mapped;
-    this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
+    this.#stale = zeroedOnRecommit
+      ? undefined
+      : new Uint8Array(size / layout.slabBytes);
+  }
+
+  /** Bytes from one slot to the next in a slab. */
+  get stride(): number {
+    return this.layout.stride;
+  }
+
+  /** Slots in a slab. */
+  get slabSlots(): number {
+    return this.layout.slabSlots;
+  }
+
+  /** Bytes in a slab. */
+  get slabBytes(): number {
+    return this.layout.slabBytes;
   }
 
   /** Where the memory comes from. */
@@ -81,7 +87,12 @@ export class Region {
   commit({ first, count }: SlabRun): SmritiError | undefined {
     const size = count * this.slabBytes;
     const offset = first * this.slabBytes;
-    const code = this.#backend.commit(this.range, offset, size, this.#huge);
+    const code = this.#backend.commit(
+      this.range,
+      offset,
+      size,
+      this.layout.huge,
+    );
     return code === 0
       ? undefined
       : outOfMemory(this.#backend, "commit", size, code);
@@ -127,7 +138,11 @@ export class Region {
     try {
       // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
       return new Uint8Array(
-        this.#backend.view(this.range, slot * this.stride, this.#size),
+        this.#backend.view(
+          this.range,
+          this.layout.offsetOf(slot),
+          this.#size,
+        ),
       );
     } catch (error) {
       throw viewRefused(this.#backend, this.#size, error);
@@ -175,7 +190,10 @@ export class Region {
 
   /** Address of a slot. */
   pointer(slot: number): Deno.PointerObject {
-    const pointer = this.#backend.pointer(this.range, slot * this.stride);
+    const pointer = this.#backend.pointer(
+      this.range,
+      this.layout.offsetOf(slot),
+    );
     if (pointer === null) {
       throw new SmritiError(
         "unsupported",
@@ -195,7 +213,7 @@ export class Region {
       buffer.byteLength === this.#size;
     try {
       return isAlike &&
-        this.#backend.isAt(this.range, slot * this.stride, buffer);
+        this.#backend.isAt(this.range, this.layout.offsetOf(slot), buffer);
     } catch (error) {
       throw viewRefused(this.#backend, this.#size, error);
     }
@@ -218,15 +236,18 @@ export class Region {
    * the pattern in it still shows a late write.
    */
   forbid(slot: number): boolean {
-    const { stride } = this;
-    return this.#canForbid &&
-      this.#backend.protect(this.range, slot * stride, stride, false) === 0;
+    return this.#canForbid && this.#protect(slot, false) === 0;
   }
 
   /** Makes an inaccessible slot accessible again; false if the OS refused. */
   allow(slot: number): boolean {
-    const { stride } = this;
-    return this.#backend.protect(this.range, slot * stride, stride, true) === 0;
+    return this.#protect(slot, true) === 0;
+  }
+
+  #protect(slot: number, accessible: boolean): Code {
+    const { layout } = this;
+    const offset = layout.offsetOf(slot);
+    return this.#backend.protect(this.range, offset, layout.stride, accessible);
   }
 
   /**
@@ -245,15 +266,6 @@ export class Region {
     }
     return !this.#mapped;
   }
-}
-
-function roundUp(size: number, unit: number): number {
-  return Math.ceil(size / unit) * unit;
-}
-
-function commonDivisor(a: number, b: number): number {
-  while (b !== 0) [a, b] = [b, a % b];
-  return a;
 }
 
 /** What it means that a view could not be made, or its address not be told. */

@@ -100,7 +100,7 @@ export function snapshot(
     releases: slots.taken - slots.acquired - abandons,
     ...counters,
     listenerErrors,
-    committedBytes: slots.committed * region.stride,
+    committedBytes: region.layout.bytesOf(slots.committed),
     mappedBytes: region.mappedBytes,
   });
 }

@@ -106,7 +106,7 @@ export function sharedStats(
     leaks: control.sum(COUNT.LEAKS),
     doubleReleases: control.sum(COUNT.DOUBLE_RELEASES),
     listenerErrors,
-    committedBytes: committed * region.stride,
+    committedBytes: region.layout.bytesOf(committed),
     mappedBytes: mappedNow(control, region),
   });
 }

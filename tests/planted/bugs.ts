@@ -402,6 +402,41 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["scaling", "shrink"],
   },
   {
+    what: "sizes: a slab of huge pages is as many as it takes to leave no rest",
+    file: "pool/layout.ts",
+    find: "? Math.max(1, Math.floor(hugePageSize / this.stride))",
+    put: "? hugePageSize / commonDivisor(this.stride, hugePageSize)",
+    caughtBy: ["region", "memory"],
+  },
+  {
+    what: "sizes: committedBytes leaves the rest of a slab out",
+    file: "pool/stats.ts",
+    find: "region.layout.bytesOf(slots.committed)",
+    put: "slots.committed * region.layout.stride",
+    caughtBy: ["footprint"],
+  },
+  {
+    what: "sizes: what alignment takes stays mapped",
+    file: "ffi/posix.ts",
+    find: "return spare === 0 ? range : this.#cut(range);",
+    put: "return range;",
+    caughtBy: ["backend", "footprint"],
+  },
+  {
+    what: "core dumps: blocks are in them",
+    file: "ffi/linux.ts",
+    find: "16, // MADV_DONTDUMP",
+    put: "",
+    caughtBy: ["backend"],
+  },
+  {
+    what: "huge pages: the system may use them where nobody asked",
+    file: "ffi/linux.ts",
+    find: "15, // MADV_NOHUGEPAGE",
+    put: "//",
+    caughtBy: ["backend"],
+  },
+  {
     what: "growth: a refusal is not counted",
     file: "pool/sizer.ts",
     find: `if (error !== undefined) {

@@ -81,8 +81,14 @@ export class Trial {
     };
     pool.addEventListener("grow", note);
     pool.addEventListener("shrink", note);
-    const { committedBytes, committedBlocks } = lawful(pool);
-    this.#stride = BigInt(committedBytes / committedBlocks);
+    lawful(pool);
+    const { blockSize, maxBlocks, backend } = setting;
+    const { strideBytes } = BlockPool.footprint({
+      blockSize,
+      maxBlocks,
+      backend,
+    });
+    this.#stride = BigInt(strideBytes);
     this.#model = new Model({
       ...setting,
       strict: setting.safety === "strict",
