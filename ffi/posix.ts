@@ -37,8 +37,6 @@ const F_OK = 0;
 const EEXIST = 17;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
-const MADVISE = ["usize", "usize", "i32"] as const;
-
 function symbolsOf(table: PosixTable) {
   return {
     mmap: {
@@ -47,13 +45,7 @@ function symbolsOf(table: PosixTable) {
     },
     munmap: { parameters: ["usize", "usize"], result: "i32" },
     mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
-    madvise: { parameters: MADVISE, result: "i32" },
-    madviseAway: {
-      name: "madvise",
-      parameters: MADVISE,
-      result: "i32",
-      nonblocking: true,
-    },
+    madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
     access: { parameters: ["usize", "i32"], result: "i32" },
     getpagesize: { parameters: [], result: "i32" },
     // Linux only, and missing from glibc before 2.30: then nothing is known of threads.
@@ -242,17 +234,16 @@ class PosixBackend implements Backend {
     return failed ? this.#errno() : 0;
   }
 
-  async prefault(range: Range, offset: number, size: number): Promise<Code> {
+  prefault(range: Range, offset: number, size: number): Code {
     const advice = this.#table.advicePopulate;
     if (advice === null) return 0;
-    // SAFETY: populating changes no byte; the caller awaits this before it unmaps the range.
-    const result = await this.#c.madviseAway(
+    // SAFETY: inside the caller's live range, committed; populating changes no byte.
+    const failed = this.#c.madvise(
       range.base + BigInt(offset),
       BigInt(size),
       advice,
-    );
-    // errno is per thread and that call ran on another one.
-    return result === 0 ? 0 : -1;
+    ) !== 0;
+    return failed ? this.#errno() : 0;
   }
 
   unmap(range: Range): Code {

@@ -35,6 +35,7 @@ import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
 import { slotsFor, Supply } from "./supply.ts";
+import type { Timer } from "./timers.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
@@ -83,7 +84,7 @@ export class BlockPool implements Pool {
   readonly #closing: Closing;
   readonly #counters = new Counters();
   readonly #events = new Events();
-  #overdueTimer: ReturnType<typeof setInterval> | undefined;
+  #overdueTimer: Timer | undefined;
 
   /**
    * Maps the pool's address space and commits its first blocks.
@@ -131,8 +132,7 @@ export class BlockPool implements Pool {
     try {
       this.#sizer.start();
     } catch (error) {
-      // Before the first page of what did get memory is asked for.
-      void supply.settle();
+      supply.stop();
       region.unmap();
       throw error;
     }
@@ -350,7 +350,7 @@ export class BlockPool implements Pool {
   #beginClose(): void {
     if (this.closed) return;
     headroom();
-    clearInterval(this.#overdueTimer);
+    this.#overdueTimer?.stop();
     this.#dispatcher.close();
     try {
       this.#sizer.stop();

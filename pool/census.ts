@@ -8,8 +8,8 @@ import { quote } from "./checks.ts";
 import { stackOf } from "./leaks.ts";
 import type { FilledOptions } from "./options.ts";
 import { ENDING, HELD, LOST, QUARANTINED, type Slot } from "./slot.ts";
-import { unref } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
+import { Timer } from "./timers.ts";
 
 /** What a slot is doing. */
 export type SlotState =
@@ -95,9 +95,9 @@ export function watchOverdue(
   { overdueMs, name }: FilledOptions,
   records: readonly Slot[],
   events: Events,
-): ReturnType<typeof setInterval> | undefined {
+): Timer | undefined {
   if (overdueMs === undefined) return undefined;
-  return unref(setInterval(() => {
+  return Timer.every(Math.ceil(overdueMs / 2), () => {
     const now = Date.now();
     for (const slot of records) {
       if (slot.state !== HELD || slot.overdue || now - slot.since < overdueMs) {
@@ -111,7 +111,7 @@ export function watchOverdue(
         stack: stackOf(slot.watch?.site),
       }));
     }
-  }, Math.ceil(overdueMs / 2)));
+  });
 }
 
 function stateOf(slot: Slot | undefined, isCommitted: boolean): SlotState {

@@ -12,7 +12,6 @@ import type { Parts } from "./parts.ts";
 import { outstandingBlocks } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
-import type { Supply } from "./supply.ts";
 
 /** Ends one pool. */
 export class Closing {
@@ -20,7 +19,6 @@ export class Closing {
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #leases: Leases;
-  readonly #supply: Supply;
   readonly #onEnd: () => void;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #asked = false;
@@ -35,7 +33,6 @@ export class Closing {
     this.#region = parts.region;
     this.#slots = parts.slots;
     this.#leases = parts.leases;
-    this.#supply = parts.supply;
     this.#onEnd = onEnd;
   }
 
@@ -63,10 +60,6 @@ export class Closing {
   /** Ends the pool if it is closing and nothing is out. */
   check(): void {
     if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;
-    if (this.#supply.isFaulting) {
-      this.#supply.settle().then(() => this.check());
-      return;
-    }
     this.#ended = true;
     const corrupted = this.#leases.inspect();
     this.#leases.dropViews(0, this.#slots.top);
@@ -90,8 +83,6 @@ export class Closing {
 
   /** The time is over: says whose blocks are still out, and revokes them. */
   #giveUp(timeoutMs: number): void {
-    // Only a prefault is under way: its end is the pool's.
-    if (this.#slots.acquired === 0) return;
     this.#gaveUp = true;
     this.#done.reject(
       new SmritiError(

@@ -170,7 +170,7 @@ export class Dispatcher {
   /** Refuses everybody from now on, those who wait too. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#retryTimer);
+    this.#stopRetrying();
     this.#handOver();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.mark();
@@ -292,6 +292,7 @@ export class Dispatcher {
       this.#serve(waiter);
       this.#fell();
     }
+    if (this.#channel.waiting === 0) this.#stopRetrying();
     this.mark();
   }
 
@@ -310,6 +311,12 @@ export class Dispatcher {
       this.#pump();
       if (this.#channel.waiting > 0) this.#retryLater();
     }, RETRY_MS);
+  }
+
+  /** Nobody waits: no timer of theirs may outlast them. */
+  #stopRetrying(): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
   }
 
   #countExhaustion(): void {

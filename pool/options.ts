@@ -65,7 +65,10 @@ export interface PoolOptions {
   leakDetection?: LeakDetection | undefined;
   /** Milliseconds after which a held block is reported as overdue. Integer from 1 to 2^31 − 1. Default off. */
   overdueMs?: number | undefined;
-  /** Whether pages are faulted in ahead, off the event loop, where the OS can. Default false. */
+  /**
+   * Whether pages are faulted in ahead where the OS can: between other work, half a millisecond at a
+   * time, about 200 MB a second. Default false.
+   */
   prefault?: boolean | undefined;
   /** Whether to ask for 2 MiB pages where the OS has them. Default false. */
   hugePages?: boolean | undefined;

@@ -1,8 +1,7 @@
 /**
  * Carries out what the scaling controller decides: grows, shrinks by the clock, trims when asked.
  *
- * Owns the timers of the pool's size, all of them unref'd: they never keep a process alive. Tells
- * listeners, and its pool, after the change is complete.
+ * Owns the timers of the pool's size. Tells listeners, and its pool, after the change is complete.
  */
 import type { Events } from "./events.ts";
 import { headroom } from "./headroom.ts";
@@ -12,6 +11,7 @@ import { ScalingController } from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 import type { Supply } from "./supply.ts";
+import { Timer } from "./timers.ts";
 
 /** Bytes given back by one piece of a shrink: the event loop runs in between. */
 const SHRINK_PIECE = 4 * 1024 * 1024;
@@ -29,8 +29,8 @@ export class Sizer {
   /** Told that the marks may have moved. */
   readonly #onChange: () => void;
   #stopped = false;
-  #shrinkTimer: ReturnType<typeof setInterval> | undefined;
-  #pieceTimer: ReturnType<typeof setTimeout> | undefined;
+  #shrinkTimer: Timer | undefined;
+  #pieceTimer: Timer | undefined;
 
   /** Commits nothing yet: `start` does. */
   constructor(parts: Parts, onChange: () => void) {
@@ -99,8 +99,9 @@ export class Sizer {
   /** No more growing and shrinking; gives every free slab back. */
   stop(): void {
     this.#stopped = true;
-    clearInterval(this.#shrinkTimer);
-    clearTimeout(this.#pieceTimer);
+    this.#supply.stop();
+    this.#shrinkTimer?.stop();
+    this.#pieceTimer?.stop();
     this.#supply.giveBack(Infinity, Infinity);
   }
 
@@ -132,11 +133,11 @@ export class Sizer {
     this.#scaling.resized(committed, free, lowest, Date.now());
     this.#slots.look();
     if (this.#scaling.spare === 0) {
-      clearInterval(this.#shrinkTimer);
+      this.#shrinkTimer?.stop();
       this.#shrinkTimer = undefined;
     } else if (this.#shrinkTimer === undefined) {
-      const ms = this.#options.shrinkIntervalMs;
-      this.#shrinkTimer = unref(setInterval(() => this.#shrink(), ms));
+      const { shrinkIntervalMs } = this.#options;
+      this.#shrinkTimer = Timer.every(shrinkIntervalMs, () => this.#shrink());
     }
     this.#onChange();
   }
@@ -164,7 +165,7 @@ export class Sizer {
     if (this.#giveBack(blocks, SHRINK_PIECE) === 0 || this.#stopped) return;
     const left = blocks - (before - this.#slots.committed);
     if (left > 0) {
-      this.#pieceTimer = unref(setTimeout(() => this.#shrinkPiece(left), 0));
+      this.#pieceTimer = Timer.once(0, () => this.#shrinkPiece(left));
     }
   }
 
@@ -183,11 +184,4 @@ export class Sizer {
     }));
     return bytes;
   }
-}
-
-/** Keeps a timer from keeping the process alive. */
-export function unref<T extends ReturnType<typeof setTimeout>>(timer: T): T {
-  // deno-lint-ignore no-explicit-any
-  Deno.unrefTimer(timer as any);
-  return timer;
 }

@@ -8,7 +8,7 @@ import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
-import { unref } from "../pool/sizer.ts";
+import { Timer } from "../pool/timers.ts";
 import type { Bell } from "./bell.ts";
 import {
   CLOSING,
@@ -45,7 +45,7 @@ export class Membership {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #timer: Timer;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
   /** The janitor is at work. */
@@ -63,7 +63,7 @@ export class Membership {
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
     const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = unref(setInterval(() => this.keepHouse(), ms));
+    this.#timer = Timer.every(ms, () => this.keepHouse());
   }
 
   /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
@@ -214,7 +214,7 @@ export class Membership {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    clearInterval(this.#timer);
+    this.#timer.stop();
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);
     this.#done.resolve();

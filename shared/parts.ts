@@ -99,7 +99,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     ...parts,
     dispatcher,
     onEnd: () => {
-      clearInterval(overdue);
+      overdue?.stop();
       events.emit("close", () => ({
         pool: name,
         abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),

@@ -437,6 +437,57 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["backend"],
   },
   {
+    what: "timers: they keep the process alive",
+    file: "pool/timers.ts",
+    find: 'addEventListener.call(signal, "abort", () => {',
+    put: 'signal.addEventListener("abort", () => {',
+    caughtBy: ["shrink"],
+  },
+  {
+    what: "timers: the tests of a program see them",
+    file: "pool/timers.ts",
+    find: "const signal = this.#signal = AbortSignal.timeout(this.#ms);",
+    put: `const controller = new AbortController();
+    Deno.unrefTimer(setTimeout(() => controller.abort(), this.#ms) as never);
+    const signal = this.#signal = controller.signal;`,
+    caughtBy: ["users"],
+  },
+  {
+    what: "timers: that of a retry outlasts those who wait",
+    file: "pool/dispatcher.ts",
+    find: "if (this.#channel.waiting === 0) this.#stopRetrying();",
+    put: "",
+    caughtBy: ["waiters"],
+  },
+  {
+    what: "library: it is opened by the first pool, in the middle of a test",
+    file: "ffi/open.ts",
+    find: "};\n}\n\nopenNative();",
+    put: "};\n}",
+    caughtBy: ["users"],
+  },
+  {
+    what: "prefault: what was given back is faulted in",
+    file: "pool/supply.ts",
+    find: "if (!this.#hasMemory(run)) break;",
+    put: "",
+    caughtBy: ["once_prefault"],
+  },
+  {
+    what: "prefault: it goes on in a pool that could not be made",
+    file: "pool/block_pool.ts",
+    find: "supply.stop();\n      region.unmap();",
+    put: "region.unmap();",
+    caughtBy: ["once_prefault"],
+  },
+  {
+    what: "prefault: it goes on in a pool that is closing",
+    file: "pool/sizer.ts",
+    find: "this.#stopped = true;\n    this.#supply.stop();",
+    put: "this.#stopped = true;",
+    caughtBy: ["once_prefault"],
+  },
+  {
     what: "growth: a refusal is not counted",
     file: "pool/sizer.ts",
     find: `if (error !== undefined) {

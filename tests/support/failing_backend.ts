@@ -42,14 +42,14 @@ export class FailingBackend implements Backend, Disposable {
 
   readonly kind = "native";
   readonly abilities: Backend["abilities"];
-  readonly #real: Backend;
+  protected readonly real: Backend;
   readonly #accounts = new Map<Range, Account>();
   readonly #restore: () => void;
 
   constructor() {
     const native = openNative();
     if ("reason" in native) throw new Error(native.detail);
-    this.#real = native;
+    this.real = native;
     this.abilities = native.abilities;
     // The page of the process is not of a pool, and outlives this.
     processWords();
@@ -69,7 +69,7 @@ export class FailingBackend implements Backend, Disposable {
 
   map(size: number, alignment: number): Range | Code {
     if (this.#isRefused("map", size)) return REFUSED;
-    const range = this.#real.map(size, alignment);
+    const range = this.real.map(size, alignment);
     if (typeof range !== "number") {
       const account = {
         committed: new Set<number>(),
@@ -83,17 +83,17 @@ export class FailingBackend implements Backend, Disposable {
   mapAt(address: bigint, size: number): Range | Code {
     if (this.#isRefused("mapAt", size)) return REFUSED;
     // For the life of the process, and so in no account.
-    return this.#real.mapAt(address, size);
+    return this.real.mapAt(address, size);
   }
 
   findAt(address: bigint, size: number): Range | undefined {
-    return this.#real.findAt(address, size);
+    return this.real.findAt(address, size);
   }
 
   commit(range: Range, offset: number, size: number, huge: boolean): Code {
     const pages = this.#pages("commit", range, offset, size);
     if (this.#isRefused("commit", size)) return REFUSED;
-    const code = this.#real.commit(range, offset, size, huge);
+    const code = this.real.commit(range, offset, size, huge);
     if (code === 0) pages((page, { committed }) => committed.add(page));
     return code;
   }
@@ -101,7 +101,7 @@ export class FailingBackend implements Backend, Disposable {
   decommit(range: Range, offset: number, size: number): Code {
     const pages = this.#pages("decommit", range, offset, size);
     if (this.#isRefused("decommit", size)) return REFUSED;
-    const code = this.#real.decommit(range, offset, size);
+    const code = this.real.decommit(range, offset, size);
     if (code === 0) pages((page, { committed }) => committed.delete(page));
     return code;
   }
@@ -114,7 +114,7 @@ export class FailingBackend implements Backend, Disposable {
   ): Code {
     const pages = this.#pages("protect", range, offset, size);
     if (this.#isRefused("protect", size)) return REFUSED;
-    const code = this.#real.protect(range, offset, size, accessible);
+    const code = this.real.protect(range, offset, size, accessible);
     pages((page, { committed, forbidden }) => {
       if (!committed.has(page)) this.violations.push("protect: no memory");
       if (accessible) forbidden.delete(page);
@@ -123,21 +123,21 @@ export class FailingBackend implements Backend, Disposable {
     return code;
   }
 
-  prefault(range: Range, offset: number, size: number): Promise<Code> {
+  prefault(range: Range, offset: number, size: number): Code {
     const pages = this.#pages("prefault", range, offset, size);
     pages((page, { committed }) => {
       if (committed.has(page)) return;
       this.violations.push("prefault: memory that was given back");
     });
-    if (this.#isRefused("prefault", size)) return Promise.resolve(REFUSED);
-    return this.#real.prefault(range, offset, size);
+    if (this.#isRefused("prefault", size)) return REFUSED;
+    return this.real.prefault(range, offset, size);
   }
 
   unmap(range: Range): Code {
     if (!this.#accounts.has(range)) this.violations.push("unmap: not mapped");
     if (this.#isRefused("unmap", range.size)) return REFUSED;
     this.#accounts.delete(range);
-    return this.#real.unmap(range);
+    return this.real.unmap(range);
   }
 
   view(range: Range, offset: number, size: number): ArrayBuffer {
@@ -149,25 +149,25 @@ export class FailingBackend implements Backend, Disposable {
       if (!committed.has(page)) this.violations.push("view: no memory");
       if (forbidden.has(page)) this.violations.push("view: inaccessible");
     });
-    return this.#real.view(range, offset, size);
+    return this.real.view(range, offset, size);
   }
 
   pointer(range: Range, offset: number): Deno.PointerObject | null {
-    return this.#real.pointer(range, offset);
+    return this.real.pointer(range, offset);
   }
 
   isAt(range: Range, offset: number, buffer: ArrayBuffer): boolean {
-    return this.#real.isAt(range, offset, buffer);
+    return this.real.isAt(range, offset, buffer);
   }
 
   errorName(code: Code): string {
-    return this.#real.errorName(code);
+    return this.real.errorName(code);
   }
 
   /** Puts the real backend back, and unmaps what a refused `unmap` left. */
   [Symbol.dispose](): void {
     this.#restore();
-    for (const range of this.#accounts.keys()) this.#real.unmap(range);
+    for (const range of this.#accounts.keys()) this.real.unmap(range);
   }
 
   #isRefused(call: Call, size: number): boolean {
