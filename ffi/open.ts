@@ -22,6 +22,12 @@ let opened: Backend | undefined;
 /** The native backend, or why there is none. Cheap after the first success. */
 export function openNative(): Backend | Refusal {
   if (opened !== undefined) return opened;
+  if (!("Deno" in globalThis)) {
+    return {
+      reason: "unsupported",
+      detail: 'Deno alone gives it; the others have "heap" or "auto"',
+    };
+  }
   const state = Deno.permissions.querySync({ name: "ffi" }).state;
   if (state !== "granted") {
     return {

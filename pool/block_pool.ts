@@ -351,8 +351,8 @@ export class BlockPool implements Pool {
     if (this.closed) return;
     headroom();
     this.#overdueTimer?.stop();
-    this.#dispatcher.close();
     try {
+      this.#dispatcher.close();
       this.#sizer.stop();
     } finally {
       this.#closing.begin();

@@ -10,6 +10,7 @@ import { openNative } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
 import { Layout } from "./layout.ts";
 import type { FilledOptions } from "./options.ts";
+import { checkRuntime } from "./runtime.ts";
 import type { SlabRun } from "./slots.ts";
 
 /** Bytes faulted in by one call: about 0.05 ms. */
@@ -300,6 +301,7 @@ export function outOfMemory(
  * @throws {SmritiError} `permission`, `unsupported`
  */
 export function chooseBackend(choice: FilledOptions["backend"]): Backend {
+  checkRuntime();
   if (choice === "heap") return heap;
   const found = openNative();
   if (!("reason" in found)) return found;

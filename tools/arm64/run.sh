@@ -17,7 +17,7 @@ home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/linux-arm64-$version
 log=$home/setup.log
 libraries=/usr/aarch64-linux-gnu
 tests=(backend heap windows region slots growth shrink model isolation revoke acquire size_class)
-flags=(-A --no-check --frozen)
+flags=(-A --no-check --frozen --sanitize-ops --sanitize-resources)
 
 packages() {
   command -v qemu-aarch64-static &&
