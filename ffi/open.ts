@@ -25,7 +25,7 @@ export function openNative(): Backend | Refusal {
   if (!("Deno" in globalThis)) {
     return {
       reason: "unsupported",
-      detail: 'Deno alone gives it; the others have "heap" or "auto"',
+      detail: "only Deno gives it",
     };
   }
   const state = Deno.permissions.querySync({ name: "ffi" }).state;

@@ -310,10 +310,11 @@ function mayRunOn(error: unknown): boolean {
     // A loop over a Set comes to what is added meanwhile, and to each once.
     const found = new Set<unknown>([error]);
     for (const each of found) {
-      if (each instanceof Deno.errors.Interrupted) return true;
+      if (isInterrupted(each)) return true;
       if (!(each instanceof Error)) continue;
       found.add(each.cause);
-      if (each instanceof SuppressedError) {
+      // A SuppressedError; not every runtime has the class.
+      if ("suppressed" in each && "error" in each) {
         found.add(each.error).add(each.suppressed);
       } else if (each instanceof AggregateError) {
         const { errors } = each;
@@ -327,6 +328,11 @@ function mayRunOn(error: unknown): boolean {
     // An error that cannot be looked at may be one.
     return true;
   }
+}
+
+/** Whether it is Deno's error for an operation whose file was closed under it; others have none. */
+function isInterrupted(error: unknown): boolean {
+  return "Deno" in globalThis && error instanceof Deno.errors.Interrupted;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

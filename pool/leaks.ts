@@ -14,6 +14,9 @@ const SAMPLE = 128;
 const FIRST_STACKS = 32;
 /** A stack costs microseconds: this keeps it under 1 ns per acquire as long as all is well. */
 const STACK_SAMPLE = 64;
+/** This folder, as stacks have it: a path or a part of a URL. Unknown in a bundle. */
+const HERE = /^(?:file:\/\/)?(.*\/pool\/)leaks\.[jt]s$/
+  .exec(import.meta.url ?? "")?.[1];
 /** Places remembered so that each is reported once. */
 const MAX_SITES = 1000;
 
@@ -121,7 +124,6 @@ export function stackOf(site: Error | undefined): string | undefined {
     // Stacks are made by the program's own `Error.prepareStackTrace`, if it has one.
   }
   if (typeof stack !== "string") return undefined;
-  const here = new URL("./", import.meta.url).href;
   return stack.split("\n").slice(1)
-    .filter((line) => !line.includes(here)).join("\n");
+    .filter((line) => HERE === undefined || !line.includes(HERE)).join("\n");
 }

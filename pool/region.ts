@@ -271,6 +271,7 @@ function viewRefused(backend: Backend, size: number, error: unknown): unknown {
   if (error instanceof RangeError && /alloc/i.test(error.message)) {
     return outOfMemory(backend, "allocate", size, -1);
   }
+  if (!("Deno" in globalThis)) return error;
   if (!(error instanceof Deno.errors.NotCapable)) return error;
   return new SmritiError(
     "permission",
@@ -310,6 +311,7 @@ export function chooseBackend(choice: FilledOptions["backend"]): Backend {
     found.reason,
     found.reason === "permission"
       ? `native memory needs the flag --allow-ffi, without a list of paths (${found.detail})`
-      : `no native memory here: ${found.detail}`,
+      : `no native memory here (${found.detail}); ` +
+        'the backends "heap" and "auto" do without',
   );
 }

@@ -7,7 +7,8 @@
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { checkRuntime, runtime } from "../pool/runtime.ts";
+import { chooseBackend } from "../pool/region.ts";
+import { runtime } from "../pool/runtime.ts";
 import { Board, type Entry, type Key, keyOf, MAKING } from "./board.ts";
 import { HEADER } from "./control.ts";
 import {
@@ -179,7 +180,6 @@ class Search {
 }
 
 function refuseWithoutLocks(): void {
-  checkRuntime();
   if ("locks" in navigator) return;
   throw new SmritiError(
     "unsupported",
@@ -203,6 +203,7 @@ export async function joinByName(
   const filled = fillSharedOptions(
     { ...options, name: options?.name ?? name },
   );
+  chooseBackend(filled.backend);
   refuseWithoutLocks();
   const key = keyOf(name);
   const line = await Line.open(
