@@ -21,6 +21,7 @@ export {
   SmritiError,
   type SmritiErrorCode,
 } from "./pool/errors.ts";
+export type { Footprint } from "./pool/layout.ts";
 export type {
   PoolEvent,
   PoolEventListener,

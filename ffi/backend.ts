@@ -31,7 +31,7 @@ export interface Abilities {
   readonly zeroedOnRecommit: boolean;
   /** Whether `protect` makes pages inaccessible. */
   readonly protects: boolean;
-  /** Whether `prefault` can fault pages in off the event loop. */
+  /** Whether `prefault` can fault pages in. */
   readonly prefaults: boolean;
   /** Whether memory has an address that native code can use. */
   readonly hasAddresses: boolean;
@@ -73,8 +73,8 @@ export interface Backend {
     size: number,
     accessible: boolean,
   ): Code;
-  /** Faults pages in on another thread; never changes a byte. */
-  prefault(range: Range, offset: number, size: number): Promise<Code>;
+  /** Faults pages in; never changes a byte. */
+  prefault(range: Range, offset: number, size: number): Code;
   /** Gives the whole range back. No ArrayBuffer over it may be alive. */
   unmap(range: Range): Code;
   /**

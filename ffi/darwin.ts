@@ -10,6 +10,7 @@ export const darwin: PosixTable = {
   errnoSymbol: "__error",
   mapFlags: 0x0002 | 0x1000, // MAP_PRIVATE | MAP_ANON
   mapFixed: 0x10,
+  adviceNew: [],
   adviceDrop: null,
   advicePopulate: null,
   adviceHuge: null,

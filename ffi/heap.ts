@@ -39,7 +39,7 @@ export const heap: Backend = {
 
   protect: (): Code => 0,
 
-  prefault: (): Promise<Code> => Promise.resolve(0),
+  prefault: (): Code => 0,
 
   unmap: (): Code => 0,
 

@@ -18,6 +18,10 @@ export const linux: PosixTable = {
   errnoSymbol: "__errno_location",
   mapFlags: 0x02 | 0x20, // MAP_PRIVATE | MAP_ANONYMOUS
   mapFixed: 0x10,
+  adviceNew: [
+    16, // MADV_DONTDUMP
+    15, // MADV_NOHUGEPAGE: where huge pages are for all, khugepaged would refill what was given back
+  ],
   adviceDrop: 4, // MADV_DONTNEED: RSS falls at once; MADV_FREE would leave it
   advicePopulate: 23, // MADV_POPULATE_WRITE, Linux 5.14
   adviceHuge: 14, // MADV_HUGEPAGE

@@ -1,6 +1,7 @@
 /**
- * Picks the native backend for this system and opens it once per process: the only file that names
- * them all. Opening happens with the first pool, never at import, so importing needs no permission.
+ * Picks the native backend for this system and opens it once per isolate: the only file that names
+ * them all. Importing needs no permission and asks for none; where it is there already the library is
+ * opened at once, so that it is no resource of whichever test makes the first pool.
  */
 import type { Backend } from "./backend.ts";
 import { darwin } from "./darwin.ts";
@@ -21,6 +22,12 @@ let opened: Backend | undefined;
 /** The native backend, or why there is none. Cheap after the first success. */
 export function openNative(): Backend | Refusal {
   if (opened !== undefined) return opened;
+  if (!("Deno" in globalThis)) {
+    return {
+      reason: "unsupported",
+      detail: "only Deno gives it",
+    };
+  }
   const state = Deno.permissions.querySync({ name: "ffi" }).state;
   if (state !== "granted") {
     return {
@@ -57,3 +64,5 @@ export function replaceNative(backend: Backend): () => void {
     opened = before;
   };
 }
+
+openNative();

@@ -17,6 +17,8 @@ export interface PosixTable {
   readonly mapFlags: number;
   /** `MAP_FIXED`. */
   readonly mapFixed: number;
+  /** Advice about a new range: out of core dumps, no huge pages unless asked for. */
+  readonly adviceNew: readonly number[];
   /** Advice that drops pages at once and leaves zeroes, or `null`: map over the range instead. */
   readonly adviceDrop: number | null;
   /** Advice that faults pages in for writing, or `null`. */
@@ -35,8 +37,6 @@ const F_OK = 0;
 const EEXIST = 17;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
-const MADVISE = ["usize", "usize", "i32"] as const;
-
 function symbolsOf(table: PosixTable) {
   return {
     mmap: {
@@ -45,13 +45,7 @@ function symbolsOf(table: PosixTable) {
     },
     munmap: { parameters: ["usize", "usize"], result: "i32" },
     mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
-    madvise: { parameters: MADVISE, result: "i32" },
-    madviseAway: {
-      name: "madvise",
-      parameters: MADVISE,
-      result: "i32",
-      nonblocking: true,
-    },
+    madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
     // Gives its first argument back: the address of a buffer, for which Deno's own call needs the
     // permission each time.
     memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
@@ -145,10 +139,29 @@ class PosixBackend implements Backend {
     );
     if (mappedBase === MAP_FAILED) return this.#errno();
     const unit = BigInt(alignment);
-    const base = spare === 0
-      ? mappedBase
-      : (mappedBase + unit - 1n) / unit * unit;
-    return { base, size, mappedBase, mappedSize };
+    const range = {
+      base: (mappedBase + unit - 1n) / unit * unit,
+      size,
+      mappedBase,
+      mappedSize,
+    };
+    for (const advice of this.#table.adviceNew) {
+      // SAFETY: advice about a range that nobody knows yet; a refusal costs nothing.
+      this.#c.madvise(range.base, BigInt(size), advice);
+    }
+    return spare === 0 ? range : this.#cut(range);
+  }
+
+  /** Gives back what alignment took on both sides, as far as the OS lets it. */
+  #cut({ base, size, mappedBase, mappedSize }: Range): Range {
+    const end = base + BigInt(size);
+    const mappedEnd = mappedBase + BigInt(mappedSize);
+    const isGone = (from: bigint, to: bigint) =>
+      // SAFETY: outside of the usable bytes, inside of what was just mapped: nobody has seen it.
+      from === to || this.#c.munmap(from, to - from) === 0;
+    const start = isGone(mappedBase, base) ? base : mappedBase;
+    const stop = isGone(end, mappedEnd) ? end : mappedEnd;
+    return { base, size, mappedBase: start, mappedSize: Number(stop - start) };
   }
 
   mapAt(address: bigint, size: number): Range | Code {
@@ -224,17 +237,16 @@ class PosixBackend implements Backend {
     return failed ? this.#errno() : 0;
   }
 
-  async prefault(range: Range, offset: number, size: number): Promise<Code> {
+  prefault(range: Range, offset: number, size: number): Code {
     const advice = this.#table.advicePopulate;
     if (advice === null) return 0;
-    // SAFETY: populating changes no byte; the caller awaits this before it unmaps the range.
-    const result = await this.#c.madviseAway(
+    // SAFETY: inside the caller's live range, committed; populating changes no byte.
+    const failed = this.#c.madvise(
       range.base + BigInt(offset),
       BigInt(size),
       advice,
-    );
-    // errno is per thread and that call ran on another one.
-    return result === 0 ? 0 : -1;
+    ) !== 0;
+    return failed ? this.#errno() : 0;
   }
 
   unmap(range: Range): Code {

@@ -217,8 +217,8 @@ export class WindowsBackend implements Backend {
     return done === 0 ? this.#lastError() : 0;
   }
 
-  prefault(): Promise<Code> {
-    return Promise.resolve(0);
+  prefault(): Code {
+    return 0;
   }
 
   unmap(range: Range): Code {

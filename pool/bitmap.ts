@@ -31,9 +31,9 @@ export class Bitmap {
     if (index < this.floor) this.floor = index;
     const levels = this.#levels;
     for (let depth = 0; depth < levels.length; depth++) {
-      const level = levels[depth];
+      const level = levels[depth]!;
       const word = index >>> 5;
-      const before = level[word];
+      const before = level[word]!;
       level[word] = before | (1 << (index & 31));
       // The word was not empty, so the levels above know of it already.
       if (before !== 0) return;
@@ -46,7 +46,7 @@ export class Bitmap {
     for (let index = start; index < end;) {
       this.add(index);
       if ((index & 31) === 0 && end - index >= 32) {
-        this.#levels[0][index >>> 5] = -1;
+        this.#levels[0]![index >>> 5] = -1;
         index += 32;
       } else {
         index++;
@@ -58,9 +58,9 @@ export class Bitmap {
   remove(index: number): void {
     const levels = this.#levels;
     for (let depth = 0; depth < levels.length; depth++) {
-      const level = levels[depth];
+      const level = levels[depth]!;
       const word = index >>> 5;
-      const after = level[word] & ~(1 << (index & 31));
+      const after = level[word]! & ~(1 << (index & 31));
       level[word] = after;
       if (after !== 0) return;
       index = word;
@@ -69,16 +69,16 @@ export class Bitmap {
 
   /** Whether the number is in. */
   has(index: number): boolean {
-    return (this.#levels[0][index >>> 5] & (1 << (index & 31))) !== 0;
+    return (this.#levels[0]![index >>> 5]! & (1 << (index & 31))) !== 0;
   }
 
   /** The lowest member, or -1. */
   lowest(): number {
-    const bottom = this.#levels[0];
+    const bottom = this.#levels[0]!;
     const start = this.floor;
     const word = start >>> 5;
     if (word < bottom.length) {
-      const bits = bottom[word] & (-1 << (start & 31));
+      const bits = bottom[word]! & (-1 << (start & 31));
       if (bits !== 0) {
         return this.floor = (word << 5) + lowestBit(bits);
       }
@@ -93,13 +93,13 @@ export class Bitmap {
     const levels = this.#levels;
     let index = word + 1;
     for (let depth = 1; depth < levels.length; depth++) {
-      const level = levels[depth];
+      const level = levels[depth]!;
       const at = index >>> 5;
-      const bits = at < level.length ? level[at] & (-1 << (index & 31)) : 0;
+      const bits = at < level.length ? level[at]! & (-1 << (index & 31)) : 0;
       if (bits !== 0) {
         index = (at << 5) + lowestBit(bits);
         while (--depth >= 0) {
-          index = (index << 5) + lowestBit(levels[depth][index]);
+          index = (index << 5) + lowestBit(levels[depth]![index]!);
         }
         return index;
       }

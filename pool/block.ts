@@ -6,6 +6,7 @@
  */
 import { boolean, callable, integer, quote, record, show } from "./checks.ts";
 import { EMPTY_STACK } from "./headroom.ts";
+import { showAs } from "./inspect.ts";
 import {
   type BlockTicket,
   ENDED,
@@ -21,7 +22,7 @@ export interface LendOptions {
    * The operation is on a socket, a request or a fetch body: when it rejects it has let go of the
    * memory. Without it, a rejection with `Interrupted` abandons the block. Default false.
    */
-  socket?: boolean;
+  socket?: boolean | undefined;
 }
 
 /** V8 folds it into the code, but reads an imported constant anew each time. */
@@ -30,7 +31,7 @@ const HOT_HELD = HELD;
 /** Errors in an error that are looked at: more than a program has, fewer than would take long. */
 const MOST_CAUSES = 10_000;
 
-const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
+const LEND_NAMES: ReadonlySet<keyof LendOptions> = new Set(["socket"]);
 
 /** What the constructor is given by pools, and cannot be given by anything outside of this file. */
 const INSIDE = Symbol("inside");
@@ -63,6 +64,7 @@ export class Block {
   #token: object | undefined;
 
   static {
+    showAs(Block.prototype, (block) => block.#line());
     blockOf = (slot) => new Block(INSIDE, slot);
     slotOf = (block) =>
       typeof block === "object" && block !== null && #slot in block
@@ -298,8 +300,7 @@ export class Block {
     );
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
+  #line(): string {
     const tag = this.tag === undefined ? "" : ` ${quote(this.tag)}`;
     const state = this.released ? "ended" : "held";
     return `Block(${this.size} bytes${tag}, ${state})`;
@@ -340,10 +341,11 @@ function mayRunOn(error: unknown): boolean {
     // A loop over a Set comes to what is added meanwhile, and to each once.
     const found = new Set<unknown>([error]);
     for (const each of found) {
-      if (each instanceof Deno.errors.Interrupted) return true;
+      if (isInterrupted(each)) return true;
       if (!(each instanceof Error)) continue;
       found.add(each.cause);
-      if (each instanceof SuppressedError) {
+      // A SuppressedError; not every runtime has the class.
+      if ("suppressed" in each && "error" in each) {
         found.add(each.error).add(each.suppressed);
       } else if (each instanceof AggregateError) {
         const { errors } = each;
@@ -357,6 +359,11 @@ function mayRunOn(error: unknown): boolean {
     // An error that cannot be looked at may be one.
     return true;
   }
+}
+
+/** Whether it is Deno's error for an operation whose file was closed under it; others have none. */
+function isInterrupted(error: unknown): boolean {
+  return "Deno" in globalThis && error instanceof Deno.errors.Interrupted;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -20,6 +20,8 @@ import {
 } from "./events.ts";
 import { quarantineFor } from "./guard.ts";
 import { headroom } from "./headroom.ts";
+import { showAs } from "./inspect.ts";
+import { type Footprint, Layout } from "./layout.ts";
 import { stackOf } from "./leaks.ts";
 import { Leases } from "./leases.ts";
 import { Ledger, sweep } from "./ledger.ts";
@@ -34,11 +36,12 @@ import {
 } from "./options.ts";
 import { OverdueWatch } from "./overdue.ts";
 import type { BlockArray, Pool } from "./pool.ts";
-import { Region } from "./region.ts";
+import { chooseBackend, Region } from "./region.ts";
 import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
 import { slotsFor, Supply } from "./supply.ts";
+import type { Timer } from "./timers.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
@@ -66,6 +69,19 @@ export class BlockPool implements Pool {
     takeFast = (pool) => pool.#takeFast();
     // Made here: a closure of the constructor would hold the pool.
     endWithIsolate = (pool) => pool.#endWithIsolate();
+    showAs(BlockPool.prototype, (pool) => pool.#line());
+  }
+
+  /**
+   * What a pool of these options would take of the OS; makes nothing.
+   *
+   * @throws {TypeError | RangeError | SmritiError} what the constructor would throw for these options,
+   * without `--allow-ffi` too (`permission`)
+   */
+  static footprint(options: PoolOptions): Footprint {
+    const filled = fillOptions(options);
+    const { abilities } = chooseBackend(filled.backend);
+    return new Layout(filled, abilities).footprint(filled);
   }
 
   readonly #options: FilledOptions;
@@ -143,8 +159,7 @@ export class BlockPool implements Pool {
     try {
       this.#sizer.start();
     } catch (error) {
-      // Before the first page of what did get memory is asked for.
-      void supply.settle();
+      supply.stop();
       region.unmap();
       ledger.close();
       throw error;
@@ -287,7 +302,7 @@ export class BlockPool implements Pool {
 
   /** The slots as a table: state, tag, age and place of acquire, as far as these were noted. */
   dump(): string {
-    return `${Deno.inspect(this)}\n${table(this.slots())}`;
+    return `${this.#line()}\n${table(this.slots())}`;
   }
 
   /**
@@ -373,8 +388,7 @@ export class BlockPool implements Pool {
     this.#events.remove(type, listener);
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
+  #line(): string {
     const { acquired, committed } = this.#slots;
     const state = this.closed ? ", closed" : "";
     return `BlockPool(${
@@ -395,8 +409,8 @@ export class BlockPool implements Pool {
     if (this.closed) return;
     headroom();
     this.#overdue.stop();
-    this.#dispatcher.close();
     try {
+      this.#dispatcher.close();
       this.#sizer.stop();
     } finally {
       this.#closing.begin();

@@ -7,6 +7,7 @@ import { quote } from "./checks.ts";
 import { stackOf } from "./leaks.ts";
 import { ENDING, HELD, LOST, QUARANTINED, type Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
+import { Timer } from "./timers.ts";
 
 /** What a slot is doing. */
 export type SlotState =
@@ -56,13 +57,13 @@ export function* census(
   for (let index = 0; index < slots.top; index++) {
     const slot = records[index];
     const state = stateOf(slot, slots.isCommitted(index));
-    const told = state !== "free" && state !== "uncommitted";
+    const told = state === "free" || state === "uncommitted" ? undefined : slot;
     yield {
       index,
       state,
-      tag: told ? slot.tag : undefined,
-      ageMs: told && isOut(slot) ? ageOf(slot, now) : undefined,
-      stack: told ? stackOf(slot.note?.site ?? slot.trace) : undefined,
+      tag: told?.tag,
+      ageMs: told && isOut(told) ? ageOf(told, now) : undefined,
+      stack: stackOf(told?.note?.site ?? told?.trace),
     };
   }
 }
@@ -114,18 +115,18 @@ function cellsOf(
     state,
     tag === undefined ? "" : quote(tag, MOST_TAG),
     ageMs === undefined ? "" : `${ageMs} ms`,
-    stack === undefined ? "" : stack.split("\n")[0].trim(),
+    stack === undefined ? "" : stack.split("\n")[0]!.trim(),
   ];
 }
 
 /** Each cell as wide as the widest below and above it; numbers to the right. */
 function aligned(rows: string[][]): string {
   const widths = [11, 11, 0, 0, 0].map((least, column) =>
-    rows.reduce((width, row) => Math.max(width, row[column].length), least)
+    rows.reduce((width, row) => Math.max(width, row[column]!.length), least)
   );
   const pads = ["padStart", "padEnd", "padEnd", "padStart", "padEnd"] as const;
   return rows.map((row) =>
-    row.map((cell, at) => cell[pads[at]](widths[at]))
-      .filter((_, at) => widths[at] > 0).join("  ").trimEnd()
+    row.map((cell, at) => cell[pads[at]!](widths[at]!))
+      .filter((_, at) => widths[at]! > 0).join("  ").trimEnd()
   ).join("\n");
 }

@@ -4,7 +4,7 @@
  */
 
 /** The longest delay a timer takes. */
-export const MAX_DELAY_MS = 2 ** 31 - 1;
+export const MAX_DELAY_MS: number = 2 ** 31 - 1;
 
 /** What a terminal obeys instead of showing, beyond what JSON escapes by itself. */
 const CONTROLS = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
@@ -104,21 +104,21 @@ export function word<const W extends string>(
 }
 
 /** The argument as a record of known names, or an error that names the stranger. */
-export function record(
+export function record<N extends string>(
   what: string,
   value: unknown,
-  names: ReadonlySet<string>,
-): Record<string, unknown> {
+  names: ReadonlySet<N>,
+): Readonly<Record<N, unknown>> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     refuse(TypeError, what, value, "an object");
   }
   for (const name of Object.keys(value)) {
-    if (!names.has(name)) {
+    if (!(names as ReadonlySet<string>).has(name)) {
       const known = [...names].join(", ");
       throw new TypeError(`unknown option ${show(name)}; known are ${known}`);
     }
   }
-  return value as Record<string, unknown>;
+  return value as Record<N, unknown>;
 }
 
 /**
@@ -127,13 +127,13 @@ export function record(
  *
  * @throws {TypeError} for anything but an object, and for other names
  */
-export function snapshot(
+export function snapshot<N extends string>(
   what: string,
   value: unknown,
-  names: ReadonlySet<string>,
-): Record<string, unknown> {
+  names: ReadonlySet<N>,
+): Partial<Record<N, unknown>> {
   const given = record(what, value, names);
-  const own: Record<string, unknown> = {};
+  const own: Partial<Record<N, unknown>> = {};
   for (const name of names) {
     const now = given[name];
     if (now !== undefined) own[name] = now;

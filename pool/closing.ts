@@ -7,7 +7,6 @@
  */
 import { complain, warn } from "./console.ts";
 import { SmritiError } from "./errors.ts";
-import { later } from "./later.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
@@ -15,6 +14,7 @@ import { outstandingBlocks } from "./refusal.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
+import { Timer } from "./timers.ts";
 
 /** How long closing is silent about blocks that are out. */
 export const NOTICE_MS = 1_000;
@@ -71,7 +71,7 @@ export class Closing implements WaitsToClose {
       if (this.#ended) this.#done.resolve();
       else {
         this.#timer = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
-        if (timeoutMs > NOTICE_MS) later(NOTICE_MS, this, warnOfWait);
+        if (timeoutMs > NOTICE_MS) Timer.once(NOTICE_MS, this, warnOfWait);
       }
     }
     return this.#done.promise;
@@ -80,10 +80,6 @@ export class Closing implements WaitsToClose {
   /** Ends the pool if it is closing and nothing is out. */
   check(): void {
     if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;
-    if (this.#supply.isFaulting) {
-      this.#supply.settle().then(() => this.check());
-      return;
-    }
     this.#ended = true;
     const corrupted = this.#leases.inspect();
     this.#leases.dropViews(0, Infinity, true);
@@ -114,8 +110,6 @@ export class Closing implements WaitsToClose {
 
   /** The time is over: says whose blocks are still out, and revokes them. */
   #giveUp(timeoutMs: number): void {
-    // Only a prefault is under way: its end is the pool's.
-    if (this.#slots.acquired === 0) return;
     this.#gaveUp = true;
     this.#done.reject(
       new SmritiError(

@@ -22,10 +22,11 @@ import {
 } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
-import { RETRY_MS, type Sizer, unref } from "./sizer.ts";
+import { RETRY_MS, type Sizer } from "./sizer.ts";
 import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
+import { Timer } from "./timers.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
@@ -53,7 +54,7 @@ export class Dispatcher {
   /** A hand-off that has begun. */
   #inHand: Hand | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #collectTimer: ReturnType<typeof setTimeout> | undefined;
+  #collectTimer: Timer | undefined;
 
   /** Call `mark` once the pool has its first blocks. */
   constructor(parts: Parts, sizer: Sizer) {
@@ -198,8 +199,8 @@ export class Dispatcher {
   /** Refuses everybody from now on, those who wait too. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#collectTimer);
+    this.#stopRetrying();
+    this.#collectTimer?.stop();
     this.#handOver();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.mark();
@@ -318,6 +319,7 @@ export class Dispatcher {
       this.#serve(waiter);
       this.#fell();
     }
+    if (this.#channel.waiting === 0) this.#stopRetrying();
     this.mark();
   }
 
@@ -338,6 +340,12 @@ export class Dispatcher {
     }, RETRY_MS);
   }
 
+  /** Nobody waits: no timer of theirs may outlast them. */
+  #stopRetrying(): void {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+  }
+
   /**
    * While there are waiters and nothing is released, some of the blocks may have been dropped: asks for a
    * collection from time to time, which finds them.
@@ -345,12 +353,12 @@ export class Dispatcher {
   #collectLater(): void {
     if (this.#collectTimer !== undefined || !this.#leases.findsLeaks) return;
     const before = this.#released;
-    this.#collectTimer = unref(setTimeout(() => {
-      this.#collectTimer = undefined;
-      if (this.#channel.waiting === 0) return;
-      if (this.#released === before) askForCollection();
-      this.#collectLater();
-    }, COLLECT_MS));
+    this.#collectTimer = Timer.once(COLLECT_MS, this as Dispatcher, (own) => {
+      own.#collectTimer = undefined;
+      if (own.#channel.waiting === 0) return;
+      if (own.#released === before) askForCollection();
+      own.#collectLater();
+    });
   }
 
   /** Leases that have ended, ever. */

@@ -65,21 +65,6 @@ export function settled(pool: object): void {
   open.delete(ends.get(pool)!);
 }
 
-/** An interval that ends when what it is for has become unreachable, and does not keep it alive. */
-export function everyWeakly<T extends object>(
-  ms: number,
-  owner: T,
-  act: (owner: T) => void,
-): ReturnType<typeof setInterval> {
-  const ref = new WeakRef(owner);
-  const timer = setInterval(() => {
-    const it = ref.deref();
-    if (it === undefined) clearInterval(timer);
-    else act(it);
-  }, ms);
-  return timer;
-}
-
 /** The isolate ends: silent, because an ordinary end of a program is one, too. */
 function endAll(): void {
   for (const end of open) end();

@@ -78,9 +78,9 @@ export type PoolEventListener<K extends PoolEventType = PoolEventType> =
 /** How to listen. */
 export interface PoolListenerOptions {
   /** Stop after the first event. */
-  once?: boolean;
+  once?: boolean | undefined;
   /** Stop when this aborts. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
@@ -93,7 +93,7 @@ const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
   "close",
 ]);
 
-const LISTENER_NAMES: ReadonlySet<string> = new Set<keyof PoolListenerOptions>([
+const LISTENER_NAMES: ReadonlySet<keyof PoolListenerOptions> = new Set([
   "once",
   "signal",
 ]);
@@ -106,7 +106,7 @@ export class Events {
   errors = 0;
   readonly #listeners = new Map<
     string,
-    Map<AnyListener, { readonly once?: boolean }>
+    Map<AnyListener, { readonly once?: boolean | undefined }>
   >();
   /** What listeners are being told of now. */
   readonly #telling = new Set<PoolEventType>();

@@ -185,7 +185,7 @@ export function quarantineFor(
 /** Position of the first byte that is not the pattern, or -1; looked for in pieces of so many bytes. */
 export function firstStain(
   bytes: Uint8Array<ArrayBuffer>,
-  piece = PIECE,
+  piece: number = PIECE,
 ): number {
   for (let start = 0; start < bytes.length; start += piece) {
     const size = Math.min(piece, bytes.length - start);

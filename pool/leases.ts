@@ -313,7 +313,7 @@ export class Leases implements Owner {
     let dropped = true;
     const top = Math.min(end, this.records.length);
     for (let index = start; index < top; index++) {
-      const slot = this.records[index];
+      const slot = this.records[index]!;
       if (slot.state !== ENDED) continue;
       // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
       // keeps the slot out of the pool, and the memory mapped.
@@ -508,7 +508,7 @@ export class Leases implements Owner {
       this.leaks.register(slot);
       this.records.push(slot);
     }
-    return this.records[index];
+    return this.records[index]!;
   }
 
   /** What only some leases get: a time, a note. */

@@ -3,12 +3,11 @@
  *
  * Reads the records of slots from time to time; a pool without `overdueMs` has none of this.
  */
-import { everyWeakly } from "./estate.ts";
 import type { Events } from "./events.ts";
 import { stackOf } from "./leaks.ts";
 import type { FilledOptions } from "./options.ts";
-import { unref } from "./sizer.ts";
 import { HELD, type Slot } from "./slot.ts";
+import { Timer } from "./timers.ts";
 
 /** Looks for overdue leases of one pool. */
 export class OverdueWatch {
@@ -16,7 +15,7 @@ export class OverdueWatch {
   readonly #overdueMs: number;
   readonly #records: readonly Slot[];
   readonly #events: Events;
-  readonly #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #timer: Timer | undefined;
 
   /** Looks twice in the time that is allowed, if one is. */
   constructor(
@@ -29,18 +28,16 @@ export class OverdueWatch {
     this.#records = records;
     this.#events = events;
     if (overdueMs === undefined) return;
-    this.#timer = unref(
-      everyWeakly(
-        Math.ceil(overdueMs / 2),
-        this as OverdueWatch,
-        (watch) => watch.#look(),
-      ),
+    this.#timer = Timer.every(
+      Math.ceil(overdueMs / 2),
+      this as OverdueWatch,
+      (watch) => watch.#look(),
     );
   }
 
   /** The pool has ended. */
   stop(): void {
-    clearInterval(this.#timer);
+    this.#timer?.stop();
   }
 
   #look(): void {

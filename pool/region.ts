@@ -9,13 +9,13 @@ import type { Backend, Code, Range } from "../ffi/backend.ts";
 import { heap } from "../ffi/heap.ts";
 import { openNative } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
+import { Layout } from "./layout.ts";
 import type { FilledOptions } from "./options.ts";
+import { checkRuntime } from "./runtime.ts";
 import type { SlabRun } from "./slots.ts";
 
-/** Slots are laid out at multiples of a cache line. */
-const LINE = 64;
-/** Bytes faulted in by one call, also of a slab that is larger: more would hold up every other mmap. */
-export const PREFAULT_PIECE = 8 * 1024 * 1024;
+/** Bytes faulted in by one call: about 0.05 ms. */
+const PIECE = 64 * 1024;
 
 /** Pieces that a closed pool's ranges are cut into at most: each costs the process a memory mapping. */
 const MOST_CUTS = 1024;
@@ -28,12 +28,8 @@ export interface Part {
 
 /** The memory of one pool. */
 export class Region {
-  /** Bytes from one slot to the next. */
-  readonly stride: number;
-  /** Slots in a slab: the fewest that fill whole pages. */
-  readonly slabSlots: number;
-  /** Bytes in a slab. */
-  readonly slabBytes: number;
+  /** Where its slots lie. */
+  readonly layout: Layout;
   /** The first mapping, for other isolates of this process. */
   readonly range: Range;
   /** Whether slots have addresses. */
@@ -41,14 +37,14 @@ export class Region {
 
   readonly #backend: Backend;
   readonly #size: number;
-  readonly #huge: boolean;
-  readonly #unit: number;
   /** Every mapping, the first one first. */
   readonly #parts: Part[];
   /** Slabs that have an address. */
   #slabs: number;
   /** Bytes of address space held. */
   mappedBytes: number;
+  /** Bytes that the OS was asked to put memory behind, and not to take back. */
+  committedBytes = 0;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
   /** Pieces that were taken out of ranges at the end. */
@@ -64,20 +60,16 @@ export class Region {
    */
   constructor(options: FilledOptions, range?: Range) {
     const backend = chooseBackend(options.backend);
-    const { pageSize, hugePageSize, zeroedOnRecommit } = backend.abilities;
+    const { pageSize, zeroedOnRecommit } = backend.abilities;
     const { blockSize, maxBlocks } = options;
     this.#backend = backend;
-    this.#huge = options.hugePages && hugePageSize > 0;
+    const layout = this.layout = new Layout(options, backend.abilities);
     this.#size = blockSize;
     this.hasAddresses = backend.abilities.hasAddresses;
-    this.stride = roundUp(blockSize, blockSize < pageSize ? LINE : pageSize);
     this.#canForbid = backend.abilities.protects && blockSize >= pageSize;
-    const unit = this.#unit = this.#huge ? hugePageSize : pageSize;
-    this.slabSlots = unit / commonDivisor(this.stride, unit);
-    this.slabBytes = this.stride * this.slabSlots;
-    const slabs = this.#slabs = Math.ceil(maxBlocks / this.slabSlots);
-    const size = slabs * this.slabBytes;
-    const mapped = range ?? backend.map(size, unit);
+    const size = layout.bytesOf(maxBlocks);
+    const slabs = this.#slabs = size / layout.slabBytes;
+    const mapped = range ?? backend.map(size, layout.unit);
     if (typeof mapped === "number") {
       throw outOfMemory(backend, "map", size, mapped);
     }
@@ -85,6 +77,26 @@ export class Region {
     this.#parts = [{ firstSlab: 0, range: mapped }];
     this.mappedBytes = mapped.mappedSize;
     this.#stale = zeroedOnRecommit ? undefined : new Uint8Array(slabs);
+  }
+
+  /** Bytes faulted in at a time, at most: a huge page is not divided. */
+  get pieceBytes(): number {
+    return Math.max(PIECE, this.layout.unit);
+  }
+
+  /** Bytes from one slot to the next in a slab. */
+  get stride(): number {
+    return this.layout.stride;
+  }
+
+  /** Slots in a slab. */
+  get slabSlots(): number {
+    return this.layout.slabSlots;
+  }
+
+  /** Bytes in a slab. */
+  get slabBytes(): number {
+    return this.layout.slabBytes;
   }
 
   /** Where the memory comes from. */
@@ -115,7 +127,7 @@ export class Region {
     const first = this.#parts[1]?.firstSlab ?? this.#slabs;
     const more = Math.max(1, Math.min(this.#slabs - first, first));
     const size = more * this.slabBytes;
-    const range = this.#backend.map(size, this.#unit);
+    const range = this.#backend.map(size, this.layout.unit);
     if (typeof range === "number") {
       return outOfMemory(this.#backend, "map", size, range);
     }
@@ -147,38 +159,42 @@ export class Region {
   /** Puts memory behind slabs of one range. Returns the OS's refusal, if any. */
   commit(run: SlabRun): SmritiError | undefined {
     const { range, offset, size } = this.#placeOfRun(run);
-    const code = this.#backend.commit(range, offset, size, this.#huge);
-    return code === 0
-      ? undefined
-      : outOfMemory(this.#backend, "commit", size, code);
+    const { huge } = this.layout;
+    const code = this.#backend.commit(range, offset, size, huge);
+    if (code !== 0) return outOfMemory(this.#backend, "commit", size, code);
+    this.committedBytes += size;
+    return undefined;
   }
 
   /** Gives the memory of slabs of one range back. Their bytes stay readable and writable. */
   decommit(run: SlabRun): Code {
     this.#stale?.fill(1, run.first, run.first + run.count);
     const { range, offset, size } = this.#placeOfRun(run);
-    return this.#backend.decommit(range, offset, size);
+    return this.#giveBack(range, offset, size);
+  }
+
+  #giveBack(range: Range, offset: number, size: number): Code {
+    const code = this.#backend.decommit(range, offset, size);
+    if (code === 0) this.committedBytes -= size;
+    return code;
   }
 
   /** Drops the pages of one slot that has pages of its own. Its bytes stay readable and writable. */
   dropSlot(slot: number): Code {
     const { range, offset } = this.#placeOf(slot);
-    return this.#backend.decommit(range, offset, this.stride);
+    return this.#giveBack(range, offset, this.stride);
   }
 
-  /**
-   * Faults the pages of slabs of one range in on another thread, until `isOver` says so. False after a refusal:
-   * the pages are then faulted in by their first use.
-   */
-  async prefault(run: SlabRun, isOver: () => boolean): Promise<boolean> {
-    if (!this.#backend.abilities.prefaults) return false;
+  /** Whether pages can be faulted in ahead. */
+  get prefaults(): boolean {
+    return this.#backend.abilities.prefaults;
+  }
+
+  /** Faults a piece of a run of slabs of one range in, `from` so many bytes from its start. */
+  prefault(run: SlabRun, from: number): Code {
     const { range, offset, size } = this.#placeOfRun(run);
-    const end = offset + size;
-    for (let at = offset; at < end && !isOver(); at += PREFAULT_PIECE) {
-      const size = Math.min(PREFAULT_PIECE, end - at);
-      if (await this.#backend.prefault(range, at, size) !== 0) return false;
-    }
-    return true;
+    const piece = Math.min(this.pieceBytes, size - from);
+    return this.#backend.prefault(range, offset + from, piece);
   }
 
   /**
@@ -353,7 +369,7 @@ export class Region {
     const { range, firstSlab } = this.#partOf(
       Math.floor(slot / this.slabSlots),
     );
-    const offset = (slot - firstSlab * this.slabSlots) * this.stride;
+    const offset = this.layout.offsetOf(slot) - firstSlab * this.slabBytes;
     return { range, offset };
   }
 
@@ -365,20 +381,12 @@ export class Region {
   }
 }
 
-function roundUp(size: number, unit: number): number {
-  return Math.ceil(size / unit) * unit;
-}
-
-function commonDivisor(a: number, b: number): number {
-  while (b !== 0) [a, b] = [b, a % b];
-  return a;
-}
-
 /** What it means that a view could not be made, or its address not be told. */
 function viewRefused(backend: Backend, size: number, error: unknown): unknown {
   if (error instanceof RangeError && /alloc/i.test(error.message)) {
     return outOfMemory(backend, "allocate", size, -1);
   }
+  if (!("Deno" in globalThis)) return error;
   if (!(error instanceof Deno.errors.NotCapable)) return error;
   return new SmritiError(
     "permission",
@@ -409,6 +417,7 @@ export function outOfMemory(
  * @throws {SmritiError} `permission`, `unsupported`
  */
 export function chooseBackend(choice: FilledOptions["backend"]): Backend {
+  checkRuntime();
   if (choice === "heap") return heap;
   const found = openNative();
   if (!("reason" in found)) return found;
@@ -417,6 +426,7 @@ export function chooseBackend(choice: FilledOptions["backend"]): Backend {
     found.reason,
     found.reason === "permission"
       ? `native memory needs the flag --allow-ffi, without a list of paths (${found.detail})`
-      : `no native memory here: ${found.detail}`,
+      : `no native memory here (${found.detail}); ` +
+        'the backends "heap" and "auto" do without',
   );
 }

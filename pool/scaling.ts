@@ -7,11 +7,16 @@
 import { type FilledOptions, shareOf } from "./options.ts";
 import { COUNTLESS } from "./slots.ts";
 
-/** Decides the size of one pool. */
+/**
+ * Decides the size of one pool.
+ *
+ * That it was idle is told by the fewest blocks that were free since the last look, which others count;
+ * the clock is read when a pool that was busy at the last look becomes idle, and then at looks only.
+ */
 export class ScalingController {
   /** Call {@linkcode fell} when fewer blocks than this are free. */
   lowMark = 0;
-  /** Call {@linkcode rose} when more blocks than this are free. */
+  /** Call {@linkcode look} when more blocks than this are free. */
   highMark: number = COUNTLESS;
 
   /** The most blocks that can be committed now. */
@@ -26,7 +31,7 @@ export class ScalingController {
   #growAt = -1;
   /** Free blocks above which the pool counts as idle. */
   #idleAbove: number = COUNTLESS;
-  /** Since when it has been idle without a break. */
+  /** Since when it has been idle, as far as is known: a break is noticed by the next look. */
   #idleSince = Infinity;
   /** No grow by threshold before this time: the OS has just refused one. */
   #retryAt = -Infinity;
@@ -40,25 +45,31 @@ export class ScalingController {
     this.#floor = Math.min(options.maxBlocks, slabs * slabSlots);
   }
 
-  /** Blocks with memory are now this many. */
-  resized(committed: number, free: number, now: number): void {
+  /** Blocks with memory are now this many. The rest is as for `look`. */
+  resized(committed: number, free: number, least: number, now: number): void {
     const { reservedBlocks, growThreshold, shrinkThreshold } = this.#options;
     this.#committed = committed;
     const full = shareOf(growThreshold, committed - reservedBlocks);
     this.#growAt = committed < this.capacity ? committed - full : -1;
+    this.lowMark = this.#growAt + 1;
     this.#idleAbove = Math.floor(shrinkThreshold * committed + 1e-9);
-    this.#look(free, now);
+    this.look(free, least, now);
   }
 
   /** Fewer than `lowMark` are free. Whether to grow now. */
   fell(free: number, now: number): boolean {
-    this.#look(free, now);
     return free <= this.#growAt && !this.isRefused(now);
   }
 
-  /** More than `highMark` are free. */
-  rose(free: number, now: number): void {
-    this.#look(free, now);
+  /** So many blocks are free now, and `least` is the fewest there were since the last look. */
+  look(free: number, least: number, now: number): void {
+    const idle = free > this.#idleAbove;
+    if (!idle) this.#idleSince = Infinity;
+    else if (this.#idleSince === Infinity || least <= this.#idleAbove) {
+      this.#idleSince = now;
+    }
+    // A load about the line passes it at each lease: once until the next look is enough.
+    this.highMark = idle ? COUNTLESS : this.#idleAbove;
   }
 
   /** The OS refused to grow: leave it in peace until `retryAt`, unless no block is free. */
@@ -87,7 +98,7 @@ export class ScalingController {
   }
 
   /**
-   * How many blocks to give back now, at most: 0 unless the pool was idle for a whole interval.
+   * How many blocks to give back after a look, at most: 0 unless the pool was idle for a whole interval.
    * At least one slab, but never so many that the pool would have to grow again.
    */
   shrinkBy(free: number, now: number): number {
@@ -95,7 +106,7 @@ export class ScalingController {
       this.#options;
     // Timers fire up to a millisecond early against a clock that counts whole ones.
     const idleMs = now - this.#idleSince + 1;
-    if (!(free > this.#idleAbove) || idleMs < shrinkIntervalMs) return 0;
+    if (idleMs < shrinkIntervalMs) return 0;
     const step = shareOf(shrinkStep, this.#committed);
     const used = this.#committed - free;
     const busy = used / growThreshold + reservedBlocks;
@@ -109,13 +120,5 @@ export class ScalingController {
   /** Blocks committed beyond the initial ones. */
   get spare(): number {
     return this.#committed - this.#floor;
-  }
-
-  #look(free: number, now: number): void {
-    const idle = free > this.#idleAbove;
-    if (!idle) this.#idleSince = Infinity;
-    else if (this.#idleSince === Infinity) this.#idleSince = now;
-    this.highMark = idle ? COUNTLESS : this.#idleAbove;
-    this.lowMark = Math.max(this.#growAt, idle ? this.#idleAbove : -1) + 1;
   }
 }

@@ -8,6 +8,7 @@ import { BlockPool, takeFast } from "./block_pool.ts";
 import { complain } from "./console.ts";
 import { SmritiError } from "./errors.ts";
 import { boolean, integer, show, snapshot } from "./checks.ts";
+import { showAs } from "./inspect.ts";
 import {
   ACQUIRE_NAMES,
   type AcquireOptions,
@@ -21,8 +22,8 @@ import {
 } from "./options.ts";
 import type { PoolStats } from "./stats.ts";
 
-const TRY_SIZE_NAMES: ReadonlySet<string> = new Set([...TRY_NAMES, "upgrade"]);
-const SIZE_NAMES: ReadonlySet<string> = new Set([...ACQUIRE_NAMES, "upgrade"]);
+const TRY_SIZE_NAMES = new Set([...TRY_NAMES, "upgrade"] as const);
+const SIZE_NAMES = new Set([...ACQUIRE_NAMES, "upgrade"] as const);
 
 /** What may be said besides when asking for a size. */
 export interface UpgradeOptions {
@@ -30,7 +31,7 @@ export interface UpgradeOptions {
    * Whether a larger class with a free block may serve when the right one has none. Always the
    * smallest such class. Default false.
    */
-  upgrade?: boolean;
+  upgrade?: boolean | undefined;
 }
 
 /** The numbers of one size class. */
@@ -66,6 +67,10 @@ interface SizeClass {
  * ```
  */
 export class SizeClassPool implements Disposable, AsyncDisposable {
+  static {
+    showAs(SizeClassPool.prototype, (pool) => pool.#line());
+  }
+
   /** Smallest first. */
   readonly #classes: SizeClass[] = [];
   /** Their block sizes, in the same order. */
@@ -98,7 +103,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
 
   /** Whether the pool is closed. */
   get closed(): boolean {
-    return this.#classes[0].pool.closed;
+    return this.#classes[0]!.pool.closed;
   }
 
   /**
@@ -129,7 +134,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   ): Block | undefined {
     const first = this.#classFor(byteLength);
     if (options === undefined) {
-      const served = this.#classes[first];
+      const served = this.#classes[first]!;
       const block = served.pool.tryAcquire();
       // Stores alone, here and below: a call may fail, and nobody would have the block.
       if (block !== undefined) {
@@ -150,7 +155,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
    */
   release(block: Block): void {
     const at = this.#sizes.indexOf(block?.size);
-    this.#classes[Math.max(at, 0)].pool.release(block);
+    this.#classes[Math.max(at, 0)]!.pool.release(block);
   }
 
   /** The numbers of each class, the smallest first. */
@@ -208,8 +213,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     return this.close().catch(complain);
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
+  #line(): string {
     const classes = this.stats().map((stats) =>
       `${stats.acquiredBlocks} of ${stats.committedBlocks} × ` +
       `${stats.blockSize} bytes`
@@ -233,7 +237,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   }
 
   #fits(byteLength: number): boolean {
-    const largest = this.#sizes[this.#sizes.length - 1];
+    const largest = this.#sizes[this.#sizes.length - 1]!;
     return Number.isInteger(byteLength) && byteLength >= 0 &&
       byteLength <= largest;
   }
@@ -245,13 +249,13 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
       integer("byteLength", byteLength, 0, sizes[sizes.length - 1]);
     }
     let at = 0;
-    while (sizes[at] < byteLength) at++;
+    while (sizes[at]! < byteLength) at++;
     return at;
   }
 
   /** The common case, without a promise of our own around the pool's. */
   #acquirePlain(byteLength: number): Promise<Block> {
-    const served = this.#classes[this.#classFor(byteLength)];
+    const served = this.#classes[this.#classFor(byteLength)]!;
     const block = takeFast(served.pool);
     if (block === undefined) return this.#acquire(byteLength, undefined);
     served.asked += byteLength;
@@ -271,7 +275,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
       const block = this.#tryFrom(first, true, { reserved, tag }, byteLength);
       if (block !== undefined) return block;
     }
-    const served = this.#classes[first];
+    const served = this.#classes[first]!;
     const block = await served.pool.acquire(rest);
     served.asked += byteLength;
     served.leases++;
@@ -287,7 +291,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   ): Block | undefined {
     const end = upgrade ? this.#classes.length : first + 1;
     for (let at = first; at < end; at++) {
-      const served = this.#classes[at];
+      const served = this.#classes[at]!;
       const block = served.pool.tryAcquire(options);
       if (block === undefined) continue;
       served.asked += byteLength;

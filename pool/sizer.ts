@@ -1,11 +1,9 @@
 /**
  * Carries out what the scaling controller decides: grows, shrinks by the clock, trims when asked.
  *
- * Owns the timers of the pool's size, all of them unref'd: they never keep a process alive. Tells
- * listeners, and its pool, after the change is complete.
+ * Owns the timers of the pool's size. Tells listeners, and its pool, after the change is complete.
  */
 import type { SmritiError } from "./errors.ts";
-import { everyWeakly } from "./estate.ts";
 import type { Events } from "./events.ts";
 import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
@@ -16,6 +14,7 @@ import { ScalingController } from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 import type { Supply } from "./supply.ts";
+import { Timer } from "./timers.ts";
 
 /** Bytes given back by one piece of a shrink: the event loop runs in between. */
 const SHRINK_PIECE = 4 * 1024 * 1024;
@@ -34,8 +33,8 @@ export class Sizer {
   /** Told that the marks may have moved. */
   readonly #onChange: () => void;
   #stopped = false;
-  #shrinkTimer: ReturnType<typeof setInterval> | undefined;
-  #pieceTimer: ReturnType<typeof setTimeout> | undefined;
+  #shrinkTimer: Timer | undefined;
+  #pieceTimer: Timer | undefined;
 
   /** Commits nothing yet: `start` does. */
   constructor(parts: Parts, onChange: () => void) {
@@ -79,14 +78,12 @@ export class Sizer {
 
   /** Few blocks are free: grow if the threshold says so. */
   fell(): void {
-    const due = this.#scaling.fell(this.#slots.free, Date.now());
-    if (due) this.#grow();
-    else this.#onChange();
+    if (this.#scaling.fell(this.#slots.free, Date.now())) this.#grow();
   }
 
-  /** Many blocks are free. */
+  /** Many blocks are free: once a look at most. */
   rose(): void {
-    this.#scaling.rose(this.#slots.free, Date.now());
+    this.#look();
     this.#onChange();
   }
 
@@ -114,8 +111,9 @@ export class Sizer {
   /** No more growing and shrinking; gives every free slab back. */
   stop(): void {
     this.#stopped = true;
-    clearInterval(this.#shrinkTimer);
-    clearTimeout(this.#pieceTimer);
+    this.#supply.stop();
+    this.#shrinkTimer?.stop();
+    this.#pieceTimer?.stop();
     this.#supply.giveBack(Infinity, Infinity);
   }
 
@@ -148,16 +146,19 @@ export class Sizer {
   #resized(): void {
     // A listener may have closed the pool in the middle of it.
     if (this.#stopped) return;
-    const { committed, free, capacity } = this.#slots;
+    const { committed, free, lowest, capacity } = this.#slots;
     this.#scaling.capacity = capacity;
-    this.#scaling.resized(committed, free, Date.now());
+    this.#scaling.resized(committed, free, lowest, Date.now());
+    this.#slots.look();
     if (this.#scaling.spare === 0) {
-      clearInterval(this.#shrinkTimer);
+      this.#shrinkTimer?.stop();
       this.#shrinkTimer = undefined;
     } else if (this.#shrinkTimer === undefined) {
       const ms = this.#options.shrinkIntervalMs;
-      this.#shrinkTimer = unref(
-        everyWeakly(ms, this as Sizer, (sizer) => sizer.#shrink()),
+      this.#shrinkTimer = Timer.every(
+        ms,
+        this as Sizer,
+        (sizer) => sizer.#shrink(),
       );
     }
     this.#onChange();
@@ -165,11 +166,21 @@ export class Sizer {
 
   /** Gives back in pieces if the pool was idle long enough. */
   #shrink(): void {
+    this.#look();
+    this.#onChange();
     if (this.#pieceTimer !== undefined) return;
     sweep();
     this.#leases.shedViews();
     const blocks = this.#scaling.shrinkBy(this.#slots.free, Date.now());
     if (blocks > 0) this.#shrinkPiece(blocks);
+  }
+
+  /** Lets the scaling controller see how many are free and were. */
+  #look(): void {
+    const { free, lowest } = this.#slots;
+    this.#scaling.look(free, lowest, Date.now());
+    // Last: cut short, it makes the pool look busier than it was.
+    this.#slots.look();
   }
 
   #shrinkPiece(blocks: number): void {
@@ -178,7 +189,11 @@ export class Sizer {
     if (this.#giveBack(blocks, SHRINK_PIECE) === 0 || this.#stopped) return;
     const left = blocks - (before - this.#slots.committed);
     if (left > 0) {
-      this.#pieceTimer = unref(setTimeout(() => this.#shrinkPiece(left), 0));
+      this.#pieceTimer = Timer.once(
+        0,
+        this as Sizer,
+        (sizer) => sizer.#shrinkPiece(left),
+      );
     }
   }
 
@@ -197,11 +212,4 @@ export class Sizer {
     }));
     return bytes;
   }
-}
-
-/** Keeps a timer from keeping the process alive. */
-export function unref<T extends ReturnType<typeof setTimeout>>(timer: T): T {
-  // deno-lint-ignore no-explicit-any
-  Deno.unrefTimer(timer as any);
-  return timer;
 }

@@ -45,6 +45,8 @@ export class Slots {
   calmUpTo: number = NONE;
   /** The fewest free since what is not free last changed its meaning. */
   #leastFree = 0;
+  /** The fewest free before that, since `look`. */
+  #lowest = 0;
   #peak = 0;
 
   readonly #slabSlots: number;
@@ -100,6 +102,17 @@ export class Slots {
   /** The most blocks ever acquired at once. */
   get peak(): number {
     return Math.max(this.#peak, this.#lendable - this.#leastFree);
+  }
+
+  /** The fewest free since `look`. */
+  get lowest(): number {
+    return Math.min(this.#lowest, this.#leastFree);
+  }
+
+  /** From now on, `lowest` tells of what comes. */
+  look(): void {
+    this.#peak = this.peak;
+    this.#lowest = this.#leastFree = this.free;
   }
 
   /** One past the highest slot ever committed. */
@@ -180,8 +193,9 @@ export class Slots {
 
   /** Gives an acquired slot up for good. */
   abandon(): void {
-    const { peak } = this;
+    const { peak, lowest } = this;
     this.#peak = peak;
+    this.#lowest = lowest;
     this.committed--;
     this.abandoned++;
     this.#leastFree = this.free;
@@ -333,6 +347,7 @@ export class Slots {
   /** Changes how many are lendable: what was least free says no more how many were acquired. */
   #change(change: () => void): void {
     this.#peak = this.peak;
+    this.#lowest = this.lowest;
     change();
     this.#leastFree = this.free;
   }
@@ -382,10 +397,10 @@ export class Slots {
     const slots = this.#slabSlots;
     const slab = (slot / slots) | 0;
     if (this.#freeIn[slab] === 0) this.#open.add(slab);
-    this.#freeIn[slab]++;
+    this.#freeIn[slab]!++;
     if (slots > 1) {
       const place = slot - slab * slots;
-      this.#next[slot] = this.#head[slab] - place - 1;
+      this.#next[slot] = this.#head[slab]! - place - 1;
       this.#head[slab] = place;
     }
     this.#lowEnd = (this.#open.floor + 1) * slots;
@@ -404,11 +419,11 @@ export class Slots {
     const slots = this.#slabSlots;
     let slot = slab;
     if (slots > 1) {
-      const place = this.#head[slab];
+      const place = this.#head[slab]!;
       slot = slab * slots + place;
-      this.#head[slab] = place + 1 + this.#next[slot];
+      this.#head[slab] = place + 1 + this.#next[slot]!;
     }
-    this.#freeIn[slab]--;
+    this.#freeIn[slab]!--;
     this.#lowEnd = (open.floor + 1) * slots;
     return this.#cached = slot;
   }
@@ -419,18 +434,18 @@ export class Slots {
     if (this.#slabSlots > 1) {
       const first = slab * this.#slabSlots;
       const place = slot - first;
-      let before = this.#head[slab];
+      let before = this.#head[slab]!;
       if (before === place) {
-        this.#head[slab] = place + 1 + this.#next[slot];
+        this.#head[slab] = place + 1 + this.#next[slot]!;
       } else {
         for (;;) {
-          const after = before + 1 + this.#next[first + before];
+          const after = before + 1 + this.#next[first + before]!;
           if (after === place) break;
           before = after;
         }
-        this.#next[first + before] = place + this.#next[slot] - before;
+        this.#next[first + before] = place + this.#next[slot]! - before;
       }
     }
-    if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
+    if (--this.#freeIn[slab]! === 0) this.#open.remove(slab);
   }
 }

@@ -9,9 +9,9 @@ import { ageOf, isOut } from "./census.ts";
 import { quote, show } from "./checks.ts";
 import { warn } from "./console.ts";
 import type { Events, PoolEventMap } from "./events.ts";
-import { later } from "./later.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Slot } from "./slot.ts";
+import { Timer } from "./timers.ts";
 
 /** Holders that one report names at most. */
 const MOST_HOLDERS = 10;
@@ -64,7 +64,7 @@ export class StallWatch {
   }
 
   #arm(ms: number, ripe: number): void {
-    later(ms, this, (watch) => watch.look(ripe));
+    Timer.once(ms, this as StallWatch, (watch) => watch.look(ripe));
     this.#armed = true;
   }
 

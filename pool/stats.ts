@@ -125,7 +125,7 @@ export function snapshot(
     ...told,
     waitMs: waitMs.snapshot(),
     heldMs: heldMs.snapshot(),
-    committedBytes: slots.committed * region.stride,
+    committedBytes: region.committedBytes - told.abandonedBytes,
     mappedBytes: region.mappedBytes,
   });
 }

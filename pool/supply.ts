@@ -9,8 +9,13 @@ import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import type { Ledger } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
-import { PREFAULT_PIECE, type Region } from "./region.ts";
+import type { Region } from "./region.ts";
 import { type SlabRun, Slots } from "./slots.ts";
+import { Timer } from "./timers.ts";
+
+/** How long faulting in may hold up the event loop at a time, and how long it then leaves it alone. */
+const TURN_MS = 0.5;
+const PAUSE_MS = 1;
 
 /** What a grow came to. */
 export interface Grown {
@@ -69,8 +74,9 @@ export class Supply {
   readonly #ledger: Ledger;
   /** Slots given up that no fresh ones have replaced yet. */
   #missing = 0;
-  #prefaults: Promise<void> | undefined;
-  #stopped = false;
+  /** What is to be faulted in; the first one is under way. */
+  readonly #unfaulted: SlabRun[] = [];
+  #timer: Timer | undefined;
 
   /** Nothing is committed yet. */
   constructor(
@@ -87,7 +93,7 @@ export class Supply {
     this.#region = region;
     this.#slots = slots;
     this.#leases = leases;
-    this.#prefault = options.prefault;
+    this.#prefault = options.prefault && region.prefaults;
   }
 
   /** Commits at least `blocks` more if there are as many; less if the OS refuses, down to one slab. */
@@ -183,15 +189,10 @@ export class Supply {
     return { blocks: given, bytes: slabs * slabBytes, refused: false };
   }
 
-  /** Starts no further prefault; resolves when none is running. */
-  async settle(): Promise<void> {
-    this.#stopped = true;
-    await this.#prefaults;
-  }
-
-  /** Whether a prefault is running. */
-  get isFaulting(): boolean {
-    return this.#prefaults !== undefined;
+  /** Faults in no more. */
+  stop(): void {
+    this.#unfaulted.length = 0;
+    this.#timer?.stop();
   }
 
   /** The highest run of free slabs that has no more than so many blocks and slabs. */
@@ -207,43 +208,56 @@ export class Supply {
     return { first: last - count + 1, count };
   }
 
-  /** Faults a run in, after those before it: two at once only hinder each other. */
+  /** Has a run faulted in, after those before it. */
   #fault(run: SlabRun): void {
-    const previous = this.#prefaults;
-    const next = async () => {
-      await previous;
-      await this.#faultPieces(run);
-    };
-    const mine = next().finally(() => {
-      if (this.#prefaults === mine) this.#prefaults = undefined;
-    });
-    this.#prefaults = mine;
+    this.#unfaulted.push(run);
+    if (this.#unfaulted.length === 1) this.#goOn(this.#faultAll());
   }
 
-  async #faultPieces(run: SlabRun): Promise<void> {
-    const { slabBytes } = this.#region;
-    const slabs = Math.max(1, Math.floor(PREFAULT_PIECE / slabBytes));
-    const end = run.first + run.count;
-    for (let first = run.first; first < end; first += slabs) {
-      const piece = { first, count: Math.min(slabs, end - first) };
-      if (this.#stopped) return;
-      // Given back meanwhile: what is left of the piece is faulted in by its first use.
-      if (this.#withoutMemory(piece).length > 0) continue;
-      const isDone = await this.#region.prefault(piece, () => this.#stopped);
-      // Given back while it was being faulted in: those pages must not stay, nor outlive the pool.
-      for (const slab of this.#withoutMemory(piece)) {
-        this.#region.decommit({ first: slab, count: 1 });
-      }
-      if (!isDone) return;
+  /** Goes on with it in turns. */
+  #goOn(work: Iterator<void>): void {
+    this.#timer = Timer.once(PAUSE_MS, this as Supply, (supply) => {
+      const end = performance.now() + TURN_MS;
+      do {
+        if (work.next().done) return;
+      } while (performance.now() < end);
+      supply.#goOn(work);
+    });
+  }
+
+  /** Faults in all that waits for it, piece by piece. */
+  *#faultAll(): Generator<void> {
+    for (let run; (run = this.#unfaulted[0]) !== undefined;) {
+      const isRefused = yield* this.#faultIn(run);
+      // What is left is faulted in by its first use.
+      if (isRefused) this.#unfaulted.length = 0;
+      else this.#unfaulted.shift();
     }
   }
 
-  /** The slabs of a run that have no memory, or no longer. */
-  #withoutMemory({ first, count }: SlabRun): number[] {
-    return Array.from({ length: count }, (_, at) => first + at)
-      .filter((slab) =>
-        !this.#slots.isCommitted(slab * this.#region.slabSlots) ||
-        this.abandoned.isDead(slab)
-      );
+  /** Faults one run in, but for what was given back meanwhile; whether the OS has refused. */
+  *#faultIn({ first, count }: SlabRun): Generator<void, boolean> {
+    const region = this.#region;
+    const slabs = Math.max(1, Math.floor(region.pieceBytes / region.slabBytes));
+    const end = first + count;
+    for (let slab = first; slab < end; slab += slabs) {
+      const run = { first: slab, count: Math.min(slabs, end - slab) };
+      const bytes = run.count * region.slabBytes;
+      for (let at = 0; at < bytes; at += region.pieceBytes) {
+        if (!this.#hasMemory(run)) break;
+        if (region.prefault(run, at) !== 0) return true;
+        yield;
+      }
+    }
+    return false;
+  }
+
+  #hasMemory({ first, count }: SlabRun): boolean {
+    const { slabSlots } = this.#region;
+    for (let slab = first; slab < first + count; slab++) {
+      const has = this.#slots.isCommitted(slab * slabSlots);
+      if (!has || this.abandoned.isDead(slab)) return false;
+    }
+    return true;
   }
 }

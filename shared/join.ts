@@ -7,6 +7,8 @@
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { chooseBackend } from "../pool/region.ts";
+import { runtime } from "../pool/runtime.ts";
 import { Board, type Entry, type Key, keyOf, MAKING } from "./board.ts";
 import { HEADER } from "./control.ts";
 import {
@@ -177,6 +179,16 @@ class Search {
   }
 }
 
+function refuseWithoutLocks(): void {
+  if ("locks" in navigator) return;
+  throw new SmritiError(
+    "unsupported",
+    `join() needs Web Locks, as in Deno 2.9 or newer; this is ${
+      runtime().join(" ")
+    }`,
+  );
+}
+
 /** The pool of that name, made or joined. */
 export async function joinByName(
   name: string,
@@ -191,6 +203,8 @@ export async function joinByName(
   const filled = fillSharedOptions(
     { ...options, name: options?.name ?? name },
   );
+  chooseBackend(filled.backend);
+  refuseWithoutLocks();
   const key = keyOf(name);
   const line = await Line.open(
     `smriti:${Deno.pid}:${key.hash}:${key.again}`,

@@ -6,7 +6,7 @@
  * with it that of a channel opened meanwhile, which then hears nothing and throws when it posts.
  * Another one opened after that, even if closed at once, gets all of them subscribed again.
  */
-import { unref } from "../pool/sizer.ts";
+import { Timer } from "../pool/timers.ts";
 
 /**
  * When a new line is tried out: after so many ms, and then after twice as many each time. At each
@@ -27,7 +27,7 @@ interface Channel {
 export class Line {
   readonly #open: () => Channel;
   readonly #channel: Channel;
-  #trial: ReturnType<typeof setTimeout> | undefined;
+  #trial: Timer | undefined;
 
   private constructor(open: () => Channel) {
     this.#open = open;
@@ -61,14 +61,14 @@ export class Line {
 
   /** Nothing is heard any more. */
   close(): void {
-    clearTimeout(this.#trial);
+    this.#trial?.stop();
     this.#channel.close();
   }
 
   #tryIn(ms: number): void {
-    this.#trial = unref(setTimeout(() => {
-      this.say(null);
-      if (ms < LAST_TRIAL_MS) this.#tryIn(2 * ms);
-    }, ms));
+    this.#trial = Timer.once(ms, this as Line, (line) => {
+      line.say(null);
+      if (ms < LAST_TRIAL_MS) line.#tryIn(2 * ms);
+    });
   }
 }

@@ -9,7 +9,7 @@ import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import type { Region } from "../pool/region.ts";
-import { unref } from "../pool/sizer.ts";
+import { Timer } from "../pool/timers.ts";
 import type { Bell } from "./bell.ts";
 import {
   CLOSING,
@@ -46,7 +46,7 @@ export class Membership implements WaitsToClose {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #timer: Timer;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
   /** The janitor is at work. */
@@ -64,7 +64,7 @@ export class Membership implements WaitsToClose {
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
     const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = unref(setInterval(() => this.keepHouse(), ms));
+    this.#timer = Timer.every(ms, this as Membership, (own) => own.keepHouse());
   }
 
   /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
@@ -224,7 +224,7 @@ export class Membership implements WaitsToClose {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    clearInterval(this.#timer);
+    this.#timer.stop();
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);
     this.#done.resolve();

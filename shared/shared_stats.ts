@@ -110,7 +110,7 @@ export function sharedStats(
     listenerErrors,
     waitMs: control.waitMs.snapshot(),
     heldMs: control.heldMs.snapshot(),
-    committedBytes: committed * region.stride,
+    committedBytes: region.layout.bytesOf(committed),
     mappedBytes: mappedNow(control, region),
   });
 }

@@ -678,46 +678,27 @@ function mappings(): number {
   return Deno.readTextFileSync("/proc/self/maps").split("\n").length;
 }
 
-/** Holds every prefault until it is told to go on: the OS faults in what was given up meanwhile. */
-class SlowBackend extends FailingBackend {
-  readonly begun = Promise.withResolvers<void>();
-  readonly gate = Promise.withResolvers<void>();
-  readonly ended = Promise.withResolvers<void>();
-
-  override async prefault(...args: Parameters<FailingBackend["prefault"]>) {
-    this.begun.resolve();
-    await this.gate.promise;
-    const code = await super.prefault(...args);
-    this.ended.resolve();
-    return code;
-  }
-}
-
-for (const when of ["open", "closing"]) {
-  test(
-    `what is given up while its pages are faulted in stays without pages: a pool that is ${when}`,
-    async () => {
-      using backend = new SlowBackend();
-      const pool = native({ initialBlocks: 64, prefault: true });
-      await backend.begun.promise;
-      const gone = new Set<bigint>();
-      const blocks = takeAll(pool);
-      for (const block of blocks.splice(0, 32)) {
-        gone.add(addressOf(block.bytes));
-        block.bytes.fill(1);
-        await UNREADABLE["an interruption"](block);
-      }
-      const out = READABLE["abandon()"](blocks.pop()!) as Bytes;
-      for (const block of blocks) block.release();
-      if (when === "closing") pool.close();
-      backend.gate.resolve();
-      await backend.ended.promise;
-      await microtasks();
-      await pool.close();
-      assertEquals(lawful(pool).abandonedBytes, 64 * KIB);
-      assertEquals(residentAt(gone, 64 * KIB), 0);
-      assertEquals(residentAt([addressOf(out)], 64 * KIB), 64 * KIB);
-    },
-    hasProc && !isEmulated,
-  );
-}
+test(
+  "what is given up before its pages are faulted in stays without pages",
+  async () => {
+    using time = new FakeTime();
+    const pool = native({ initialBlocks: 64, prefault: true });
+    const gone = new Set<bigint>();
+    const blocks = takeAll(pool);
+    for (const block of blocks.splice(0, 32)) {
+      gone.add(addressOf(block.bytes));
+      block.bytes.fill(1);
+      await UNREADABLE["an interruption"]!(block);
+    }
+    const out = READABLE["abandon()"]!(blocks.pop()!) as Bytes;
+    const free = new Set(blocks.map((block) => addressOf(block.bytes)));
+    for (const block of blocks) block.release();
+    time.tick(10_000);
+    assertEquals(residentAt(free, 64 * KIB), free.size * 64 * KIB);
+    assertEquals(lawful(pool).abandonedBytes, 64 * KIB);
+    assertEquals(residentAt(gone, 64 * KIB), 0);
+    assertEquals(residentAt([addressOf(out)], 64 * KIB), 64 * KIB);
+    await pool.close();
+  },
+  hasProc && !isEmulated,
+);

@@ -14,7 +14,7 @@ import {
 import type { Backend, Range } from "../ffi/backend.ts";
 import { hasProc, isEmulated } from "./support/platform.ts";
 import { freePlace, PLACE_BYTES } from "./support/places.ts";
-import { isMapped, residentIn } from "./support/resident.ts";
+import { flagsOf, isMapped, residentIn } from "./support/resident.ts";
 
 /** From here on, nobody else looks for a place. */
 const PLACES = 0x2135_6a1c_0000n;
@@ -122,6 +122,34 @@ export function backendSuite(name: string, backend: Backend): void {
     },
     abilities.hasAddresses,
     hasProc,
+  );
+
+  test(
+    "map() keeps nothing beside what was asked for",
+    () => {
+      using range = mapped(3, 2 ** 21);
+      assertEquals([range.mappedBase, range.mappedSize], [
+        range.base,
+        pages(3),
+      ]);
+    },
+    abilities.hasAddresses,
+    hasProc,
+  );
+
+  test(
+    "what is mapped stays out of core dumps, and in small pages unless asked for",
+    () => {
+      using range = committed(8);
+      const flags = flagsOf(range.base);
+      assert(flags.includes("dd"), `${flags}: not in core dumps`);
+      assert(flags.includes("nh"), `${flags}: no huge pages`);
+      assertEquals(backend.commit(range, 0, pages(8), true), 0);
+      const huge = flagsOf(range.base);
+      assert(huge.includes("dd") && !huge.includes("nh"), `${huge}`);
+    },
+    abilities.hasAddresses,
+    hasProc && !isEmulated,
   );
 
   test("errorName() says something of any number", () => {
@@ -270,21 +298,21 @@ export function backendSuite(name: string, backend: Backend): void {
     range.bytes.fill(7);
   }, !abilities.protects);
 
-  test("prefault() changes no byte", async () => {
+  test("prefault() changes no byte", () => {
     using range = committed(8);
     range.bytes.fill(7, 0, pages(4));
-    assertEquals(await backend.prefault(range, 0, pages(8)), 0);
+    assertEquals(backend.prefault(range, 0, pages(8)), 0);
     assert(range.bytes.subarray(0, pages(4)).every((byte) => byte === 7));
     assert(range.bytes.subarray(pages(4)).every((byte) => byte === 0));
   });
 
   test(
     "prefault() takes memory ahead of the first write",
-    async () => {
+    () => {
       using range = mapped(34);
       assertEquals(backend.commit(range, pages(1), pages(32), false), 0);
       assertEquals(residentIn(range.base, range.size), 0);
-      await backend.prefault(range, pages(1), pages(32));
+      assertEquals(backend.prefault(range, pages(1), pages(32)), 0);
       assertEquals(residentIn(range.base, range.size), pages(32));
     },
     abilities.prefaults,

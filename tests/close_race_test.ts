@@ -7,7 +7,7 @@ import { type Library, survives } from "./support/child.ts";
 import {
   canRunDeno,
   hasNative,
-  hasPosixShell,
+  hasPipes,
   isEmulated,
 } from "./support/platform.ts";
 
@@ -120,5 +120,5 @@ function racing(kind: Kind, ignore: boolean): void {
 }
 
 racing("file", !hasNative);
-racing("FIFO", !hasNative || !hasPosixShell);
+racing("FIFO", !hasNative || !hasPipes);
 racing("socket", !hasNative);

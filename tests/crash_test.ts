@@ -4,7 +4,7 @@
 
 import { assertEquals } from "@std/assert";
 import { survives } from "./support/child.ts";
-import { hasPosixShell } from "./support/platform.ts";
+import { hasPipes } from "./support/platform.ts";
 
 Deno.test("touching a view kept after release, trim, shrink or close never crashes", async () => {
   await survives(async ({ BlockPool }) => {
@@ -143,8 +143,7 @@ Deno.test("close() under TCP reads in flight never crashes, 200 times", async ()
 
 Deno.test({
   name: "close() under pipe reads in flight never crashes, 200 times",
-  // Named pipes are a thing of POSIX.
-  ignore: !hasPosixShell,
+  ignore: !hasPipes,
   async fn() {
     await survives(async ({ BlockPool }) => {
       const folder = await Deno.makeTempDir({ prefix: "smriti_" });

@@ -20,14 +20,13 @@ import {
   until,
 } from "./support/misuse.ts";
 import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
+import { hasPipes } from "./support/platform.ts";
 import { Fifo, say, wire } from "./support/wires.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 const TWO = { blockSize: 64, maxBlocks: 2 };
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-// Named pipes are a thing of POSIX.
-const ignore = !hasPosixShell;
+const ignore = !hasPipes;
 
 Deno.test("lend() gives what the operation gives and is lent meanwhile", async () => {
   using pool = new BlockPool(ONE);

@@ -6,6 +6,7 @@ import {
   assertGreater,
   assertGreaterOrEqual,
   assertLess,
+  assertLessOrEqual,
 } from "@std/assert";
 import { BlockPool } from "../mod.ts";
 import { type Library, survives } from "./support/child.ts";
@@ -147,7 +148,13 @@ Deno.test(
         await pool.close();
       },
     );
-    assertEquals(committed, 20_000 * 64);
+    const { strideBytes, mostBytes } = BlockPool.footprint({
+      blockSize: 10,
+      maxBlocks: 20_000,
+    });
+    assertEquals([strideBytes, mostBytes], [64, committed]);
+    // To whole pages.
+    assertEquals(Math.floor(committed / 64 / 20_000), 1);
     // The views are V8's and take most of it; a page each would be 78 MiB more.
     assertLess(after - before, 40 * MIB);
   },
@@ -186,6 +193,45 @@ Deno.test(
     ]);
   },
 );
+
+/** Blocks of sizes that no huge page is a multiple of: size and number. */
+const ODD: [blockSize: number, maxBlocks: number][] = [
+  [MIB + 16, 16],
+  [5000, 4000],
+  [700_000, 40],
+  [3 * MIB + 1, 6],
+];
+
+for (const [blockSize, maxBlocks] of ODD) {
+  const name = `${maxBlocks} blocks of ${blockSize} bytes in huge pages`;
+  Deno.test(`${name} take what stats() says`, measurable, async () => {
+    const lines = await survives(
+      async ({ BlockPool }, resident, blockSize, maxBlocks) => {
+        const { residentIn }: Resident = await import(resident);
+        const pool = new BlockPool({
+          blockSize: Number(blockSize),
+          maxBlocks: Number(maxBlocks),
+          initialBlocks: Number(maxBlocks),
+          hugePages: true,
+          prefault: true,
+        });
+        const blocks = await pool.acquireMany(pool.maxBlocks);
+        for (const block of blocks) block.bytes.fill(1);
+        const base = BigInt(Deno.UnsafePointer.value(blocks[0].pointer));
+        const { committedBytes, mappedBytes } = pool.stats();
+        console.log(residentIn(base, mappedBytes), committedBytes, mappedBytes);
+        blocks[Symbol.dispose]();
+        await pool.close();
+      },
+      [],
+      [RESIDENT, `${blockSize}`, `${maxBlocks}`],
+    );
+    const [resident, committed, mapped] = lines[0].split(" ").map(Number);
+    assertLessOrEqual(resident, committed);
+    assertEquals(mapped, committed);
+    assertLess(committed, 2 * blockSize * maxBlocks + 2 * MIB);
+  });
+}
 
 Deno.test("a pool of more than 2^32 bytes is right to its last block", {
   ignore: !hasNative,

@@ -1,74 +1,118 @@
-// Three faults of `prefault`, which goes on beside the pool and is not told what happened since.
-//
-// 1. Fails: a constructor that gets a part of its first memory and then throws has unmapped the
-//    range before the prefault of that part begins (`Supply.#fault` starts it in a microtask): a
-//    native call on addresses that may be somebody else's by then. Fix: in the constructor's catch
-//    (or in `Sizer.start()`), `supply.settle()` sets `#stopped` before the microtask runs.
-// 2. Fails: memory that `trim()` or a shrink gives back while its prefault is queued or running is
-//    faulted in all the same and stays resident though no longer committed. Fix: `Region.prefault`
-//    asks per piece whether the slabs still have memory (`slots.isCommitted`), and a decommit of a
-//    run that is being faulted waits for the piece that is running, or drops the pages after it.
-// 3. Fails: `close({ timeoutMs: 0 })` with nothing out rejects with «still out and now revoked:
-//    0 blocks» when pages are being faulted in. Fix: `Closing.#giveUp()` returns when nothing is
-//    out (`check()` ends the pool as soon as the prefault has).
+// Faulting pages in ahead goes on in turns beside the pool: it must reach all that has memory, nothing
+// that has none any more, and end with the pool.
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { BlockPool } from "../mod.ts";
 import { FailingBackend } from "./support/failing_backend.ts";
 import { gone } from "./support/law.ts";
-import { microtasks, refused, takeAll } from "./support/misuse.ts";
-import "./support/open_library.ts";
+import { refused, takeAll } from "./support/misuse.ts";
+import { hasNative } from "./support/platform.ts";
 import { pagePool } from "./support/sizes.ts";
 
-/** Holds every prefault until told to go on. */
-class SlowBackend extends FailingBackend {
-  readonly gate = Promise.withResolvers<void>();
+const MIB = 2 ** 20;
 
-  override async prefault(...args: Parameters<FailingBackend["prefault"]>) {
-    await this.gate.promise;
-    return await super.prefault(...args);
-  }
+/** A system whose pages can be faulted in ahead, as far as the pool knows. */
+class Prefaulting extends FailingBackend {
+  override readonly abilities = { ...this.real.abilities, prefaults: true };
 }
 
-Deno.test({
-  name: "new BlockPool() that fails leaves no prefault behind",
-}, async () => {
-  using backend = new FailingBackend();
+/** Lets every turn have its time. */
+function settle(time: FakeTime): void {
+  for (let turn = 0; turn < 5000; turn++) time.tick(1);
+}
+
+const test = (name: string, fn: () => void | Promise<void>) =>
+  Deno.test({ name, fn, ignore: !hasNative });
+
+const SIZES: [blockSize: number, maxBlocks: number, hugePages: boolean][] = [
+  [1, 1000, false],
+  [4096, 100, false],
+  [5000, 33, false],
+  [65_536, 100, false],
+  [MIB + 16, 9, false],
+  [5000, 1000, true],
+  [MIB + 16, 9, true],
+  [3 * MIB, 3, true],
+];
+
+for (const [blockSize, maxBlocks, hugePages] of SIZES) {
+  const name = `${maxBlocks} blocks of ${blockSize} bytes` +
+    (hugePages ? " in huge pages" : "");
+  test(`all memory is faulted in, in pieces, and once: ${name}`, () => {
+    using time = new FakeTime();
+    using backend = new Prefaulting();
+    const pool = new BlockPool({
+      blockSize,
+      maxBlocks,
+      hugePages,
+      initialBlocks: 1,
+      prefault: true,
+    });
+    for (const block of takeAll(pool)) block.release();
+    settle(time);
+    const sizes = backend.sizes("prefault");
+    const most = hugePages ? 2 * MIB : 65_536;
+    assert(sizes.every((size) => size > 0 && size <= most), `${sizes}`);
+    const { committedBytes } = pool.stats();
+    assertEquals(sizes.reduce((sum, size) => sum + size), committedBytes);
+    pool[Symbol.dispose]();
+    assertEquals(backend.violations, []);
+  });
+}
+
+test("new BlockPool() that fails leaves no prefault behind", () => {
+  using time = new FakeTime();
+  using backend = new Prefaulting();
   backend.fails = (call) => call === "commit" && backend.made.length < 2;
   refused("out-of-memory", () => pagePool({ prefault: true }));
-  await microtasks();
+  settle(time);
+  assertEquals(backend.sizes("prefault"), []);
   assertEquals(backend.violations, []);
 });
 
-Deno.test({
-  name: "trim() is not undone by a prefault that was under way",
-}, async () => {
-  using backend = new FailingBackend();
-  // The accountant looks before it refuses, and without the OS it all happens in microtasks.
-  backend.fails = (call) => call === "prefault";
-  const pool = pagePool({ prefault: true });
+test("what trim() gives back in the middle of it is not faulted in", () => {
+  using time = new FakeTime();
+  using backend = new Prefaulting();
+  const pool = pagePool({ blockSize: 4 * MIB, prefault: true });
   for (const block of takeAll(pool)) block.release();
+  for (let turn = 0; turn < 30; turn++) time.tick(1);
+  assertGreater(backend.sizes("prefault").length, 10);
   pool.trim();
-  await microtasks();
-  await pool.close();
-  assertEquals(new Set(backend.violations), new Set());
+  settle(time);
+  pool[Symbol.dispose]();
+  assertEquals(backend.violations, []);
 });
 
-Deno.test({
-  name:
-    "close({ timeoutMs: 0 }) with nothing out waits for pages being faulted in",
-}, async () => {
-  using backend = new SlowBackend();
-  const pool = new BlockPool({
-    blockSize: 16_384,
-    maxBlocks: 4,
-    prefault: true,
-  });
-  await microtasks();
-  const closing = pool.close({ timeoutMs: 0 });
-  closing.catch(() => {});
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  backend.gate.resolve();
+test("the OS refuses a piece: what is left is not tried, what comes later is", () => {
+  using time = new FakeTime();
+  using backend = new Prefaulting();
+  backend.fails = (call) => call === "prefault";
+  const pool = pagePool({ prefault: true });
+  settle(time);
+  assertEquals(backend.sizes("prefault").length, 1);
+  backend.fails = () => false;
+  const blocks = takeAll(pool);
+  settle(time);
+  assertGreater(backend.sizes("prefault").length, 1);
+  for (const block of blocks) block.release();
+  pool[Symbol.dispose]();
+});
+
+test("a pool that closes in the middle of it ends, and nothing comes after", async () => {
+  using time = new FakeTime();
+  using backend = new Prefaulting();
+  const pool = pagePool({ blockSize: MIB, prefault: true });
+  const blocks = takeAll(pool);
+  const block = blocks.pop()!;
+  for (const each of blocks) each.release();
+  for (let turn = 0; turn < 3; turn++) time.tick(1);
+  const before = backend.sizes("prefault").length;
+  const closing = pool.close();
+  settle(time);
+  assertEquals(backend.sizes("prefault").length, before);
+  block.release();
   await closing;
   gone(pool);
+  assertEquals(backend.violations, []);
 });

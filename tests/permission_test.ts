@@ -23,6 +23,16 @@ try {
   console.log(error.message);
 }`;
 
+/** Prints what footprint() and the constructor say for each backend. */
+const FOOTPRINT = `
+import { BlockPool } from ${JSON.stringify(LIBRARY)};
+const told = (act) => { try { return act(); } catch (error) { return error.code + ": " + error.message; } };
+for (const backend of ["heap", "auto", "native"]) {
+  const options = { blockSize: 5000, maxBlocks: 4, backend };
+  console.log(told(() => BlockPool.footprint(options).strideBytes));
+  console.log(told(() => new BlockPool(options).backend));
+}`;
+
 /** A careful program takes the permission back once its pool is made. */
 const CAREFUL = `
 import { BlockPool } from ${JSON.stringify(LIBRARY)};
@@ -132,6 +142,13 @@ test("--allow-ffi for some paths is not enough, and the message says so", async 
     assertEquals(code, "SmritiError permission");
     assertMatch(message, /--allow-ffi, without a list of paths/);
   }
+});
+
+test("footprint() of native memory needs what the pool would need", async () => {
+  const told = await linesOf(FOOTPRINT);
+  assertEquals(told.slice(0, 4), ["8192", "heap", "8192", "heap"]);
+  assertMatch(told[4], /^permission: .*--allow-ffi/);
+  assertEquals(told[4], told[5]);
 });
 
 test("--allow-ffi is all that a native pool needs", async () => {

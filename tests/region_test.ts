@@ -88,9 +88,39 @@ native(
       const blockSize of [64, 4096, 65_536, hugePageSize, hugePageSize + 1]
     ) {
       using region = made({ blockSize, hugePages: true, maxBlocks: 3 });
-      assertEquals(region.slabBytes % hugePageSize, 0, `${blockSize} bytes`);
       const first = Deno.UnsafePointer.value(region.pointer(0));
       assertEquals(BigInt(first) % BigInt(hugePageSize), 0n);
+    }
+  },
+);
+
+native(
+  "with huge pages a slab is one, or one slot in as many as it takes",
+  () => {
+    const { pageSize, hugePageSize } = abilities();
+    if (hugePageSize === 0) return;
+    const sizes = [1, 64, 65, 4096, 4112, 5000, 12_288, 65_552, 700_000]
+      .concat(hugePageSize / 2 + 16, hugePageSize - 1, hugePageSize)
+      .concat(hugePageSize + 1, 3 * hugePageSize - pageSize);
+    for (const blockSize of sizes) {
+      for (const maxBlocks of [1, 3, 16, 1000]) {
+        const told = `${maxBlocks} of ${blockSize} bytes`;
+        using region = made({ blockSize, hugePages: true, maxBlocks });
+        const { stride, slabSlots, slabBytes, mappedBytes } = region;
+        const pages = Math.ceil(blockSize / hugePageSize);
+        assertEquals(slabBytes, pages * hugePageSize, told);
+        // As many as fit, each apart from the next, and none across the end of a slab.
+        assertEquals(slabSlots, Math.floor(slabBytes / stride), told);
+        assertGreaterOrEqual(stride, blockSize, told);
+        assertEquals(mappedBytes, Math.ceil(maxBlocks / slabSlots) * slabBytes);
+        const base = BigInt(Deno.UnsafePointer.value(region.pointer(0)));
+        for (let slot = 0; slot < maxBlocks; slot++) {
+          const at = BigInt(Deno.UnsafePointer.value(region.pointer(slot)));
+          const slab = Math.floor(slot / slabSlots);
+          const place = slot % slabSlots;
+          assertEquals(Number(at - base), slab * slabBytes + place * stride);
+        }
+      }
     }
   },
 );
@@ -376,13 +406,18 @@ native(
   },
 );
 
-native("prefault() stops when told, and leaves the bytes alone", async () => {
+native("prefault() takes a piece of a run, and leaves the bytes alone", () => {
   using region = made({ blockSize: 1 << 20, maxBlocks: 64 });
   region.commit({ first: 0, count: 64 });
   const view = region.view(0).fill(7);
-  let asked = 0;
-  await region.prefault({ first: 0, count: 64 }, () => ++asked > 2);
-  assertEquals(asked, abilities().prefaults ? 3 : 0);
+  const run = { first: 0, count: 64 };
+  for (const from of [0, region.pieceBytes, run.count * region.slabBytes - 1]) {
+    const isPage = from % abilities().pageSize === 0;
+    assertEquals(
+      region.prefault(run, from) === 0,
+      isPage || !abilities().prefaults,
+    );
+  }
   assert(view.every((byte) => byte === 7));
   region.revoke(view);
 });

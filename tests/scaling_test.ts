@@ -31,7 +31,7 @@ function made({ slabSlots = 1, ...options }: Setting = {}): ScalingController {
 /** The fewest blocks in use at which a pool of that many wants to grow. */
 function growsAt(scaling: ScalingController, committed: number): number {
   for (let used = 0; used <= committed; used++) {
-    scaling.resized(committed, committed - used, 0);
+    scaling.resized(committed, committed - used, 0, 0);
     if (scaling.fell(committed - used, 0)) return used;
   }
   return Infinity;
@@ -62,41 +62,39 @@ Deno.test("fell() never says grow at maxBlocks", () => {
 
 Deno.test("lowMark tells exactly when fell() has something to say", () => {
   const scaling = made();
-  scaling.resized(20, 20, 0);
-  // More than half is free: the next mark is where idleness ends.
-  assertEquals(scaling.lowMark, 11);
-  assert(!scaling.fell(10, 0));
-  // Then the threshold: 16 of 20 in use, 4 free.
+  scaling.resized(20, 20, 20, 0);
+  // The threshold: 16 of 20 in use, 4 free.
   assertEquals(scaling.lowMark, 5);
+  assert(!scaling.fell(5, 0));
   assert(scaling.fell(4, 0));
   assertEquals(scaling.lowMark, 5);
 });
 
-Deno.test("highMark is where idleness begins, and nothing while it lasts", () => {
+Deno.test("highMark is where idleness begins, and then nothing until the next look", () => {
   const scaling = made();
-  scaling.resized(20, 5, 0);
+  scaling.resized(20, 5, 5, 0);
   assertEquals(scaling.highMark, 10);
-  scaling.rose(11, 0);
+  scaling.look(11, 5, 0);
   assertEquals(scaling.highMark, COUNTLESS);
-  scaling.fell(10, 0);
+  scaling.look(10, 3, MINUTE);
   assertEquals(scaling.highMark, 10);
 });
 
 Deno.test("growBy() is a share of maxBlocks, and what is left at the end", () => {
   const scaling = made();
   const by = (committed: number) => {
-    scaling.resized(committed, 0, 0);
+    scaling.resized(committed, 0, 0, 0);
     return scaling.growBy();
   };
   assertEquals([10, 89, 90, 95, 99, 100].map(by), [10, 10, 10, 5, 1, 0]);
   const small = made({ maxBlocks: 15, initialBlocks: 1 });
-  small.resized(1, 0, 0);
+  small.resized(1, 0, 0, 0);
   assertEquals(small.growBy(), 2, "10 % of 15 is 1.5");
 });
 
 Deno.test("refused() silences the threshold until its time has come", () => {
   const scaling = made();
-  scaling.resized(10, 2, 0);
+  scaling.resized(10, 2, 2, 0);
   scaling.refused(100);
   assertEquals([0, 99, 100].map((now) => scaling.fell(2, now)), [
     false,
@@ -107,46 +105,64 @@ Deno.test("refused() silences the threshold until its time has come", () => {
 
 Deno.test("shrinkBy() is 0 until more than half was free for a whole interval", () => {
   const scaling = made();
-  scaling.resized(50, 25, 0);
+  scaling.resized(50, 25, 25, 0);
+  scaling.look(25, 25, 5 * MINUTE);
   assertEquals(scaling.shrinkBy(25, 5 * MINUTE), 0, "half is not more");
-  scaling.rose(26, 5 * MINUTE);
+  scaling.look(26, 25, 5 * MINUTE);
   assertEquals(scaling.shrinkBy(26, 6 * MINUTE - 2), 0, "2 ms early");
   assertEquals(scaling.shrinkBy(26, 6 * MINUTE), 5);
 });
 
 Deno.test("shrinkBy() allows for a timer that fires a millisecond early", () => {
   const scaling = made();
-  scaling.resized(50, 50, 0);
+  scaling.resized(50, 50, 50, 0);
   assertEquals(scaling.shrinkBy(50, MINUTE - 1), 5);
 });
 
 Deno.test("shrinkBy() starts a new interval when the pool was busy in between", () => {
   const scaling = made();
-  scaling.resized(50, 40, 0);
-  scaling.fell(25, 30_000);
-  scaling.rose(40, 30_001);
+  scaling.resized(50, 40, 40, 0);
+  scaling.look(40, 25, MINUTE);
   assertEquals(scaling.shrinkBy(40, MINUTE), 0);
-  assertEquals(scaling.shrinkBy(40, 90_001), 5);
+  scaling.look(40, 40, 2 * MINUTE);
+  assertEquals(scaling.shrinkBy(40, 2 * MINUTE), 5);
+});
+
+Deno.test("shrinkBy() counts from the moment the pool became idle, also between two looks", () => {
+  const scaling = made();
+  scaling.resized(50, 0, 0, 0);
+  scaling.look(26, 0, 30_000);
+  scaling.look(40, 26, MINUTE);
+  assertEquals(scaling.shrinkBy(40, MINUTE), 0);
+  assertEquals(scaling.shrinkBy(40, 90_000), 5);
 });
 
 Deno.test("shrinkBy() is not put off by releases and acquires of an idle pool", () => {
   const scaling = made();
-  scaling.resized(50, 40, 0);
-  for (let now = 0; now < MINUTE; now += 100) {
-    scaling.rose(41, now);
-    scaling.fell(40, now + 50);
-  }
+  scaling.resized(50, 40, 40, 0);
+  scaling.look(40, 26, MINUTE);
   assertEquals(scaling.shrinkBy(40, MINUTE), 5);
+});
+
+Deno.test("a load about the line does not keep the pool from shrinking when it has gone", () => {
+  const scaling = made();
+  scaling.resized(50, 40, 40, 0);
+  for (let minute = 1; minute < 10; minute++) {
+    scaling.look(30, 20, minute * MINUTE);
+    assertEquals(scaling.shrinkBy(30, minute * MINUTE), 0);
+  }
+  scaling.look(30, 26, 10 * MINUTE);
+  assertEquals(scaling.shrinkBy(30, 10 * MINUTE), 5);
 });
 
 Deno.test("shrinkBy() goes on after a shrink without waiting to be idle anew", () => {
   const scaling = made();
-  scaling.resized(50, 50, 0);
+  scaling.resized(50, 50, 50, 0);
   let committed = 50;
   const sizes: number[] = [];
   for (let now = MINUTE; scaling.spare > 0; now += MINUTE) {
     committed -= scaling.shrinkBy(committed, now);
-    scaling.resized(committed, committed, now);
+    scaling.resized(committed, committed, committed, now);
     sizes.push(committed);
   }
   // 10 % of what is committed, rounded up, down to the 10 initial ones.
@@ -156,10 +172,10 @@ Deno.test("shrinkBy() goes on after a shrink without waiting to be idle anew", (
 
 Deno.test("shrinkBy() gives at least one slab, and never goes below the initial ones", () => {
   const scaling = made({ slabSlots: 8 }); // The 10 initial blocks fill 2 slabs.
-  scaling.resized(24, 24, 0);
+  scaling.resized(24, 24, 24, 0);
   assertEquals(scaling.spare, 8);
   assertEquals(scaling.shrinkBy(24, MINUTE), 8);
-  scaling.resized(16, 16, MINUTE);
+  scaling.resized(16, 16, 16, MINUTE);
   assertEquals(scaling.spare, 0);
   assertEquals(scaling.shrinkBy(16, 9 * MINUTE), 0);
 });
@@ -167,7 +183,7 @@ Deno.test("shrinkBy() gives at least one slab, and never goes below the initial 
 Deno.test("shrinkBy() keeps a slab that the pool would have to take back at once", () => {
   const give = (used: number) => {
     const scaling = made({ maxBlocks: 128, initialBlocks: 1, slabSlots: 64 });
-    scaling.resized(128, 128 - used, 0);
+    scaling.resized(128, 128 - used, 128 - used, 0);
     return scaling.shrinkBy(128 - used, MINUTE);
   };
   // 80 % of the 64 that would be left are 51.2: less than a slab is no slab.
@@ -181,7 +197,7 @@ Deno.test("shrinkBy() keeps a slab that the pool would have to take back at once
 
 Deno.test("spare counts the initial slabs of a pool smaller than a slab as all it has", () => {
   const scaling = made({ maxBlocks: 5, initialBlocks: 1, slabSlots: 64 });
-  scaling.resized(5, 5, 0);
+  scaling.resized(5, 5, 5, 0);
   assertEquals(scaling.spare, 0);
 });
 
@@ -219,13 +235,14 @@ Deno.test("shrinkBy() never leaves a pool that would have to grow at once", () =
       const committed = initialBlocks +
         Math.floor(drawn.committedShare * (maxBlocks - initialBlocks));
       const used = Math.floor(drawn.usedShare * committed);
-      scaling.resized(committed, committed - used, 0);
-      const by = scaling.shrinkBy(committed - used, MINUTE);
+      const free = committed - used;
+      scaling.resized(committed, free, free, 0);
+      const by = scaling.shrinkBy(free, MINUTE);
       if (by <= 0) return;
       shrunk++;
       assertLessOrEqual(by, scaling.spare);
-      scaling.resized(committed - by, committed - by - used, MINUTE);
-      assert(!scaling.fell(committed - by - used, MINUTE));
+      scaling.resized(committed - by, free - by, free - by, MINUTE);
+      assert(!scaling.fell(free - by, MINUTE));
     }),
     { numRuns: 3000 },
   );

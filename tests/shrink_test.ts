@@ -129,6 +129,50 @@ Deno.test("a shrunken pool does not have to grow for the load it has", () => {
   releaseAll(blocks);
 });
 
+Deno.test("a load about any share of a pool of any size asks nobody for the time", () => {
+  const { now } = Date;
+  let asked = 0;
+  Date.now = () => {
+    asked++;
+    return now();
+  };
+  try {
+    for (const maxBlocks of upTo(64).map((at) => at + 1)) {
+      const pool = pagePool({
+        maxBlocks,
+        initialBlocks: maxBlocks,
+        leakDetection: "off",
+      });
+      const held: Block[] = [];
+      const before = asked;
+      for (let count = 0; count < maxBlocks; count++) {
+        while (held.length < count) held.push(pool.acquireSync());
+        for (let turn = 0; turn < 50; turn++) pool.tryAcquire()!.release();
+      }
+      // Once, when the first release made it more than half free.
+      assertLessOrEqual(asked - before, 1, `${maxBlocks} blocks`);
+      releaseAll(held);
+      pool[Symbol.dispose]();
+    }
+  } finally {
+    Date.now = now;
+  }
+});
+
+Deno.test("a pool that was half used for long shrinks within two intervals", () => {
+  using time = new FakeTime();
+  using pool = pagePool();
+  burst(pool);
+  const steady = upTo(49).map(() => pool.acquireSync());
+  for (const _ of upTo(300)) {
+    releaseAll(upTo(3).map(() => pool.acquireSync()));
+    time.tick(1000);
+  }
+  assertEquals(committed(pool), 100);
+  assertEquals(minutes(time, pool, 2).at(-1), 90);
+  releaseAll(steady);
+});
+
 Deno.test("shrinking ends and begins again with the load", () => {
   using time = new FakeTime();
   using pool = pagePool();

@@ -13,6 +13,10 @@ import { numbers, PAGE, sharedPool } from "./shared/pools.ts";
 import { lawful } from "./support/law.ts";
 import { refused, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { marksBuffers } from "./support/platform.ts";
+
+const test = (name: string, fn: () => void | Promise<void>) =>
+  Deno.test({ name, fn, ignore: !marksBuffers });
 
 /** `lost`: when the block leaves the pool, 0 at release or 1 when its memory is to go back. */
 const LEVELS = [
@@ -24,7 +28,7 @@ const LEVELS = [
 ] as const;
 
 for (const { safety, backend, lost } of LEVELS) {
-  Deno.test(`a buffer that cannot be detached takes its block out of the pool: ${safety}, ${backend}`, async () => {
+  test(`a buffer that cannot be detached takes its block out of the pool: ${safety}, ${backend}`, async () => {
     const pool = new BlockPool({
       blockSize: PAGE,
       maxBlocks: 8,
@@ -62,7 +66,7 @@ for (const { safety, backend, lost } of LEVELS) {
   });
 }
 
-Deno.test("close() gives up on a held block whose buffer cannot be detached", async () => {
+test("close() gives up on a held block whose buffer cannot be detached", async () => {
   const pool = new BlockPool({ blockSize: PAGE, maxBlocks: 2 });
   const block = pool.acquireSync();
   const { bytes } = block;
@@ -74,7 +78,7 @@ Deno.test("close() gives up on a held block whose buffer cannot be detached", as
   block.release();
 });
 
-Deno.test("a block whose buffer cannot be detached is not handed over", async () => {
+test("a block whose buffer cannot be detached is not handed over", async () => {
   const pool = sharedPool({ maxBlocks: 2 });
   const [good, bad] = await pool.acquireMany(2);
   good.bytes[0] = bad.bytes[0] = 3;

@@ -10,9 +10,11 @@ import {
 import { FakeTime } from "@std/testing/time";
 import { getEventListeners } from "node:events";
 import { type Block, BlockPool } from "@smriti/pool";
+import { FailingBackend } from "./support/failing_backend.ts";
 import { lawful } from "./support/law.ts";
 import { microtasks, refused, rejected, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
+import { hasNative } from "./support/platform.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 
@@ -338,4 +340,42 @@ Deno.test("10 000 waiters share one signal by one listener, and all leave at onc
   b.release();
   (await other).release();
   assertEquals(lawful(pool).freeBlocks, 2);
+});
+
+const refusing: BlockPool[] = [];
+
+// The sanitizers would find the timer of the next attempt.
+for (const how of ["served", "aborted", "out of time"] as const) {
+  Deno.test({
+    name:
+      `one who waits for memory that the OS refuses and is ${how} leaves no timer`,
+    ignore: !hasNative,
+  }, async () => {
+    using backend = new FailingBackend();
+    // Closing would stop the timer, too.
+    const pool = new BlockPool({
+      blockSize: 65_536,
+      maxBlocks: 2,
+      initialBlocks: 1,
+    });
+    backend.fails = (call) => call === "commit";
+    const block = pool.acquireSync();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const timeoutMs = how === "out of time" ? 1 : 10_000;
+    const waits = pool.acquire({ signal, timeoutMs }).then(
+      (block) => block.release(),
+      () => {},
+    );
+    await microtasks();
+    if (how === "served") block.release();
+    if (how === "aborted") controller.abort();
+    await waits;
+    block[Symbol.dispose]();
+    refusing.push(pool);
+  });
+}
+
+Deno.test("and their pools are closed", async () => {
+  for (const pool of refusing.splice(0)) await pool.close();
 });

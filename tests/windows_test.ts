@@ -204,7 +204,7 @@ windows("errors have names", async () => {
   const { backend } = played();
   assertEquals(backend.errorName(1455), "ERROR_COMMITMENT_LIMIT");
   assertEquals(backend.errorName(12345), "error 12345");
-  assertEquals(await backend.prefault(), 0);
+  assertEquals(backend.prefault(), 0);
 });
 
 function isZero(bytes: Uint8Array): boolean {

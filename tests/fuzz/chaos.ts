@@ -34,7 +34,7 @@ export class Chaos {
             return Reflect.apply(value, target, args);
           }
           this.injected++;
-          return name === "prefault" ? Promise.resolve(-1) : ENOMEM;
+          return ENOMEM;
         };
       },
     });

@@ -104,7 +104,15 @@ async function outcome(
   const signal = AbortSignal.timeout(LONGEST_MS);
   const command = new Deno.Command(Deno.execPath(), {
     // The planted code need not be tidy, only run.
-    args: ["test", "--allow-all", "--no-check", "--frozen", path],
+    args: [
+      "test",
+      "--allow-all",
+      "--no-check",
+      "--frozen",
+      "--sanitize-ops",
+      "--sanitize-resources",
+      path,
+    ],
     cwd: folder,
     env: { NO_COLOR: "1" },
     signal,

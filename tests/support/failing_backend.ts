@@ -44,7 +44,7 @@ export class FailingBackend implements Backend, Disposable {
 
   readonly kind = "native";
   readonly abilities: Backend["abilities"];
-  readonly #real: Backend;
+  protected readonly real: Backend;
   readonly #accounts = new Map<Range, Account>();
   /** Ranges that a refused `unmap` left. */
   readonly #refused = new Set<Range>();
@@ -53,7 +53,7 @@ export class FailingBackend implements Backend, Disposable {
   constructor() {
     const native = openNative();
     if ("reason" in native) throw new Error(native.detail);
-    this.#real = native;
+    this.real = native;
     this.abilities = native.abilities;
     // The page of the process is not of a pool, and outlives this.
     processWords();
@@ -80,7 +80,7 @@ export class FailingBackend implements Backend, Disposable {
 
   map(size: number, alignment: number): Range | Code {
     if (this.#isRefused("map", size)) return REFUSED;
-    const range = this.#real.map(size, alignment);
+    const range = this.real.map(size, alignment);
     if (typeof range !== "number") {
       const account = {
         committed: new Set<number>(),
@@ -95,17 +95,17 @@ export class FailingBackend implements Backend, Disposable {
   mapAt(address: bigint, size: number): Range | Code {
     if (this.#isRefused("mapAt", size)) return REFUSED;
     // For the life of the process, and so in no account.
-    return this.#real.mapAt(address, size);
+    return this.real.mapAt(address, size);
   }
 
   findAt(address: bigint, size: number): Range | undefined {
-    return this.#real.findAt(address, size);
+    return this.real.findAt(address, size);
   }
 
   commit(range: Range, offset: number, size: number, huge: boolean): Code {
     const pages = this.#pages("commit", range, offset, size);
     if (this.#isRefused("commit", size)) return REFUSED;
-    const code = this.#real.commit(range, offset, size, huge);
+    const code = this.real.commit(range, offset, size, huge);
     if (code === 0) pages((page, { committed }) => committed.add(page));
     return code;
   }
@@ -113,7 +113,7 @@ export class FailingBackend implements Backend, Disposable {
   decommit(range: Range, offset: number, size: number): Code {
     const pages = this.#pages("decommit", range, offset, size);
     if (this.#isRefused("decommit", size)) return REFUSED;
-    const code = this.#real.decommit(range, offset, size);
+    const code = this.real.decommit(range, offset, size);
     if (code === 0) pages((page, { committed }) => committed.delete(page));
     return code;
   }
@@ -126,7 +126,7 @@ export class FailingBackend implements Backend, Disposable {
   ): Code {
     const pages = this.#pages("protect", range, offset, size);
     if (this.#isRefused("protect", size)) return REFUSED;
-    const code = this.#real.protect(range, offset, size, accessible);
+    const code = this.real.protect(range, offset, size, accessible);
     pages((page, { committed, forbidden }) => {
       if (!committed.has(page)) this.violations.push("protect: no memory");
       if (accessible) forbidden.delete(page);
@@ -135,14 +135,14 @@ export class FailingBackend implements Backend, Disposable {
     return code;
   }
 
-  prefault(range: Range, offset: number, size: number): Promise<Code> {
+  prefault(range: Range, offset: number, size: number): Code {
     const pages = this.#pages("prefault", range, offset, size);
     pages((page, { committed }) => {
       if (committed.has(page)) return;
       this.violations.push("prefault: memory that was given back");
     });
-    if (this.#isRefused("prefault", size)) return Promise.resolve(REFUSED);
-    return this.#real.prefault(range, offset, size);
+    if (this.#isRefused("prefault", size)) return REFUSED;
+    return this.real.prefault(range, offset, size);
   }
 
   unmap(range: Range): Code {
@@ -154,13 +154,13 @@ export class FailingBackend implements Backend, Disposable {
       return REFUSED;
     }
     this.#accounts.delete(range);
-    return this.#real.unmap(range);
+    return this.real.unmap(range);
   }
 
   unmapPart(range: Range, offset: number, size: number): Code {
     const pages = this.#pages("unmap", range, offset, size);
     if (this.#isRefused("unmap", size)) return REFUSED;
-    const code = this.#real.unmapPart(range, offset, size);
+    const code = this.real.unmapPart(range, offset, size);
     if (code === 0) {
       pages((page, { committed, unmapped }) => {
         committed.delete(page);
@@ -179,19 +179,19 @@ export class FailingBackend implements Backend, Disposable {
       if (!committed.has(page)) this.violations.push("view: no memory");
       if (forbidden.has(page)) this.violations.push("view: inaccessible");
     });
-    return this.#real.view(range, offset, size);
+    return this.real.view(range, offset, size);
   }
 
   pointer(range: Range, offset: number): Deno.PointerObject | null {
-    return this.#real.pointer(range, offset);
+    return this.real.pointer(range, offset);
   }
 
   isAt(range: Range, offset: number, buffer: ArrayBuffer): boolean {
-    return this.#real.isAt(range, offset, buffer);
+    return this.real.isAt(range, offset, buffer);
   }
 
   errorName(code: Code): string {
-    return this.#real.errorName(code);
+    return this.real.errorName(code);
   }
 
   /** Puts the real backend back, and unmaps what a refused `unmap` left. */
@@ -199,7 +199,7 @@ export class FailingBackend implements Backend, Disposable {
     this.#restore();
     for (const range of this.#refused) {
       if (this.#accounts.get(range)?.unmapped.size === 0) {
-        this.#real.unmap(range);
+        this.real.unmap(range);
       }
     }
   }

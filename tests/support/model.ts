@@ -62,9 +62,11 @@ export class Model<A extends Asker> {
   readonly #normal: A[] = [];
   /** When the pool was last seen to be not idle. */
   #busyAt: number;
+  /** Since when the pool has had to shrink, without a break. */
+  #dueSince: number;
 
   constructor(options: ModelOptions, now: number) {
-    this.#busyAt = now;
+    this.#busyAt = this.#dueSince = now;
     this.#options = options;
     const { maxBlocks, slabSlots, initialBlocks } = options;
     this.#stacks = new SlabStacks(maxBlocks, slabSlots);
@@ -222,9 +224,17 @@ export class Model<A extends Asker> {
     return given;
   }
 
-  /** The state has been the same since the last look; whether the pool was idle is noted. */
+  /**
+   * The state has been the same since the last look; whether the pool was idle is noted. It may not be
+   * so for longer than two intervals: that it looks once in each is what may come on top of one.
+   */
   look(now: number): void {
     if (!this.#isIdle) this.#busyAt = now;
+    if (!this.#mustShrink) this.#dueSince = now;
+    assert(
+      now - this.#dueSince <= 2 * this.#options.shrinkIntervalMs,
+      `it had to shrink since ${this.#dueSince}, and it is ${now}`,
+    );
   }
 
   /** The pool says it has shrunk to so many blocks: checks that it may have. */
@@ -239,16 +249,17 @@ export class Model<A extends Asker> {
     );
     this.#giveBack(before - committed);
     this.shrinks++;
+    this.#dueSince = now;
     assert(this.committed === committed, "whole free slabs, the highest first");
     assert(!this.#isGrowDue, "it need not grow again at once");
   }
 
-  /** Whether the pool has to shrink if it is left alone for two intervals. */
-  mustShrink(): boolean {
+  /** Whether a pool that has been like this for an interval has to shrink. */
+  get #mustShrink(): boolean {
     const { slabSlots, growThreshold, shrinkStep, reservedBlocks } =
       this.#options;
     const committed = this.#counted;
-    if (!this.#isIdle) return false;
+    if (!this.#isIdle || this.waiting.length > 0) return false;
     const highest = this.#stacks.freeSlab();
     if (highest < 0) return false;
     const used = committed - this.free;

@@ -1,6 +1,7 @@
 // What this machine can do for a test beyond running it. A test that needs more is ignored where
 // that is missing, by one of these names and never by the name of a system.
 
+import { markAsUntransferable } from "node:worker_threads";
 import { openNative } from "../../ffi/open.ts";
 
 /** Whether a test can start another Deno. An emulator of another processor may not. */
@@ -23,6 +24,28 @@ export const hasProc: boolean = startsWith("/proc/self/stat", `${Deno.pid} `);
 
 /** Whether there are a POSIX shell, pipes with names and signals that ask a process to end. */
 export const hasPosixShell: boolean = succeeds("sh", "-c", "command -v mkfifo");
+
+/** Whether there are pipes with names, and a read of one ends when it is closed: from Deno 2.8 on. */
+export const hasPipes: boolean = hasPosixShell && isFrom(2, 8);
+
+/** Whether node's `markAsUntransferable` is more than a name: from Deno 2.6 or 2.7 on. */
+export const marksBuffers: boolean = returns(() =>
+  markAsUntransferable(new ArrayBuffer(1))
+);
+
+function isFrom(major: number, minor: number): boolean {
+  const [own = 0, ownMinor = 0] = Deno.version.deno.split(".").map(Number);
+  return own > major || own === major && ownMinor >= minor;
+}
+
+function returns(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function nativeThreads(): boolean {
   const native = openNative();

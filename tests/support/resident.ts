@@ -36,6 +36,18 @@ export function isMapped(base: bigint, size: number): boolean {
   return false;
 }
 
+/** What Linux notes about the mapping with this address: `dd` not dumped, `nh` no huge pages, … */
+export function flagsOf(address: bigint): string[] {
+  const smaps = Deno.readTextFileSync("/proc/self/smaps");
+  const pattern = /^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags:(.*)$/gm;
+  for (const [, start, end, flags] of smaps.matchAll(pattern)) {
+    if (BigInt(`0x${start}`) <= address && address < BigInt(`0x${end}`)) {
+      return flags.trim().split(" ");
+    }
+  }
+  return [];
+}
+
 /** Resident bytes of the whole process, less pages of files, which come and go as the system likes. */
 export function residentBytes(): number {
   const rollup = Deno.readTextFileSync("/proc/self/smaps_rollup");

@@ -104,11 +104,15 @@ export class Trial {
     };
     pool.addEventListener("grow", note);
     pool.addEventListener("shrink", note);
-    const { committedBytes, committedBlocks } = lawful(pool);
-    const stride = committedBytes / committedBlocks;
+    lawful(pool);
+    const { blockSize, maxBlocks, backend } = setting;
+    const { strideBytes: stride } = BlockPool.footprint({
+      blockSize,
+      maxBlocks,
+      backend,
+    });
     this.#stride = BigInt(stride);
-    const slabSlots = this.#slabSlots = slabOf(setting.blockSize);
-    const { maxBlocks } = setting;
+    const slabSlots = this.#slabSlots = slabOf(blockSize);
     this.#model = new Model({
       ...setting,
       strict: setting.safety === "strict",
@@ -284,9 +288,6 @@ export class Trial {
 
   /** Lets time pass: the pool may shrink, and grow for those who wait after it has shrunk. */
   #wait(ms: number): void {
-    const isAlone = this.#waiting.length === 0;
-    const isLong = ms >= 2 * this.#setting.shrinkIntervalMs;
-    const isDue = isAlone && isLong && this.#model.mustShrink();
     this.#time.tick(ms);
     let told = this.#model.grows;
     for (const { type, committed, at } of this.#resizes) {
@@ -300,7 +301,7 @@ export class Trial {
       }
     }
     assertEquals(told, this.#model.grows, "each grow was told");
-    assert(this.#resizes.length > 0 || !isDue, "it must shrink");
+    this.#model.look(this.#time.now);
   }
 
   /** Lets promises settle, and compares with the model who was answered with what. */

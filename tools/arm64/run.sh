@@ -17,7 +17,7 @@ home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/linux-arm64-$version
 log=$home/setup.log
 libraries=/usr/aarch64-linux-gnu
 tests=(backend heap windows region slots growth shrink model isolation revoke acquire size_class)
-flags=(-A --no-check --frozen --preload=tests/support/open_library.ts)
+flags=(-A --no-check --frozen --sanitize-ops --sanitize-resources)
 
 packages() {
   command -v qemu-aarch64-static &&
@@ -68,7 +68,7 @@ attempt "installing qemu" packages
 [[ -x $home/package/deno ]] || attempt "fetching Deno from npm" unpack
 files=("${tests[@]/#/tests/}")
 files=("${files[@]/%/_test.ts}")
-deno cache --quiet --frozen tests/support/open_library.ts "${files[@]}"
+deno cache --quiet --frozen "${files[@]}"
 
 sizes=("$@")
 [[ $# -gt 0 ]] || sizes=(4096 16384 65536)

@@ -1,0 +1,47 @@
+/**
+ * Which runtime this is, and whether pools work on it.
+ *
+ * Owns the versions; what there is of a runtime's own is asked for where it is used.
+ */
+import { SmritiError } from "./errors.ts";
+
+/** The oldest that the tests run on, as major and minor version. */
+const OLDEST: Readonly<Record<string, readonly [number, number]>> = {
+  Deno: [2, 5],
+  Node: [24, 0],
+  Bun: [1, 4],
+};
+
+interface Versions {
+  readonly Deno?: { readonly version?: { readonly deno?: string } };
+  readonly process?: {
+    readonly versions?: { readonly bun?: string; readonly node?: string };
+  };
+}
+
+/** Name and version of this runtime, such as `["Deno", "2.9.6"]`. */
+export function runtime(): readonly [name: string, version: string] {
+  const { Deno, process } = globalThis as Versions;
+  // Deno and Bun have a `process` that passes for Node's.
+  const deno = Deno?.version?.deno;
+  if (deno !== undefined) return ["Deno", deno];
+  const bun = process?.versions?.bun;
+  if (bun !== undefined) return ["Bun", bun];
+  return ["Node", process?.versions?.node ?? "of an unknown version"];
+}
+
+/**
+ * Throws on a runtime that is too old.
+ *
+ * @throws {SmritiError} `unsupported`
+ */
+export function checkRuntime([name, version] = runtime()): void {
+  const [major, minor] = OLDEST[name]!;
+  const [hasMajor = 0, hasMinor = 0] = version.split(".").map(Number);
+  // What has no number is not known to be too old.
+  if (!(hasMajor < major || hasMajor === major && hasMinor < minor)) return;
+  throw new SmritiError(
+    "unsupported",
+    `Smriti needs ${name} ${major}.${minor} or newer; this is ${name} ${version}`,
+  );
+}
