@@ -84,7 +84,7 @@ function histograms(
     let count = 0;
     for (const [at, more] of counts.entries()) {
       count += more;
-      const le = at < bounds.length ? `${bounds[at] / 1000}` : "+Inf";
+      const le = at < bounds.length ? `${bounds[at]! / 1000}` : "+Inf";
       samples += `${name}_bucket{${labels},le="${le}"} ${count}\n`;
     }
     samples += `${name}_sum{${labels}} ${sum / 1000}\n`;

@@ -89,7 +89,7 @@ function spread(
   return counts.map((count, at) => {
     const low = bounds[at - 1] ?? 0;
     const ms = at < bounds.length
-      ? low + share * (bounds[at] - low)
+      ? low + share * (bounds[at]! - low)
       : low + Math.max(rest / above, 1);
     return [ms, Math.ceil(count * part)];
   });

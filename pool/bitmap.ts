@@ -18,10 +18,10 @@ export class Bitmap {
   extend(size: number): void {
     const before = this.#levels;
     const levels = levelsOf(size);
-    before.forEach((level, depth) => levels[depth].set(level));
+    before.forEach((level, depth) => levels[depth]!.set(level));
     for (let depth = before.length; depth < levels.length; depth++) {
       // The word that was the top one is now the first of its level.
-      levels[depth][0] = levels[depth - 1][0] !== 0 ? 1 : 0;
+      levels[depth]![0] = levels[depth - 1]![0] !== 0 ? 1 : 0;
     }
     this.#levels = levels;
   }

@@ -7,7 +7,6 @@ import { quote } from "./checks.ts";
 import { stackOf } from "./leaks.ts";
 import { ENDING, HELD, LOST, QUARANTINED, type Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
-import { Timer } from "./timers.ts";
 
 /** What a slot is doing. */
 export type SlotState =

@@ -43,7 +43,7 @@ export class OwnDurations implements Durations {
   add(ms: number): void {
     const lasted = Math.max(0, ms);
     const bucket = bucketOf(lasted);
-    this.#counts[bucket]++;
+    this.#counts[bucket]!++;
     this.#sum += lasted;
   }
 
@@ -82,7 +82,7 @@ export class SharedDurations implements Durations {
 
 function bucketOf(ms: number): number {
   let at = 0;
-  while (at < BOUNDS.length && ms > BOUNDS[at]) at++;
+  while (at < BOUNDS.length && ms > BOUNDS[at]!) at++;
   return at;
 }
 

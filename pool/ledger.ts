@@ -114,11 +114,11 @@ export class Ledger {
   add({ range, firstSlab }: Extent): void {
     const numbers = this.#numbers;
     if (numbers === undefined || numbers[EXTENTS] === MOST_EXTENTS) return;
-    const at = FIRST_EXTENT + EXTENT_WORDS * numbers[EXTENTS];
+    const at = FIRST_EXTENT + EXTENT_WORDS * numbers[EXTENTS]!;
     numbers[at] = Number(range.base);
     numbers[at + 1] = firstSlab;
-    numbers[at + 2] = range.size / numbers[SLAB_BYTES];
-    numbers[EXTENTS]++;
+    numbers[at + 2] = range.size / numbers[SLAB_BYTES]!;
+    numbers[EXTENTS]!++;
   }
 
   /** Whether one of these slots is in use or given up. */
@@ -160,8 +160,8 @@ export function sweep(): void {
     if (!isGone) continue;
     const mine = Atomics.compareExchange(words, at + THREAD, thread, -me);
     if (mine !== thread) continue;
-    const base = BigInt(words[at + LOW] >>> 0) |
-      BigInt(words[at + HIGH] >>> 0) << 32n;
+    const base = BigInt(words[at + LOW]! >>> 0) |
+      BigInt(words[at + HIGH]! >>> 0) << 32n;
     if (Atomics.load(words, at + WRITTEN) === 1) settle(native, base);
     leave(at);
   }
@@ -173,13 +173,13 @@ function settle(native: Backend, base: bigint): void {
   // SAFETY: a ledger that is listed is mapped, and its isolate has ended: no other sweeper has it.
   const front = native.view(header, 0, HEADER_BYTES);
   const numbers = new Float64Array(front);
-  const size = pages(native, HEADER_BYTES + numbers[SLOTS]);
+  const size = pages(native, HEADER_BYTES + numbers[SLOTS]!);
   const range = { base, size, mappedBase: base, mappedSize: size };
   const used = new Uint8Array(
-    native.view(range, HEADER_BYTES, numbers[SLOTS]),
+    native.view(range, HEADER_BYTES, numbers[SLOTS]!),
   );
   let isEmpty = true;
-  for (let extent = 0; extent < numbers[EXTENTS]; extent++) {
+  for (let extent = 0; extent < numbers[EXTENTS]!; extent++) {
     const at = FIRST_EXTENT + EXTENT_WORDS * extent;
     isEmpty = settleExtent(native, used, numbers, at) && isEmpty;
   }

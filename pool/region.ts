@@ -360,7 +360,7 @@ export class Region {
   #partOf(slab: number): Part {
     const parts = this.#parts;
     let at = parts.length - 1;
-    while (at > 0 && parts[at].firstSlab > slab) at--;
+    while (at > 0 && parts[at]!.firstSlab > slab) at--;
     return parts[at];
   }
 

@@ -249,7 +249,7 @@ export class Slots {
     if (start + blocks < end) {
       this.#spare = start + blocks;
       this.#spareEnd = end;
-      this.#freeIn[first + count - 1] -= end - this.#spare;
+      this.#freeIn[first + count - 1]! -= end - this.#spare;
     }
     this.#change(() => {
       this.committed += blocks;
@@ -303,7 +303,7 @@ export class Slots {
   decommit({ first, count }: SlabRun): void {
     let blocks = 0;
     for (let slab = first; slab < first + count; slab++) {
-      blocks += this.#freeIn[slab];
+      blocks += this.#freeIn[slab]!;
       this.#freeIn[slab] = 0;
       this.#open.remove(slab);
       this.#holes.add(slab);
