@@ -193,7 +193,7 @@ class Window {
 function lengthIn(bytes: Bytes, littleEndian = false): number {
   let value = 0;
   for (let i = 0; i < bytes.length; i++) {
-    value = value * 256 + bytes[littleEndian ? bytes.length - 1 - i : i]!;
+    value = value * 256 + bytes[littleEndian ? bytes.length - 1 - i : i];
   }
   return value;
 }

@@ -78,7 +78,7 @@ function spread(
     least += count * low;
     width += count * ((bounds[at] ?? low) - low);
   }
-  const above = counts[bounds.length];
+  const above = counts[bounds.length]!;
   // What is above all bounds has no width: it takes what the others leave.
   const most = above > 0 ? 0.5 : 1;
   const share = width === 0

@@ -442,7 +442,7 @@ export class Leases implements Owner {
     if (this.sealed) return;
     for (let index = this.records.length - 1; hasTooManyViews(); index--) {
       if (index < 0) return;
-      const slot = this.records[index];
+      const slot = this.records[index]!;
       if (slot.state === ENDED && slot.view.length > 0) this.#dropView(slot);
     }
   }

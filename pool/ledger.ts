@@ -184,7 +184,7 @@ function settle(native: Backend, base: bigint): void {
     isEmpty = settleExtent(native, used, numbers, at) && isEmpty;
   }
   const text = new Uint8Array(front, TEXT_AT, numbers[TEXT]).slice();
-  const [name, place] = new TextDecoder().decode(text).split("\n", 2);
+  const [name = "", place = ""] = new TextDecoder().decode(text).split("\n", 2);
   tell(`a Worker ended and left pool ${quote(name)} open`, place);
   used.buffer.transfer(0);
   front.transfer(0);
@@ -197,9 +197,11 @@ function settleExtent(
   numbers: Float64Array,
   at: number,
 ): boolean {
-  const slabBytes = numbers[SLAB_BYTES];
-  const slabSlots = numbers[SLAB_SLOTS];
-  const [base, firstSlab, slabs] = numbers.subarray(at, at + EXTENT_WORDS);
+  const slabBytes = numbers[SLAB_BYTES]!;
+  const slabSlots = numbers[SLAB_SLOTS]!;
+  const base = numbers[at]!;
+  const firstSlab = numbers[at + 1]!;
+  const slabs = numbers[at + 2]!;
   const size = slabs * slabBytes;
   const mappedBase = BigInt(base);
   const range = { base: mappedBase, size, mappedBase, mappedSize: size };

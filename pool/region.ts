@@ -111,7 +111,7 @@ export class Region {
 
   /** The range mapped last, and the first of its slabs. */
   get lastPart(): Part {
-    return this.#parts[this.#parts.length - 1];
+    return this.#parts.at(-1)!;
   }
 
   /** Whether a slot has pages of its own, so that they can be dropped without a neighbour's. */
@@ -361,7 +361,7 @@ export class Region {
     const parts = this.#parts;
     let at = parts.length - 1;
     while (at > 0 && parts[at]!.firstSlab > slab) at--;
-    return parts[at];
+    return parts[at]!;
   }
 
   /** Where a slot is. */

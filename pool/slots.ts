@@ -353,7 +353,7 @@ export class Slots {
   }
 
   #isFree(slab: number): boolean {
-    const free = this.#freeIn[slab];
+    const free = this.#freeIn[slab]!;
     return free > 0 && free === this.blocksIn(slab);
   }
 

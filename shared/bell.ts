@@ -44,7 +44,7 @@ export class Bell {
   /** Something became free here: wakes another isolate in which somebody waits, if there is one. */
   ring(): void {
     const words = this.#words;
-    const last = WAITERS + (words[TOP_WORKER]! >>> 5);
+    const last = WAITERS + (words[TOP_WORKER] >>> 5);
     for (let at = WAITERS; at <= last; at++) {
       // A plain read, ten times as fast: after the read-modify-write that freed the slot x86 keeps
       // it in order, so either the waiter's look finds the slot or its bit is seen here. Elsewhere

@@ -198,7 +198,7 @@ export class Control {
 
   /** Sum of a count over all workers. */
   sum(count: number): number {
-    return this.#sumOf((worker) => this.counts[this.countAt(worker, count)]!);
+    return this.#sumOf((worker) => this.counts[this.countAt(worker, count)]);
   }
 
   /** Sum of a word over all workers. */

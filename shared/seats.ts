@@ -30,7 +30,7 @@ export function begin(given: SharedPoolOptions): SharedParts {
     words[HEADER.MAGIC] = MAGIC;
     words[HEADER.VERSION] = VERSION;
     words[HEADER.SEAL] = sealOf(options, region.range);
-    words[HEADER.POOL]! = crypto.getRandomValues(new Int32Array(1))[0];
+    words[HEADER.POOL] = crypto.getRandomValues(new Int32Array(1))[0];
     words[HEADER.LOOKED] = Date.now() | 0;
     Atomics.store(words, HEADER.STATE, OPEN);
     const roster = new Roster(control);

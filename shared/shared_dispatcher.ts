@@ -321,9 +321,9 @@ export class SharedDispatcher implements WaitingLine {
   }
 
   #grant(slots: number[], { count, tag }: Wish): Grant {
-    this.#counts[this.#countsAt + ACQUIRES]! += slots.length;
+    this.#counts[this.#countsAt + ACQUIRES] += slots.length;
     const blocks = slots.map((slot) => this.#leases.beginAt(slot, tag));
-    return count === undefined ? blocks[0]! : blockArray(blocks);
+    return count === undefined ? blocks[0] : blockArray(blocks);
   }
 
   #refuseHopeless(wish: Partial<Wish>): void {
@@ -385,7 +385,7 @@ export class SharedDispatcher implements WaitingLine {
   }
 
   #count(count: number): void {
-    this.#counts[this.#countsAt + count]!++;
+    this.#counts[this.#countsAt + count]++;
   }
 
   #closedError(): SmritiError {

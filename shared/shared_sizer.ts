@@ -79,15 +79,15 @@ export class SharedSizer {
     const used = this.#slots.used;
     if (
       used >= this.#busyAt || used >= this.#growAt ||
-      words[COMMITTED] !== this.#seen || used - words[ABANDONED]! > words[PEAK]!
+      words[COMMITTED] !== this.#seen || used - words[ABANDONED] > words[PEAK]
     ) this.#rose(used);
   }
 
   /** What few takes need: the pool is busy, fuller than ever, or of another size than before. */
   #rose(used: number): void {
     const words = this.#words;
-    const acquired = used - words[ABANDONED]!;
-    if (acquired > words[PEAK]!) raise(words, PEAK, acquired);
+    const acquired = used - words[ABANDONED];
+    if (acquired > words[PEAK]) raise(words, PEAK, acquired);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
   }

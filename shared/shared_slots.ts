@@ -72,9 +72,9 @@ export class SharedSlots {
   get used(): number {
     const words = this.#words;
     const top = words[TOP_WORKER];
-    let used = words[TICKETS]! + words[LOST_BLOCKS]!;
+    let used = words[TICKETS] + words[LOST_BLOCKS];
     for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, HELD_COUNT)]!;
+      used += words[this.#control.at(worker, HELD_COUNT)];
     }
     return used;
   }
@@ -86,7 +86,7 @@ export class SharedSlots {
       : this.#search();
     if (slot >= 0) {
       this.#pops++;
-      this.#words[this.#held]!++;
+      this.#words[this.#held]++;
     }
     return slot;
   }
@@ -100,9 +100,9 @@ export class SharedSlots {
     const last = this.#last;
     const at = last >>> 5;
     const lower = (1 << (last & 31)) - 1;
-    if (at > this.#cursor || (this.#hints[at]! & lower) !== 0) return false;
+    if (at > this.#cursor || (this.#hints[at] & lower) !== 0) return false;
     // A plain read is a tenth of an atomic one, and the swap sees whether it was right.
-    return this.#take(last, this.#owner[last]!);
+    return this.#take(last, this.#owner[last]);
   }
 
   /** Follows the hints, now and then from the lowest on. */
@@ -178,7 +178,7 @@ export class SharedSlots {
     const { serial } = this.#control;
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     this.#control.deadline[slot] = deadline;
-    const number = serial[slot] = serial[slot]! + 1 | 0;
+    const number = serial[slot] = serial[slot] + 1 | 0;
     this.#swap(slot, this.#mine(slot), TRANSIT, this.#worker);
     return number;
   }
@@ -186,13 +186,13 @@ export class SharedSlots {
   /** So many were sent, and nobody has their tickets yet. */
   sent(count: number): void {
     Atomics.add(this.#words, TICKETS, count);
-    this.#words[this.#held]! -= count;
+    this.#words[this.#held] -= count;
   }
 
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
     // Plain reads: whoever has the ticket has it from the sender, and so sees what was sent.
-    return kindOf(this.#owner[slot]!) === TRANSIT &&
+    return kindOf(this.#owner[slot]) === TRANSIT &&
       this.#control.serial[slot] === serial;
   }
 
@@ -218,7 +218,7 @@ export class SharedSlots {
 
   /** So many were received. */
   received(count: number): void {
-    this.#words[this.#held]! += count;
+    this.#words[this.#held] += count;
     Atomics.sub(this.#words, TICKETS, count);
   }
 
@@ -232,7 +232,7 @@ export class SharedSlots {
   /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */
   seize(slot: number, word: number): boolean {
     if (!this.#swap(slot, word, HELD, this.#worker)) return false;
-    this.#words[this.#held]!++;
+    this.#words[this.#held]++;
     return true;
   }
 
@@ -302,7 +302,7 @@ export class SharedSlots {
     const word = this.#mine(slot);
     // Nobody else changes this word, so the swap cannot fail.
     this.#swap(slot, word, kind, 0);
-    this.#words[this.#held]!--;
+    this.#words[this.#held]--;
   }
 
   /** Makes the slot's owner this kind and worker, if its word is still `word`. */

@@ -96,7 +96,7 @@ export function sharedStats(
     attachedWorkers,
     waiting: control.total(WORKER.WAITING),
     // Isolates that take and hand over at once miss each other's blocks, or count them twice.
-    peakAcquired: Math.min(acquires, Math.max(words[HEADER.PEAK]!, acquired)),
+    peakAcquired: Math.min(acquires, Math.max(words[HEADER.PEAK], acquired)),
     acquires,
     releases: Math.max(0, acquires - acquired - abandoned),
     waits: control.sum(COUNT.WAITS),

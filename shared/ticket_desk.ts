@@ -107,7 +107,7 @@ export class TicketDesk {
       for (const { slot } of tickets.slice(0, count)) {
         this.#slots.unreceive(slot);
       }
-      throw this.#foreign(tickets[count]!);
+      throw this.#foreign(tickets[count]);
     }
     this.#slots.received(count);
     return tickets.map(({ slot }) => this.#leases.adoptAt(slot, tag));

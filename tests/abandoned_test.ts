@@ -5,7 +5,6 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { markAsUntransferable } from "node:worker_threads";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
 import { FakeTime } from "@std/testing/time";
-import type { FailingBackend } from "./support/failing_backend.ts";
 import { lawful } from "./support/law.ts";
 import {
   addressOf,
