@@ -63,10 +63,7 @@ export class Abandoned {
   add({ index: slot, mayBeRead }: GivenUp): boolean {
     const region = this.#region;
     // On the heap the memory is that of whoever has the buffer.
-    if (!region.hasAddresses) {
-      region.committedBytes -= region.stride;
-      return true;
-    }
+    if (!region.hasAddresses) return true;
     const { stride, slabSlots } = region;
     const index = Math.floor(slot / slabSlots);
     const slab = this.#slabs.get(index) ?? { slots: 0, kept: 0 };

@@ -43,8 +43,6 @@ export class Region {
   #slabs: number;
   /** Bytes of address space held. */
   mappedBytes: number;
-  /** Bytes that the OS was asked to put memory behind, and not to take back. */
-  committedBytes = 0;
   /** Whether a slot has whole pages that the OS can make inaccessible. */
   readonly #canForbid: boolean;
   /** Pieces that were taken out of ranges at the end. */
@@ -161,28 +159,22 @@ export class Region {
     const { range, offset, size } = this.#placeOfRun(run);
     const { huge } = this.layout;
     const code = this.#backend.commit(range, offset, size, huge);
-    if (code !== 0) return outOfMemory(this.#backend, "commit", size, code);
-    this.committedBytes += size;
-    return undefined;
+    return code === 0
+      ? undefined
+      : outOfMemory(this.#backend, "commit", size, code);
   }
 
   /** Gives the memory of slabs of one range back. Their bytes stay readable and writable. */
   decommit(run: SlabRun): Code {
     this.#stale?.fill(1, run.first, run.first + run.count);
     const { range, offset, size } = this.#placeOfRun(run);
-    return this.#giveBack(range, offset, size);
-  }
-
-  #giveBack(range: Range, offset: number, size: number): Code {
-    const code = this.#backend.decommit(range, offset, size);
-    if (code === 0) this.committedBytes -= size;
-    return code;
+    return this.#backend.decommit(range, offset, size);
   }
 
   /** Drops the pages of one slot that has pages of its own. Its bytes stay readable and writable. */
   dropSlot(slot: number): Code {
     const { range, offset } = this.#placeOf(slot);
-    return this.#giveBack(range, offset, this.stride);
+    return this.#backend.decommit(range, offset, this.stride);
   }
 
   /** Whether pages can be faulted in ahead. */

@@ -29,6 +29,8 @@ export const COUNTLESS: number = 2 ** 31 - 1;
 export class Slots {
   /** Blocks with memory behind them that can be lent: free + acquired + quarantined. */
   committed = 0;
+  /** Slabs with memory behind them, those of abandoned slots included. */
+  committedSlabs = 0;
   /** The most blocks that can be committed. */
   capacity: number;
   /** Blocks ready to be lent. */
@@ -254,6 +256,7 @@ export class Slots {
     this.#change(() => {
       this.committed += blocks;
       this.free += blocks;
+      this.committedSlabs += count;
     });
     this.#open.addRange(first, first + count);
     this.#top = Math.max(this.#top, first + count);
@@ -314,6 +317,7 @@ export class Slots {
     this.#change(() => {
       this.committed -= blocks;
       this.free -= blocks;
+      this.committedSlabs -= count;
     });
   }
 
@@ -332,6 +336,7 @@ export class Slots {
     this.#change(() => {
       this.abandoned += blocks;
       this.committed = this.free = this.quarantined = 0;
+      this.committedSlabs = 0;
     });
     // Nothing is free to give back, whoever may still be in the middle of looking.
     this.#freeIn.fill(0);

@@ -125,7 +125,13 @@ export function snapshot(
     ...told,
     waitMs: waitMs.snapshot(),
     heldMs: heldMs.snapshot(),
-    committedBytes: region.committedBytes - told.abandonedBytes,
+    committedBytes: committedBytes(slots, region),
     mappedBytes: region.mappedBytes,
   });
+}
+
+/** What the OS was asked for, but for abandoned slots: that is `abandonedBytes`, or was given back. */
+function committedBytes(slots: Slots, { slabBytes, stride }: Region): number {
+  if (slots.committed === 0) return 0;
+  return slots.committedSlabs * slabBytes - slots.abandoned * stride;
 }
