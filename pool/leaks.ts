@@ -95,7 +95,8 @@ export class LeakWatch {
   /** The number of the first lease after this one of which something is to be noted. */
   next(number: number): number {
     if (this.#registry === undefined) return Infinity;
-    const period = number < this.#searchEnd ? SEARCH : this.#period;
+    const isSearch = number < this.#searchEnd;
+    const period = isSearch ? Math.min(SEARCH, this.#period) : this.#period;
     const regular = number - number % period + period;
     // The first leases, ever less often: 1, 2, 4, 8 and so on.
     const early = 2 ** Math.floor(Math.log2(number) + 1);

@@ -186,6 +186,7 @@ function settle(native: Backend, base: bigint): void {
   const text = new Uint8Array(front, TEXT_AT, numbers[TEXT]).slice();
   const [name = "", place = ""] = new TextDecoder().decode(text).split("\n", 2);
   tell(`a Worker ended and left pool ${quote(name)} open`, place);
+  // SAFETY: the buffers end before the memory that they are of.
   used.buffer.transfer(0);
   front.transfer(0);
   native.unmap(range);

@@ -295,7 +295,7 @@ Deno.test("stallMs: Infinity says nothing, ever", async () => {
   using stage = scene({ stallMs: Infinity });
   stage.listen();
   const wait = pass(stage.pool);
-  stage.time.tick(2 ** 31);
+  stage.time.tick(3_600_000);
   assertEquals([stage.reports, stage.warnings], [[], []]);
   stage.blocks[0].release();
   await wait;
