@@ -1,0 +1,138 @@
+/**
+ * Functions as values: called in place, called later, or handed to code that cannot be seen.
+ */
+import { MOST_DEPTH } from "./walk.ts";
+import type { At, Frame, Touch } from "./walk.ts";
+import type { Activation, Entry } from "./functions.ts";
+import { activate } from "./functions.ts";
+import { startOperation } from "./leases.ts";
+import type { State } from "./state.ts";
+import { ANYBODY } from "./state.ts";
+import type { Call, Node } from "./syntax.ts";
+import type { Lease, Operation, Value } from "./values.ts";
+import { UNKNOWN } from "./values.ts";
+import { settle } from "./walk.ts";
+
+/** What a function would do. */
+export interface Glance {
+  readonly ended: readonly Lease[];
+  readonly touched: ReadonlyMap<Lease, Touch>;
+  readonly value: Value;
+  readonly yields: readonly Value[];
+}
+
+/** A function as a value. */
+export type FunctionValue = Value & { readonly kind: "function" };
+
+/** Calls a function in place. Returns what it gives, or `undefined` if it cannot be followed. */
+export function callInPlace(
+  fn: FunctionValue,
+  args: readonly Value[],
+  at: At,
+  entry: Entry = {},
+): Activation | undefined {
+  if (at.frame.depth >= MOST_DEPTH) return undefined;
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
+    if (frame.node === fn.node) return undefined;
+  }
+  return activate(fn, args, at, entry);
+}
+
+/**
+ * Looks at what a function would do if it were called at some later time.
+ *
+ * @returns The leases that it ends, and those that it uses
+ */
+export function lookInto(
+  fn: FunctionValue,
+  args: readonly Value[],
+  at: At,
+): Glance {
+  const nothing = { ended: [], touched: new Map(), value: UNKNOWN, yields: [] };
+  const later = laterState(at.state);
+  const before = new Map(later.leases);
+  const called = callInPlace(fn, args, { ...at, state: later });
+  if (called === undefined) return nothing;
+  const ended: Lease[] = [];
+  for (const [lease, { is }] of before) {
+    if (is !== "ended" && later.status(lease).is === "ended") ended.push(lease);
+  }
+  const { touched, yields } = called.frame;
+  return { ended, touched, value: called.value, yields };
+}
+
+/** What is known at some later time: only what has ended stays so. */
+export function laterState(state: State): State {
+  const later = state.clone();
+  later.pending.clear();
+  later.stored.clear();
+  for (const [lease, { is }] of later.leases) {
+    if (is !== "ended") later.leases.set(lease, ANYBODY);
+  }
+  return later;
+}
+
+/** Hands a value to code that cannot be seen. */
+export function escape(value: Value, at: At): void {
+  switch (value.kind) {
+    case "block":
+      for (const lease of value.leases) at.state.letGo(lease);
+      return;
+    case "blocks":
+      return at.state.letGo(value.lease);
+    case "promise":
+      settle(value.operations, at);
+      return escape(value.of, at);
+    case "list":
+      for (const each of value.items) escape(each, at);
+      return;
+    case "record":
+      for (const each of value.members.values()) escape(each, at);
+      return;
+    case "function":
+      return escapeFunction(value, at);
+  }
+}
+
+/** Who has a function may call it: what it uses or ends is out of this function's hands. */
+function escapeFunction(fn: FunctionValue, at: At): void {
+  if (at.state.leases.size === 0) return;
+  const { touched } = lookInto(fn, [], at);
+  for (const lease of touched.keys()) at.state.letGo(lease);
+}
+
+/**
+ * A function that runs when something is done, in a `then` or as a callback: what it ends is
+ * ended by it, and by nothing in sight.
+ */
+export function runsLater(
+  fn: FunctionValue,
+  args: readonly Value[],
+  at: At,
+): Value {
+  const { ended, value } = lookInto(fn, args, at);
+  for (const lease of ended) at.state.letGo(lease);
+  return value;
+}
+
+/** A function that runs at a time of its own: what it uses must be there then. */
+export function defer(fn: FunctionValue, call: Call, at: At): Operation[] {
+  const { ended, touched } = lookInto(fn, [], at);
+  for (const lease of ended) at.state.letGo(lease);
+  const operations: Operation[] = [];
+  for (const [lease, { node }] of touched) {
+    if (ended.includes(lease) || !at.state.leases.has(lease)) continue;
+    operations.push(...startDeferred(node, lease, call, at));
+  }
+  return operations;
+}
+
+function startDeferred(
+  node: Node,
+  lease: Lease,
+  call: Call,
+  at: At,
+): Operation[] {
+  const api = at.file.textOf(call.callee);
+  return startOperation(node, { api, fate: "deferred" }, [lease], undefined, at);
+}

@@ -1,0 +1,108 @@
+/**
+ * What a condition tells: that a variable holds a block or nothing, that a lease has ended.
+ */
+import { refinePlace } from "./patterns.ts";
+import type { Place } from "./state.ts";
+import { EMPTY, HELD } from "./state.ts";
+import type { Expression } from "./syntax.ts";
+import { bare, isNothing, memberName } from "./syntax.ts";
+import type { At } from "./walk.ts";
+
+/**
+ * Goes two ways and comes together again.
+ *
+ * A lease that may have ended is left alone on both ways: the condition may be the one that ended
+ * it. If neither way has changed that, it is as it was.
+ */
+export function fork(
+  at: At,
+  onTrue: (at: At) => void,
+  onFalse: (at: At) => void,
+): void {
+  const maybes = [...at.state.leases].filter(([, { is }]) => is === "maybe");
+  for (const [lease, { end }] of maybes) {
+    at.state.leases.set(lease, { is: "guarded", end });
+  }
+  const other = at.state.clone();
+  onTrue(at);
+  onFalse({ ...at, state: other });
+  const isOpen = !at.state.dead && !other.dead;
+  const unchanged = maybes.filter(([lease]) =>
+    isOpen && at.state.status(lease).is === "guarded" &&
+    other.status(lease).is === "guarded"
+  );
+  at.state.join(other);
+  for (const [lease, status] of unchanged) at.state.leases.set(lease, status);
+}
+
+/** Takes a condition for true, or for false. */
+export function refine(node: Expression, isTrue: boolean, at: At): void {
+  const test = bare(node);
+  switch (test.type) {
+    case "UnaryExpression":
+      if (test.operator === "!") refine(test.argument, !isTrue, at);
+      return;
+    case "LogicalExpression":
+      if (test.operator === "&&" && isTrue || test.operator === "||" && !isTrue) {
+        refine(test.left, isTrue, at);
+        refine(test.right, isTrue, at);
+      }
+      return;
+    case "BinaryExpression":
+      return refineEquality(test, isTrue, at);
+    case "Literal":
+      if (test.raw === (isTrue ? "false" : "true")) at.state.dead = true;
+      return;
+    case "MemberExpression": {
+      if (memberName(test) === "released") return refineReleased(test.object, isTrue, at);
+      break;
+    }
+  }
+  const place = placeOf(test, at);
+  if (place !== undefined) refinePlace(place, !isTrue, at);
+}
+
+/** `x === undefined`, `x != null`. */
+function refineEquality(
+  { operator, left, right }: Deno.lint.BinaryExpression,
+  isTrue: boolean,
+  at: At,
+): void {
+  if (left.type === "PrivateIdentifier" || !/^[!=]==?$/.test(operator)) return;
+  const [one, other] = isNothing(right) ? [left, right] : [right, left];
+  if (!isNothing(other)) return;
+  const place = placeOf(bare(one), at);
+  if (place !== undefined) {
+    refinePlace(place, operator.startsWith("=") === isTrue, at);
+  }
+}
+
+/** `block.released`. */
+function refineReleased(object: Expression, isTrue: boolean, at: At): void {
+  const place = placeOf(bare(object), at);
+  const value = place === undefined ? undefined : at.state.vars.get(place);
+  if (value?.kind !== "block") return;
+  for (const lease of value.leases) {
+    const { is } = at.state.status(lease);
+    if (isTrue && is !== "ended") at.state.leases.set(lease, EMPTY);
+    if (!isTrue && /^(maybe|guarded|perhaps)$/.test(is)) {
+      at.state.leases.set(lease, HELD);
+    }
+  }
+}
+
+/** The variable, or the field of this object, that an expression is. */
+function placeOf(node: Expression, at: At): Place | undefined {
+  switch (node.type) {
+    case "Identifier":
+      return at.scope.lookup(node.name);
+    case "AssignmentExpression":
+      return placeOf(bare(node.left), at);
+    case "MemberExpression": {
+      const name = memberName(node);
+      const isOwn = bare(node.object).type === "ThisExpression";
+      return isOwn && name !== undefined ? `this.${name}` : undefined;
+    }
+  }
+  return undefined;
+}
