@@ -51,6 +51,8 @@ export function poolCall(
   if (gives !== undefined) {
     for (const each of args) escape(each, at);
     mayThrow(at);
+    // Other pools have no such methods.
+    if (gives.many || method === "acquireSync") origin.isBlock = true;
     const lease = at.file.leaseAt(node, () => ({
       origin,
       owner: "function",
@@ -107,7 +109,8 @@ function useCall(
     at.file.report("no-use-after-release", place, said, [lease]);
   }
   if (at.state.status(lease).is !== "ended") endOf(lease, { how: "use", node }, at);
-  return promiseOf(awaited(called.value));
+  const isOut = leasesIn(called.value).includes(lease);
+  return promiseOf(isOut ? UNKNOWN : awaited(called.value));
 }
 
 function nameOfParam(node: FunctionNode): string | undefined {

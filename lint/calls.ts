@@ -265,7 +265,7 @@ function pathCall(
   const maker = receiverMadeBy(path);
   if (maker !== undefined && !POOL_CLASSES.has(path)) {
     outOfSight(args, node, path, at);
-    return promiseOf({ kind: "thing", type: maker });
+    return { kind: "thing", type: maker };
   }
   const fate = fateOfFunction(path);
   if (fate !== undefined) {

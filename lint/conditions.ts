@@ -19,7 +19,9 @@ export function fork(
   onTrue: (at: At) => void,
   onFalse: (at: At) => void,
 ): void {
-  const maybes = [...at.state.leases].filter(([, { is }]) => is === "maybe");
+  const maybes = [...at.state.leases].filter(([, { is }]) =>
+    is === "maybe" || is === "open"
+  );
   for (const [lease, { end }] of maybes) {
     at.state.leases.set(lease, { is: "guarded", end });
   }
@@ -85,7 +87,7 @@ function refineReleased(object: Expression, isTrue: boolean, at: At): void {
   for (const lease of value.leases) {
     const { is } = at.state.status(lease);
     if (isTrue && is !== "ended") at.state.leases.set(lease, EMPTY);
-    if (!isTrue && /^(maybe|guarded|perhaps)$/.test(is)) {
+    if (!isTrue && /^(maybe|open|guarded|perhaps)$/.test(is)) {
       at.state.leases.set(lease, HELD);
     }
   }

@@ -53,8 +53,17 @@ export class Findings {
   /** What may be shown of one rule, in the order of the text. */
   of(rule: RuleName): Finding[] {
     return [...this.#byPlace.values()]
-      .filter((each) => each.rule === rule && each.origins.every(this.#isOurs))
+      .filter((each) => each.rule === rule && this.#isShown(each))
       .sort((a, b) => a.range[0] - b.range[0]);
+  }
+
+  #isShown({ rule, origins }: Finding): boolean {
+    // Arrays that other pools give have indices, and need no await.
+    const isMisread = rule === "await-acquire" || rule === "no-block-as-bytes";
+    return origins.every((origin) =>
+      this.#isOurs(origin) &&
+      (!isMisread || origin.sure || origin.isBlock || this.#importsSmriti)
+    );
   }
 
   /**

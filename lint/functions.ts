@@ -76,7 +76,7 @@ export function activate(
   const own = rehome(value, entry.call, frame, at);
   const operations = node.async ? lateOperations(frame, entry.call, at) : [];
   forgetOwn(frame, own, at);
-  if (!node.async) return { value: own, frame, returns };
+  if (!node.async || own.kind === "acquiring") return { value: own, frame, returns };
   return {
     value: promiseOf(awaited(own), [...operationsOf(own), ...operations]),
     frame,
@@ -180,6 +180,11 @@ function rehome(
   frame: Frame,
   at: At,
 ): Value {
+  if (call?.type === "CallExpression" && value.kind === "acquiring") {
+    const { origin, many } = value.lease;
+    const lease = at.file.leaseAt(call, () => ({ origin, owner: "function", many }));
+    return { kind: "acquiring", lease, call, many };
+  }
   const of = awaited(value);
   const leases = of.kind === "block" ? of.leases : of.kind === "blocks" ? [of.lease] : [];
   const [lease] = leases;
@@ -214,6 +219,11 @@ function lateOperations(
     const isOwn = lease.frame === frame || lease.owner === "step";
     if (!isLate || isOwn || !at.state.leases.has(lease)) continue;
     const site = call ?? node;
+    // What nothing waits for inside is no part of the promise.
+    const floats = [...at.state.pending].some((each) =>
+      each.site === site && each.lease === lease
+    );
+    if (floats) continue;
     const operation = at.file.operationAt(site, lease, () => ({
       fate: "promise",
       rule: "lend-io",

@@ -51,7 +51,7 @@ export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): v
   if (origin.key === undefined) return;
   for (const [lease, { is }] of at.state.leases) {
     if (lease.origin !== origin || lease.owner === "step") continue;
-    if (lease.array !== undefined) continue;
+    if (lease.array !== undefined || !isOfThisFunction(lease, at)) continue;
     if (lease === own) {
       if (is !== "kept") continue;
       at.file.report("acquire-many", call, words.holdsMore(), [lease]);
@@ -64,6 +64,15 @@ export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): v
     at.file.report("acquire-many", call, said, [lease]);
     return;
   }
+}
+
+/** Whether a lease began in this function, or in one that calls it at once. */
+function isOfThisFunction(lease: Lease, at: At): boolean {
+  for (const frame of framesOf(at)) {
+    if (lease.frame === frame) return true;
+    if (frame.endedBefore !== undefined) return false;
+  }
+  return false;
 }
 
 /** Whether two acquires of a `SizeClassPool` certainly ask for the same class. */
@@ -278,7 +287,7 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
     }
   }
   for (const [lease, { is }] of state.leases) {
-    const isOpen = is === "held" || is === "perhaps" || is === "maybe";
+    const isOpen = /^(held|perhaps|maybe|open)$/.test(is);
     if (lease.array !== undefined) continue;
     if (!isOpen || lease.owner !== "function" || lease.frame !== at.frame) continue;
     if (lease.isUsing || isHeldBy(lease, at, scope)) continue;

@@ -29,6 +29,8 @@ export interface Status {
     | "ended"
     /** Ended on one path and held on another, and a path that went on decides which. */
     | "maybe"
+    /** As `maybe`, in a `catch`: ending it is right, and leaving it is not. */
+    | "open"
     /** As `maybe`, below a condition that may be the same one. */
     | "guarded"
     /** Handed to code that cannot be seen. */
@@ -178,6 +180,7 @@ export function joined(
   const end = a.end ?? b.end;
   if (kinds.has("unknown")) return ANYBODY;
   if (kinds.has("guarded")) return { is: "guarded", end };
+  if (kinds.has("open")) return kinds.has("kept") ? ANYBODY : { is: "open", end };
   if (kinds.has("nothing")) {
     const other = a.is === "nothing" ? b : a;
     return other.is === "held" ? PERHAPS : other;

@@ -492,7 +492,10 @@ function catchClause(
  */
 function caughtState({ before, seen }: Try, after: State): State {
   const caught = before.clone();
-  for (const [lease, status] of seen) caught.leases.set(lease, status);
+  for (const [lease, status] of seen) {
+    const isOpen = status.is === "guarded" && before.status(lease).is === "held";
+    caught.leases.set(lease, isOpen ? { ...status, is: "open" } : status);
+  }
   for (const [place, value] of after.vars) {
     const own = caught.vars.get(place);
     if (own === value) continue;

@@ -20,17 +20,22 @@ const MOST_DEPTH = 5;
 /** Type operators that leave what this analysis knows of a type as it is. */
 const TRANSPARENT = new Set(["Readonly", "NonNullable", "Required", "Partial"]);
 
-/** The value of an annotation; `undefined` if it says nothing. */
+/**
+ * The value of an annotation; `undefined` if it says nothing.
+ *
+ * @param isMember It is the type of a member, of whichever object
+ */
 export function typedValue(
   file: File,
   scope: Scope,
   type: Node | null | undefined,
   name: string,
+  isMember = false,
   depth = 0,
 ): Value | undefined {
   if (depth > MOST_DEPTH) return undefined;
-  const inner = (node: Node | null | undefined, as = name) =>
-    typedValue(file, scope, node, as, depth + 1);
+  const inner = (node: Node | null | undefined, as = name, member = isMember) =>
+    typedValue(file, scope, node, as, member, depth + 1);
   switch (type?.type) {
     case "TSTypeAnnotation":
       return inner(type.typeAnnotation);
@@ -81,7 +86,7 @@ export function typedValue(
       const key = keyName(each.key, each.computed);
       const value = key === undefined
         ? undefined
-        : inner(each.typeAnnotation, key);
+        : inner(each.typeAnnotation, key, true);
       if (key !== undefined && value !== undefined) found.set(key, value);
     }
     return { kind: "record", members: found };
@@ -132,10 +137,10 @@ export function typedValue(
       };
     }
     if (path === "Block") {
-      return borrowed(file, type as Node, name, sure, depth > 0);
+      return borrowed(file, type as Node, name, sure, isMember);
     }
     if (path === "BlockArray") {
-      const item = borrowed(file, type as Node, name, sure, depth > 0);
+      const item = borrowed(file, type as Node, name, sure, isMember);
       return blocksOf(file, item, type as Node);
     }
     const receiver = receiverTyped(path);
