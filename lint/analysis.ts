@@ -5,19 +5,28 @@
  * what each variable is and how far each lease is, and never guesses beyond that.
  */
 import { File } from "./file.ts";
-import type { Finding } from "./findings.ts";
+import type { Task } from "./file.ts";
+import type { Finding, Findings } from "./findings.ts";
 import { walkTask } from "./functions.ts";
 import { Scope } from "./scope.ts";
 import { block } from "./statements.ts";
 import { State } from "./state.ts";
 import type { RuleName } from "./values.ts";
+import { leasesIn } from "./values.ts";
 import { frameOf } from "./walk.ts";
 
 /** A file without any of these words has no blocks in it. */
 const OF_INTEREST =
-  /\b(acquire|tryAcquire|acquireSync|acquireMany|acquireBlocking|adopt|adoptMany|Block|BlockArray|chunks|readFrames|readBody)\b|\.use\(/;
+  /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray|readFrames|readBody)\b|[pP]ool\w*\??\.use\(|smriti/;
+/** A function without any of these words gets no block but from a variable around it. */
+const GETS_BLOCKS =
+  /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray|chunks|readFrames|use)\b/;
+/** What gives a block, or says that something is one. */
+const SOURCE = /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray)\b/g;
+/** The name before `:` or `=` in front of that. */
+const NAMED = /([\w$]+)[?!]?\s*[:=][^:=;]*$/;
 
-const analyses = new WeakMap<Deno.lint.Program, File | undefined>();
+const analyses = new WeakMap<Deno.lint.Program, Findings | undefined>();
 
 /** What one rule has to say of a file. */
 export function findingsOf(
@@ -26,10 +35,10 @@ export function findingsOf(
   source: () => string,
 ): readonly Finding[] {
   if (!analyses.has(program)) analyses.set(program, analyse(program, source()));
-  return analyses.get(program)?.findings.of(rule) ?? [];
+  return analyses.get(program)?.of(rule) ?? [];
 }
 
-function analyse(program: Deno.lint.Program, text: string): File | undefined {
+function analyse(program: Deno.lint.Program, text: string): Findings | undefined {
   if (!OF_INTEREST.test(text)) return undefined;
   const file = new File(program, text);
   const top = new Scope(undefined, program);
@@ -41,13 +50,40 @@ function analyse(program: Deno.lint.Program, text: string): File | undefined {
       scope: top,
       state: new State(),
     }));
+  const names = namesOf(file);
   // Functions add those inside of them as they are walked.
   for (const task of file.tasks) {
-    if (file.inlined.has(task.node) && task.made !== undefined) continue;
-    if (!OF_INTEREST.test(file.textOf(task.node)) && !usesLease(task, file)) continue;
+    if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) continue;
     walk(file, () => walkTask(task, file));
   }
-  return file;
+  return file.findings;
+}
+
+/** Names that may stand for a block, or for a function that gives views. */
+function namesOf({ text, generators, importsSmriti }: File): Set<string> {
+  const names = new Set(generators);
+  if (importsSmriti) names.add("block");
+  for (const { index } of text.matchAll(SOURCE)) {
+    const name = text.slice(Math.max(0, index - 80), index).match(NAMED)?.[1];
+    if (name !== undefined) names.add(name);
+  }
+  return names;
+}
+
+/** Whether a function may have something to do with blocks. */
+function isOfInterest(
+  { node, made }: Task,
+  names: ReadonlySet<string>,
+  file: File,
+): boolean {
+  const text = file.textOf(node);
+  if (GETS_BLOCKS.test(text)) return true;
+  for (const name of names) if (text.includes(name)) return true;
+  for (const [place, value] of made?.vars ?? []) {
+    const name = typeof place === "string" ? place : place.name;
+    if (leasesIn(value).length > 0 && text.includes(name)) return true;
+  }
+  return false;
 }
 
 /** Walks within a budget; what was found on a walk that was not finished is not shown. */
@@ -56,12 +92,4 @@ function walk(file: File, step: () => void): void {
   const before = file.findings.save();
   step();
   if (!file.isWithinBudget) file.findings.restore(before);
-}
-
-function usesLease(
-  { node, made, self }: File["tasks"][number],
-  file: File,
-): boolean {
-  return made !== undefined && made.leases.size > 0 || self !== undefined ||
-    /\b(lend|release|bytes|enqueue)\b/.test(file.textOf(node));
 }

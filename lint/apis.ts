@@ -307,6 +307,15 @@ export function fateOfFunction(path: string): Fate | undefined {
 const BY_MAKER = byName(({ makers }) => makers);
 const BY_TYPE = byName(({ types }) => types);
 
+/** The kinds of objects that have a method, with what they are called. */
+const BY_METHOD = new Map<string, { kind: string; names: RegExp }[]>();
+for (const [kind, { names, methods }] of Object.entries(RECEIVERS)) {
+  for (const method of names === undefined ? [] : Object.keys(methods)) {
+    const known = BY_METHOD.get(method) ?? [];
+    BY_METHOD.set(method, [...known, { kind, names: names! }]);
+  }
+}
+
 /** The kind of object that a call or a constructor gives. */
 export function receiverMadeBy(path: string): string | undefined {
   return BY_MAKER.get(path);
@@ -322,10 +331,7 @@ export function receiverNamed(
   name: string,
   method: string,
 ): string | undefined {
-  for (const [kind, { names, methods }] of Object.entries(RECEIVERS)) {
-    if (names?.test(name) && Object.hasOwn(methods, method)) return kind;
-  }
-  return undefined;
+  return BY_METHOD.get(method)?.find(({ names }) => names.test(name))?.kind;
 }
 
 /** What a method of a kind of object does with bytes. */

@@ -15,7 +15,7 @@ import {
   RECEIVERS,
 } from "./apis.ts";
 import { blockCall, blocksCall, isPoolMethod, poolCall, smritiCall } from "./blocks.ts";
-import { defer, escape, runsLater } from "./closures.ts";
+import { defer, escape, mentionsLease, runsLater } from "./closures.ts";
 import type { FunctionValue } from "./closures.ts";
 import { callInPlace } from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
@@ -29,7 +29,7 @@ import { chain, combine, promised, settleReceivers } from "./promises.ts";
 import { give, sink } from "./sinks.ts";
 import { POOL_CLASSES, POOL_MAKERS, VIEW_METHODS } from "./smriti_api.ts";
 import type { Call, Expression } from "./syntax.ts";
-import { bare, lastName, memberName, stringOf } from "./syntax.ts";
+import { bare, lastName, memberName, parentOf, stringOf } from "./syntax.ts";
 import type { Value } from "./values.ts";
 import {
   blocksIn,
@@ -58,9 +58,9 @@ const ITERATES = new Set([
 ]);
 /** Calls that never return. */
 const EXITS = /^(Deno|process|node:process(\.default)?)\.exit$/;
-/** What may matter in the body of a function that is called with nothing of ours. */
-const OF_INTEREST =
-  /\b(acquire\w*|tryAcquire|adopt\w*|release|lend|abandon|detach|BlockPool|SizeClassPool|SharedBlockPool)\b/;
+/** What a function has that gives a block or a pool. */
+const GIVES =
+  /\b(acquire\w*|tryAcquire|adopt\w*|BlockPool|SizeClassPool|SharedBlockPool)\b/;
 
 /** What a call gives. */
 export function callExpression(node: Deno.lint.CallExpression, at: At): Value {
@@ -324,9 +324,11 @@ function callFunction(
   node: Deno.lint.CallExpression,
   at: At,
 ): Value {
-  const isOfInterest = args.some(isOurs) ||
-    at.state.leases.size > 0 && fn.scope.owner === at.frame.node ||
-    OF_INTEREST.test(at.file.textOf(fn.node));
+  if (fn.node.generator) return { kind: "generator", fn, args };
+  const isDropped = parentOf(node)?.type === "ExpressionStatement";
+  const isOfInterest = args.some((each) => isOurs(each, at)) ||
+    mentionsLease(fn, at) ||
+    !isDropped && at.file.isOfInterest(fn.node, GIVES);
   if (!isOfInterest) return UNKNOWN;
   mayThrow(at);
   const before = new Map(at.state.leases);
@@ -352,10 +354,10 @@ function callFunction(
   return called.value;
 }
 
-function isOurs(value: Value): boolean {
-  return leasesIn(value).length > 0 || operationsOf(value).length > 0 ||
-    value.kind === "pool" || value.kind === "acquiring" ||
-    value.kind === "function" || value.kind === "thing";
+function isOurs(value: Value, at: At): boolean {
+  if (value.kind === "function") return mentionsLease(value, at);
+  return value.kind === "acquiring" || leasesIn(value).length > 0 ||
+    operationsOf(value).length > 0;
 }
 
 /** A call that cannot be seen: what it is given may be used, kept or ended there. */

@@ -10,7 +10,7 @@ import type { State } from "./state.ts";
 import { ANYBODY } from "./state.ts";
 import type { Call, Node } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
-import { UNKNOWN } from "./values.ts";
+import { leasesIn, UNKNOWN } from "./values.ts";
 import { settle } from "./walk.ts";
 
 /** What a function would do. */
@@ -96,9 +96,20 @@ export function escape(value: Value, at: At): void {
 
 /** Who has a function may call it: what it uses or ends is out of this function's hands. */
 function escapeFunction(fn: FunctionValue, at: At): void {
-  if (at.state.leases.size === 0) return;
+  if (!mentionsLease(fn, at)) return;
   const { touched } = lookInto(fn, [], at);
   for (const lease of touched.keys()) at.state.letGo(lease);
+}
+
+/** Whether the text of a function names a variable that has a lease. */
+export function mentionsLease({ node }: FunctionValue, at: At): boolean {
+  if (at.state.leases.size === 0) return false;
+  const text = at.file.textOf(node);
+  for (const [place, value] of at.state.vars) {
+    const name = typeof place === "string" ? place : place.name;
+    if (leasesIn(value).length > 0 && text.includes(name)) return true;
+  }
+  return false;
 }
 
 /**

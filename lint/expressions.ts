@@ -13,7 +13,8 @@ import { memberOf } from "./members.ts";
 import * as words from "./messages.ts";
 import { api, moduleMember, moduleOf } from "./modules.ts";
 import { valueOfBinding } from "./origins.ts";
-import { assign } from "./patterns.ts";
+import { assign, isOuter } from "./patterns.ts";
+import type { Binding } from "./scope.ts";
 import { awaitValue } from "./promises.ts";
 import { fork, refine } from "./conditions.ts";
 import { enqueueClass } from "./statements.ts";
@@ -155,11 +156,17 @@ function identifier(
   if (binding === undefined) {
     return OWN_NAMES.has(name) ? api(["smriti", name]) : api([name]);
   }
-  const value = at.state.vars.get(binding) ?? valueOfBinding(binding, at);
+  const value = at.state.vars.get(binding) ?? valueAround(binding, at);
   if (isPeek) return value;
-  readContainer(binding, node, at);
+  if (at.state.stored.size > 0) readContainer(binding, node, at);
   if (value.kind === "view") checkUse(value.leases, `\`${name}\``, node, at);
   return value;
+}
+
+/** The value of a name that this activation has noted nothing of. */
+function valueAround(binding: Binding, at: At): Value {
+  const isOwn = !isOuter(binding, at) && /^(const|param|catch)$/.test(binding.kind);
+  return isOwn ? UNKNOWN : valueOfBinding(binding, at);
 }
 
 function member(
@@ -315,7 +322,7 @@ function functionValue(
   at: At,
 ): Value {
   const { file, scope, state } = at;
-  file.enqueue({ node, scope, self, made: state.clone() });
+  if (file.isNew(node)) file.enqueue({ node, scope, self, made: state.clone() });
   return { kind: "function", node, scope, self };
 }
 

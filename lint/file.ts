@@ -48,16 +48,22 @@ export class File {
   readonly importsSmriti: boolean;
   /** A package with pools of its own is imported. */
   readonly importsOthers: boolean;
+  /** Leases of which a view was reported to be kept. */
+  readonly kept: Set<Lease> = new Set();
   /** Functions that were walked as part of another. */
   readonly inlined: Set<FunctionNode> = new Set();
   readonly values: Map<Binding | string, Value> = new Map();
   readonly tasks: Task[] = [];
+  /** Names of generator functions. */
+  readonly generators: string[] = [];
   /** What the parameters of a function are, where its caller is known. */
   readonly given: Map<FunctionNode, readonly Value[]> = new Map();
 
+  readonly #ofInterest = new Map<FunctionNode, boolean>();
   readonly #queued = new Set<FunctionNode>();
   readonly #scopes = new Map<Node, Scope>();
   readonly #leases = new Map<Node, Lease>();
+  readonly #twins = new Map<Lease, Lease>();
   readonly #elements = new Map<string, Lease>();
   readonly #operations = new Map<Node, Operation[]>();
   readonly #origins = new Map<string, Origin>();
@@ -94,6 +100,16 @@ export class File {
   textOf(node: Node): string {
     const [start, end] = node.range;
     return this.text.slice(start, end);
+  }
+
+  /** Whether the text of a function has one of some words; looked at once. */
+  isOfInterest(node: FunctionNode, words: RegExp): boolean {
+    let is = this.#ofInterest.get(node);
+    if (is === undefined) {
+      is = words.test(this.textOf(node));
+      this.#ofInterest.set(node, is);
+    }
+    return is;
   }
 
   /** The line of a node, from 1. */
@@ -141,6 +157,16 @@ export class File {
     return lease;
   }
 
+  /** The lease of an earlier round at the same place. */
+  twinOf(lease: Lease): Lease {
+    let twin = this.#twins.get(lease);
+    if (twin === undefined) {
+      twin = { ...lease };
+      this.#twins.set(lease, twin);
+    }
+    return twin;
+  }
+
   /** An element of an array of blocks: the same for the same key. */
   elementOf(array: Lease, key: string): Lease {
     const place = `${this.idOf(array)} ${key}`;
@@ -158,13 +184,14 @@ export class File {
   operationAt(
     site: Node,
     lease: Lease,
-    make: () => Omit<Operation, "site" | "lease" | "raced">,
+    fate: Operation["fate"],
+    make: () => Omit<Operation, "site" | "lease" | "fate" | "raced">,
   ): Operation {
     let all = this.#operations.get(site);
     if (all === undefined) this.#operations.set(site, all = []);
-    let found = all.find((each) => each.lease === lease);
+    let found = all.find((each) => each.lease === lease && each.fate === fate);
     if (found === undefined) {
-      found = { site, lease, raced: undefined, ...make() };
+      found = { site, lease, fate, raced: undefined, ...make() };
       all.push(found);
     }
     return found;
@@ -187,11 +214,20 @@ export class File {
     return id;
   }
 
+  /** Whether a function is not queued yet. */
+  isNew(node: FunctionNode): boolean {
+    return !this.#queued.has(node);
+  }
+
   /** Lets a function be walked on its own, once, when the functions around it have been. */
   enqueue(task: Task): void {
-    if (this.#queued.has(task.node)) return;
-    this.#queued.add(task.node);
+    const { node } = task;
+    if (this.#queued.has(node)) return;
+    this.#queued.add(node);
     this.tasks.push(task);
+    if (node.generator && node.type !== "ArrowFunctionExpression" && node.id) {
+      this.generators.push(node.id.name);
+    }
   }
 
   /** Begins a walk with a budget of its own. */

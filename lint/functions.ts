@@ -23,7 +23,7 @@ import {
   UNKNOWN,
 } from "./values.ts";
 import type { At, Frame } from "./walk.ts";
-import { frameOf, framesOf, settle } from "./walk.ts";
+import { frameOf, settle } from "./walk.ts";
 import { laterState } from "./closures.ts";
 
 /** What a `return` gives. */
@@ -161,7 +161,9 @@ function forgetOwn(frame: Frame, value: Value, at: At): void {
   for (const [lease, { is }] of at.state.leases) {
     if (lease.frame !== frame || is !== "ended" || given.has(lease)) continue;
     at.state.leases.delete(lease);
-    for (const { touched } of framesOf(at)) touched.delete(lease);
+    for (let each: Frame | undefined = at.frame; each; each = each.parent) {
+      each.touched.delete(lease);
+    }
   }
 }
 
@@ -224,8 +226,7 @@ function lateOperations(
       each.site === site && each.lease === lease
     );
     if (floats) continue;
-    const operation = at.file.operationAt(site, lease, () => ({
-      fate: "promise",
+    const operation = at.file.operationAt(site, lease, "promise", () => ({
       rule: "lend-io",
       api: nameOfCall(site, at),
       receiver: undefined,

@@ -11,11 +11,11 @@ import type { Scope } from "./scope.ts";
 import type { End, Place, Status } from "./state.ts";
 import { HELD } from "./state.ts";
 import type { Argument, Call, Node } from "./syntax.ts";
-import { lastName } from "./syntax.ts";
+import { lastName, parentOf } from "./syntax.ts";
 import type { Lease, Operation, Origin, Value } from "./values.ts";
 import { blocksIn, leasesIn, viewsIn } from "./values.ts";
-import type { At, Jump } from "./walk.ts";
-import { coverOf, framesOf, mayThrow, touch } from "./walk.ts";
+import type { At, Frame, Jump } from "./walk.ts";
+import { coverOf, mayThrow, touch } from "./walk.ts";
 
 /** What to call the block of a lease. */
 export function nameOf(lease: Lease): string {
@@ -33,11 +33,16 @@ export function take(value: Value, at: At): void {
 /** The same place again is another lease. */
 export function renew(lease: Lease, status: Status, at: At): void {
   at.state.leases.set(lease, status);
-  for (const { endedBefore } of framesOf(at)) endedBefore?.delete(lease);
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
+    frame.endedBefore?.delete(lease);
+  }
 }
 
 /** Begins a lease. */
 export function begin(lease: Lease, at: At): void {
+  const { is } = at.state.leases.get(lease) ?? {};
+  // The same place again, and what it gave before is still held: that is another one now.
+  if (is !== undefined && is !== "ended" && is !== "nothing") at.state.part(lease, at.file.twinOf(lease));
   lease.frame = at.frame;
   renew(lease, HELD, at);
   at.frame.fresh.add(lease);
@@ -53,7 +58,7 @@ export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): v
     if (lease.origin !== origin || lease.owner === "step") continue;
     if (lease.array !== undefined || !isOfThisFunction(lease, at)) continue;
     if (lease === own) {
-      if (is !== "kept") continue;
+      if (is !== "kept" && (is !== "held" || isReplaced(call))) continue;
       at.file.report("acquire-many", call, words.holdsMore(), [lease]);
       return;
     }
@@ -66,9 +71,16 @@ export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): v
   }
 }
 
+/** Whether what is acquired takes the place of something: `block = await pool.acquire()`. */
+function isReplaced(call: Call): boolean {
+  const parent = parentOf(call);
+  return parent?.type === "AwaitExpression" &&
+    parentOf(parent)?.type === "AssignmentExpression";
+}
+
 /** Whether a lease began in this function, or in one that calls it at once. */
 function isOfThisFunction(lease: Lease, at: At): boolean {
-  for (const frame of framesOf(at)) {
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     if (lease.frame === frame) return true;
     if (frame.endedBefore !== undefined) return false;
   }
@@ -115,7 +127,8 @@ export function checkUse(
 
 /** Whether a function in sight was called with what had ended: then the call is to blame. */
 function endedBeforeCall(leases: readonly Lease[], at: At): boolean {
-  for (const { endedBefore } of framesOf(at)) {
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
+    const { endedBefore } = frame;
     if (endedBefore && leases.every((lease) => endedBefore.has(lease))) return true;
   }
   return false;
@@ -173,6 +186,7 @@ export function reportKept(
 ): void {
   const line = at.file.lineOf(end.node);
   const name = nameOf(lease);
+  at.file.kept.add(lease);
   if (isBlock) {
     const said = words.outlived(`\`${name}\``, end, line);
     at.file.report("no-use-after-release", node, said, [lease]);
@@ -197,8 +211,7 @@ export function startOperation(
   touch(leases, call, at, true);
   return leases.map((lease) => {
     const isCovered = coverOf(lease, at) !== undefined;
-    const operation = at.file.operationAt(call, lease, () => ({
-      fate,
+    const operation = at.file.operationAt(call, lease, fate, () => ({
       rule: isCovered ? "lend-return" : fate === "deferred" ? "no-use-after-release" : rule,
       api,
       receiver,
@@ -310,7 +323,7 @@ function isHeldBy(lease: Lease, at: At, leaving: Scope | undefined): boolean {
 
 /** A block at the top of a file that functions of the file use lives as long as the process. */
 function isShared(lease: Lease, scope: Scope, { file, frame }: At): boolean {
-  if (frame.node.type !== "Program" || scope.parent !== undefined) return false;
+  if (frame.node.type !== "Program" || scope.parent?.parent !== undefined) return false;
   if (lease.declaration?.parent?.type === "ExportNamedDeclaration") return true;
   const name = new RegExp(`\\b${lease.name.replaceAll("$", "\\$")}\\b`);
   return lease.name === "" ||
@@ -336,7 +349,7 @@ function wayOf(jump: Jump | undefined, lineOf: (node: Node) => number): string {
 export function checkGivenOut(value: Value, node: Node, at: At): void {
   for (const lease of new Set(leasesIn(value))) {
     const { is, end } = at.state.status(lease);
-    if (is !== "ended" || end === undefined) continue;
+    if (is !== "ended" || end === undefined || at.file.kept.has(lease)) continue;
     const name = nameOf(lease);
     const what = viewsIn(value).includes(lease)
       ? `A view of \`${name}\``

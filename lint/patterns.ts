@@ -154,11 +154,11 @@ export function assign(target: Expression, value: Value, at: At): void {
   switch (inner.type) {
     case "Identifier": {
       const binding = at.scope.lookup(inner.name);
+      if (binding !== undefined) setPlace(binding, value, inner, at);
       if (binding === undefined || isOuter(binding, at)) {
         store(value, binding ?? inner.name, true, inner, at);
         escape(value, at);
       }
-      if (binding !== undefined) setPlace(binding, value, inner, at);
       return;
     }
     case "MemberExpression":
@@ -233,7 +233,10 @@ export function setPlace(place: Place, value: Value, node: Node, at: At): void {
       if (at.frame.fresh.has(lease)) lease.name = name;
     }
   }
-  at.state.vars.set(place, value);
+  // What is declared here and never assigned is as unknown if nothing is noted.
+  const isPlain = typeof place !== "string" && value.kind === "unknown" &&
+    /^(const|param|catch)$/.test(place.kind);
+  if (!isPlain) at.state.vars.set(place, value);
 }
 
 /** The names of a scope that hold nothing yet. */

@@ -50,7 +50,9 @@ export function bear(value: Value & { kind: "acquiring" }, at: At): Value {
 /** Another part of the program has run: fields may be something else. */
 export function forgetFields(at: At): void {
   for (const place of at.state.vars.keys()) {
-    if (typeof place === "string") at.state.vars.delete(place);
+    if (typeof place === "string" && place.startsWith("this.")) {
+      at.state.vars.delete(place);
+    }
   }
 }
 
@@ -66,7 +68,8 @@ export function chain(
   let of = method === "then" ? UNKNOWN : awaited(value);
   args.forEach((each, i) => {
     if (each.kind !== "function") return;
-    if (value.kind === "acquiring" && method === "then" && i === 0) {
+    const takesBlock = method === "then" && i === 0 && each.node.params.length > 0;
+    if (value.kind === "acquiring" && takesBlock) {
       of = thenAcquired(value, each, at);
       return;
     }
@@ -144,7 +147,8 @@ function all(path: string, value: Value, at: At): Value {
   const items = value.items.map((each) => {
     if (each.kind !== "acquiring") return awaited(each);
     begin(each.lease, at);
-    return blockOf(each.lease);
+    const blocks: Value = { kind: "blocks", lease: each.lease };
+    return each.many ? blocks : blockOf(each.lease);
   });
   const of = path === "Promise.all" ? listOf(items, value.many) : UNKNOWN;
   if (of.kind !== "list") items.forEach((each) => escape(each, at));

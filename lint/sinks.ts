@@ -44,6 +44,13 @@ export function sink(
     return promiseOf(UNKNOWN, operations);
   }
   for (const each of args) if (each.kind === "function") runsLater(each, [], at);
+  // A body may be anything that gives bytes one after the other.
+  const iterables = args.flatMap((each) =>
+    each.kind === "record" ? [...each.members.values()] : [each]
+  ).filter(({ kind }) => kind === "chunks" || kind === "generator");
+  if (fate === "copies" && /(Response|Request|fetch)$/.test(api)) {
+    queue(call, iterables, api, at);
+  }
   switch (fate) {
     case "queues":
       queue(call, args, api, at);

@@ -5,10 +5,11 @@
  * A state is cloned where control flow parts and joined where it meets again. It decides nothing:
  * it only forgets, in a way that never makes a lease surer than it was on both paths.
  */
+import { CowMap, CowSet } from "./cow.ts";
 import type { Binding } from "./scope.ts";
 import type { Node } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
-import { blocksIn, union } from "./values.ts";
+import { blocksIn, replaced, union } from "./values.ts";
 
 /** How a lease came to its end. */
 export interface End {
@@ -55,7 +56,7 @@ export interface Stored {
   readonly isBlock: boolean;
 }
 
-/** A variable, or `this.name`. */
+/** A variable, `this.name`, or the head of a loop. */
 export type Place = Binding | string;
 
 /** What is known at one point. */
@@ -64,19 +65,19 @@ export class State {
   dead = false;
 
   constructor(
-    readonly vars: Map<Place, Value> = new Map(),
-    readonly leases: Map<Lease, Status> = new Map(),
-    readonly pending: Set<Operation> = new Set(),
-    readonly stored: Set<Stored> = new Set(),
+    readonly vars: CowMap<Place, Value> = new CowMap(),
+    readonly leases: CowMap<Lease, Status> = new CowMap(),
+    readonly pending: CowSet<Operation> = new CowSet(),
+    readonly stored: CowSet<Stored> = new CowSet(),
   ) {}
 
   /** The same, to go another way. */
   clone(): State {
     const copy = new State(
-      new Map(this.vars),
-      new Map(this.leases),
-      new Set(this.pending),
-      new Set(this.stored),
+      this.vars.clone(),
+      this.leases.clone(),
+      this.pending.clone(),
+      this.stored.clone(),
     );
     copy.dead = this.dead;
     return copy;
@@ -86,30 +87,29 @@ export class State {
   join(other: State, isLoop = false): void {
     if (other.dead) return;
     if (this.dead) return this.become(other);
-    for (const [lease, status] of other.leases) {
-      this.leases.set(lease, joined(this.leases.get(lease), status, isLoop));
+    if (!this.leases.isSame(other.leases)) this.#joinLeases(other, isLoop);
+    if (!this.vars.isSame(other.vars)) this.#joinVars(other);
+    if (!this.pending.isSame(other.pending)) {
+      for (const each of other.pending) this.pending.add(each);
     }
-    for (const [lease, status] of this.leases) {
-      if (other.leases.has(lease)) continue;
-      this.leases.set(lease, joined(status, undefined, isLoop));
+    if (!this.stored.isSame(other.stored)) {
+      for (const each of other.stored) this.stored.add(each);
     }
-    for (const [place, value] of other.vars) this.#joinVar(place, value);
-    for (const [place, value] of this.vars) {
-      if (!other.vars.has(place)) this.vars.set(place, empty(value));
-    }
-    for (const each of other.pending) this.pending.add(each);
-    for (const each of other.stored) this.stored.add(each);
   }
 
   /** Becomes the other. */
   become(other: State): void {
-    replace(this.vars, other.vars);
-    replace(this.leases, other.leases);
-    this.pending.clear();
-    for (const each of other.pending) this.pending.add(each);
-    this.stored.clear();
-    for (const each of other.stored) this.stored.add(each);
+    this.vars.become(other.vars);
+    this.leases.become(other.leases);
+    this.pending.become(other.pending);
+    this.stored.become(other.stored);
     this.dead = other.dead;
+  }
+
+  /** Whether nothing but variables has changed since this was made from the other, or the other way round. */
+  isAsQuietAs(other: State): boolean {
+    return this.leases.isSame(other.leases) && this.pending.isSame(other.pending) &&
+      this.stored.isSame(other.stored);
   }
 
   /** How far a lease is; one of an array as far as the array, and else anybody's. */
@@ -125,10 +125,40 @@ export class State {
       leases.every((lease) => this.status(lease).is === "ended");
   }
 
+  /** What a lease has been so far goes on as another one. */
+  part(lease: Lease, twin: Lease): void {
+    this.leases.set(twin, this.status(lease));
+    this.leases.delete(lease);
+    for (const [place, value] of this.vars) {
+      this.vars.set(place, replaced(value, lease, twin));
+    }
+  }
+
   /** Handed to code that cannot be seen: from here on nothing is known of the lease. */
   letGo(lease: Lease): void {
     lease.escapes = true;
     if (this.leases.has(lease)) this.leases.set(lease, ANYBODY);
+  }
+
+  #joinLeases(other: State, isLoop: boolean): void {
+    for (const [lease, status] of other.leases) {
+      this.leases.set(lease, joined(this.leases.get(lease), status, isLoop));
+    }
+    for (const [lease, status] of this.leases) {
+      if (other.leases.has(lease)) continue;
+      this.leases.set(lease, joined(status, undefined, isLoop));
+    }
+  }
+
+  #joinVars(other: State): void {
+    for (const [place, value] of other.vars) {
+      if (this.vars.get(place) !== value) this.#joinVar(place, value);
+    }
+    for (const [place, value] of this.vars) {
+      if (value.kind === "block" && !other.vars.has(place)) {
+        this.vars.set(place, empty(value));
+      }
+    }
   }
 
   #joinVar(place: Place, value: Value): void {
@@ -160,11 +190,6 @@ function empty(value: Value): Value {
   return value.kind === "block" ? { ...value, maybe: true } : value;
 }
 
-function replace<K, V>(target: Map<K, V>, source: ReadonlyMap<K, V>): void {
-  target.clear();
-  for (const [key, value] of source) target.set(key, value);
-}
-
 /** What is known of a lease that is so far on one path and so far on the other. */
 export function joined(
   a: Status | undefined,
@@ -176,18 +201,18 @@ export function joined(
     return only.is === "held" ? PERHAPS : only;
   }
   if (a.is === b.is) return a;
-  const kinds = new Set([a.is, b.is]);
+  const one = (is: Status["is"]) => a.is === is || b.is === is;
   const end = a.end ?? b.end;
-  if (kinds.has("unknown")) return ANYBODY;
-  if (kinds.has("guarded")) return { is: "guarded", end };
-  if (kinds.has("open")) return kinds.has("kept") ? ANYBODY : { is: "open", end };
-  if (kinds.has("nothing")) {
+  if (one("unknown")) return ANYBODY;
+  if (one("guarded")) return { is: "guarded", end };
+  if (one("open")) return one("kept") ? ANYBODY : { is: "open", end };
+  if (one("nothing")) {
     const other = a.is === "nothing" ? b : a;
     return other.is === "held" ? PERHAPS : other;
   }
-  if (kinds.has("kept")) return kinds.has("held") ? KEPT : ANYBODY;
-  if (kinds.has("ended") || kinds.has("maybe")) {
-    const isPlain = !isLoop && !kinds.has("perhaps");
+  if (one("kept")) return one("held") ? KEPT : ANYBODY;
+  if (one("ended") || one("maybe")) {
+    const isPlain = !isLoop && !one("perhaps");
     return { is: isPlain ? "maybe" : "guarded", end };
   }
   return PERHAPS;

@@ -294,19 +294,17 @@ function loop(node: Loop, at: At, label: string | undefined): void {
   });
   const inside = { ...at, scope };
   const head = enterLoop(node, inside);
+  at.frame.fresh.clear();
   const { state } = at;
   const done = state.clone();
   done.dead = true;
   const isEndless = isEndlessLoop(node);
   for (let round = 0; round < 2 && !state.dead; round++) {
     const before = at.frame.jumps.length;
+    const entry = state.clone();
     if (node.type !== "DoWhileStatement") {
-      if (!isEndless) {
-        const out = state.clone();
-        test(node, false, { ...inside, state: out });
-        if (!head.isCertain || round > 0) done.join(out, true);
-      }
-      test(node, true, inside);
+      const out = test(node, inside);
+      if (!isEndless && (!head.isCertain || round > 0)) done.join(out, true);
     }
     head.begin(inside);
     execute(node.body, inside);
@@ -316,16 +314,12 @@ function loop(node: Loop, at: At, label: string | undefined): void {
     if (!state.dead) head.end(inside);
     if (state.dead) break;
     if (node.type === "ForStatement" && node.update) evaluate(node.update, inside);
-    if (node.type === "DoWhileStatement") {
-      const out = state.clone();
-      test(node, false, { ...inside, state: out });
-      done.join(out, true);
-      test(node, true, inside);
-    }
+    if (node.type === "DoWhileStatement") done.join(test(node, inside), true);
+    // The next round would find what this one has found.
+    if (state.isAsQuietAs(entry)) break;
   }
   if (!state.dead && !isEndless && node.type !== "DoWhileStatement") {
-    test(node, false, inside);
-    done.join(state, true);
+    done.join(test(node, inside), true);
   }
   for (const each of takeJumps(at, outer, "break", label)) {
     head.end({ ...inside, state: each.state });
@@ -335,10 +329,17 @@ function loop(node: Loop, at: At, label: string | undefined): void {
   const left = at.frame.jumps.slice(outer);
   for (const each of left) {
     head.end({ ...inside, state: each.state });
+    each.state.vars.delete(headOf(node, at));
     leaveScope(scope, { ...inside, state: each.state }, each);
   }
   at.frame.jumps.splice(outer, left.length, ...mergeJumps(left));
+  state.vars.delete(headOf(node, at));
   leaveScope(scope, inside, undefined);
+}
+
+/** The place of what a loop walks over. */
+function headOf(node: Loop, at: At): string {
+  return `head ${at.file.idOf(node)}`;
 }
 
 /** The same way out, walked twice, is one. */
@@ -357,11 +358,16 @@ function mergeJumps(jumps: readonly Jump[]): Jump[] {
   return [...merged.values()];
 }
 
-function test(node: Loop, isTrue: boolean, at: At): void {
-  if (node.type === "ForOfStatement" || node.type === "ForInStatement") return;
-  if (!node.test) return;
-  evaluate(node.test, at, true);
-  refine(node.test, isTrue, at);
+/** Takes the condition of a loop for true. Returns what is known when it is not. */
+function test(node: Loop, at: At): State {
+  const hasTest = node.type !== "ForOfStatement" && node.type !== "ForInStatement";
+  const condition = hasTest ? node.test : null;
+  if (condition) evaluate(condition, at, true);
+  const out = at.state.clone();
+  if (!condition) return out;
+  refine(condition, true, at);
+  refine(condition, false, { ...at, state: out });
+  return out;
 }
 
 function isEndlessLoop(node: Loop): boolean {
@@ -394,8 +400,12 @@ function enterLoop(node: Loop, at: At): Head {
         ...PLAIN,
         begin: (at) => bindLeft(node.left, UNKNOWN, at),
       };
-    case "ForOfStatement":
-      return forOf(node, evaluate(node.right, at), at);
+    case "ForOfStatement": {
+      const value = evaluate(node.right, at);
+      // What the head acquires the loop holds.
+      at.state.vars.set(headOf(node, at), value);
+      return forOf(node, value, at);
+    }
   }
   return PLAIN;
 }

@@ -161,6 +161,7 @@ export function hidesRest(
   const last = nodes[nodes.length - 1];
   if (last === undefined) return false;
   const rest = text.slice(last.range[1], end);
+  if (/^\s*}?$/.test(rest)) return false;
   return /[^\s;})]/.test(rest.replaceAll(/\/\*[^]*?\*\/|\/\/.*/g, ""));
 }
 

@@ -12,10 +12,20 @@ import { POOL_CLASSES } from "./smriti_api.ts";
 import type { Node } from "./syntax.ts";
 import { keyName } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
-import { blockOf, FOREIGN, promiseOf, union, UNKNOWN } from "./values.ts";
+import { blockOf, FOREIGN, listOf, promiseOf, union, UNKNOWN } from "./values.ts";
 
 /** Types inside of types that are looked at. */
 const MOST_DEPTH = 5;
+
+/** Types of what is walked over one by one. */
+const LISTS = new Set([
+  "Array",
+  "ReadonlyArray",
+  "Set",
+  "ReadonlySet",
+  "Iterable",
+  "AsyncIterable",
+]);
 
 /** Type operators that leave what this analysis knows of a type as it is. */
 const TRANSPARENT = new Set(["Readonly", "NonNullable", "Required", "Partial"]);
@@ -64,10 +74,8 @@ export function typedValue(
     }
     case "TSTypeOperator":
       return inner(type.typeAnnotation);
-    case "TSArrayType": {
-      const item = inner(type.elementType);
-      return item?.kind === "block" ? blocksOf(file, item, type) : undefined;
-    }
+    case "TSArrayType":
+      return arrayOf(type.elementType, type);
     case "TSTypeLiteral":
       return recordOf(type.members);
     case "TSImportType":
@@ -77,6 +85,18 @@ export function typedValue(
     default:
       // A type that is spelled out is none of ours: `pool: { acquire(): Promise<Client> }`.
       return type === null || type === undefined ? undefined : FOREIGN;
+  }
+
+  function arrayOf(element: Node | null | undefined, node: Node): Value {
+    const item = inner(element, name, true);
+    if (item?.kind === "block") return blocksOf(file, item, node);
+    // Which of several pools an element is cannot be told.
+    const own: Value | undefined = item?.kind === "pool"
+      ? { kind: "pool", origin: { ...item.origin, key: undefined } }
+      : item?.kind === "thing"
+      ? item
+      : undefined;
+    return listOf(own === undefined ? [] : [own], true);
   }
 
   function recordOf(members: readonly Node[]): Value {
@@ -104,10 +124,7 @@ export function typedValue(
         const of = inner(argument);
         return of === undefined ? UNKNOWN : promiseOf(of);
       }
-      if (path === "Array" || path === "ReadonlyArray") {
-        const item = inner(argument);
-        return item?.kind === "block" ? blocksOf(file, item, node) : UNKNOWN;
-      }
+      if (LISTS.has(path)) return arrayOf(argument, node);
       return named(path, false);
     }
     if (binding.kind === "import") {

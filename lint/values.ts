@@ -204,6 +204,33 @@ export function operationsOf(value: Value): Operation[] {
   return [];
 }
 
+/** A value with one lease for another. */
+export function replaced(value: Value, lease: Lease, other: Lease): Value {
+  const swap = (each: Lease) => each === lease ? other : each;
+  switch (value.kind) {
+    case "block":
+    case "view":
+      return value.leases.includes(lease)
+        ? { ...value, leases: value.leases.map(swap) }
+        : value;
+    case "blocks":
+    case "chunk":
+      return { ...value, lease: swap(value.lease) };
+    case "promise":
+      return { ...value, of: replaced(value.of, lease, other) };
+    case "list":
+      return listOf(value.items.map((each) => replaced(each, lease, other)), value.many);
+    case "record": {
+      const members = [...value.members].map(([name, each]): [string, Value] => [
+        name,
+        replaced(each, lease, other),
+      ]);
+      return { kind: "record", members: new Map(members) };
+    }
+  }
+  return value;
+}
+
 /** The leases whose block, or a view of it, is in the value. */
 export function leasesIn(value: Value): Lease[] {
   return [...blocksIn(value), ...viewsIn(value)];

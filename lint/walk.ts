@@ -86,16 +86,9 @@ export function frameOf(
   };
 }
 
-/** Activations from the innermost to the one that is walked on its own. */
-export function* framesOf(at: At): Generator<Frame> {
-  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
-    yield frame;
-  }
-}
-
 /** Notes that control flow may leave from here to a `catch`. */
 export function mayThrow(at: At): void {
-  for (const frame of framesOf(at)) {
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     for (const { before, seen } of frame.tries) {
       for (const lease of before.leases.keys()) {
         const status = at.state.status(lease);
@@ -107,7 +100,8 @@ export function mayThrow(at: At): void {
 
 /** Notes that a lease is used here. */
 export function touch(leases: readonly Lease[], node: Node, at: At, isLate = false): void {
-  for (const frame of framesOf(at)) {
+  if (leases.length === 0) return;
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     for (const lease of leases) {
       const known = frame.touched.get(lease);
       if (known?.isLate) continue;
@@ -121,8 +115,8 @@ export function touch(leases: readonly Lease[], node: Node, at: At, isLate = fal
 
 /** What covers a lease here: the `lend` or `use` whose function this is. */
 export function coverOf(lease: Lease, at: At): Frame["covers"] {
-  for (const { covers } of framesOf(at)) {
-    if (covers?.lease === lease) return covers;
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
+    if (frame.covers?.lease === lease) return frame.covers;
   }
   return undefined;
 }
