@@ -11,6 +11,9 @@ import { walkTask } from "./functions.ts";
 import { Scope } from "./scope.ts";
 import { block } from "./statements.ts";
 import { State } from "./state.ts";
+import type { FunctionNode } from "./syntax.ts";
+import { keyName } from "./syntax.ts";
+import { parentOf, Tree } from "./tree.ts";
 import type { RuleName } from "./values.ts";
 import { leasesIn } from "./values.ts";
 import { frameOf } from "./walk.ts";
@@ -26,7 +29,8 @@ const SOURCE = /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray)\b/g;
 /** The name before `:` or `=` in front of that. */
 const NAMED = /([\w$]+)[?!]?\s*[:=][^:=;]*$/;
 
-const analyses = new WeakMap<Deno.lint.Program, Findings | undefined>();
+/** The last file: its rules ask one after the other. */
+let last: { program: Deno.lint.Program; findings: Findings | undefined } | undefined;
 
 /** What one rule has to say of a file. */
 export function findingsOf(
@@ -34,12 +38,16 @@ export function findingsOf(
   program: Deno.lint.Program,
   source: () => string,
 ): readonly Finding[] {
-  if (!analyses.has(program)) analyses.set(program, analyse(program, source()));
-  return analyses.get(program)?.of(rule) ?? [];
+  if (last?.program !== program) {
+    last = { program, findings: analyse(program, source()) };
+  }
+  return last.findings?.of(rule) ?? [];
 }
 
-function analyse(program: Deno.lint.Program, text: string): Findings | undefined {
+function analyse(source: Deno.lint.Program, text: string): Findings | undefined {
   if (!OF_INTEREST.test(text)) return undefined;
+  const tree = new Tree(source);
+  const { program } = tree;
   const file = new File(program, text);
   const top = new Scope(undefined, program);
   const frame = frameOf(program);
@@ -56,18 +64,38 @@ function analyse(program: Deno.lint.Program, text: string): Findings | undefined
     if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) continue;
     walk(file, () => walkTask(task, file));
   }
-  return file.findings;
+  // What was not seen may have been the release.
+  return tree.isTooDeep ? undefined : file.findings;
 }
 
 /** Names that may stand for a block, or for a function that gives views. */
-function namesOf({ text, generators, importsSmriti }: File): Set<string> {
+function namesOf(file: File): Set<string> {
+  const { text, generators, importsSmriti, tasks } = file;
   const names = new Set(generators);
   if (importsSmriti) names.add("block");
+  for (const { node } of tasks) {
+    const name = nameOfFunction(node);
+    if (name !== undefined && GETS_BLOCKS.test(file.textOf(node))) names.add(name);
+  }
   for (const { index } of text.matchAll(SOURCE)) {
     const name = text.slice(Math.max(0, index - 80), index).match(NAMED)?.[1];
     if (name !== undefined) names.add(name);
   }
   return names;
+}
+
+/** What a function is called, by its own name or by what it is assigned to. */
+function nameOfFunction(node: FunctionNode): string | undefined {
+  if (node.type !== "ArrowFunctionExpression" && node.id) return node.id.name;
+  const parent = parentOf(node);
+  switch (parent?.type) {
+    case "VariableDeclarator":
+      return parent.id?.type === "Identifier" ? parent.id.name : undefined;
+    case "MethodDefinition":
+    case "Property":
+      return keyName(parent.key, parent.computed)?.replace("#", "");
+  }
+  return undefined;
 }
 
 /** Whether a function may have something to do with blocks. */

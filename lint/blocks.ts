@@ -18,7 +18,8 @@ import * as words from "./messages.ts";
 import { poolOf } from "./origins.ts";
 import { ACQUIRES, BLOCK_MEMBERS, ENDS } from "./smriti_api.ts";
 import type { Call, FunctionNode, Node } from "./syntax.ts";
-import { isFunction, parentOf } from "./syntax.ts";
+import { isFunction } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
   awaited,

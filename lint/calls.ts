@@ -29,7 +29,8 @@ import { chain, combine, promised, settleReceivers } from "./promises.ts";
 import { give, sink } from "./sinks.ts";
 import { POOL_CLASSES, POOL_MAKERS, VIEW_METHODS } from "./smriti_api.ts";
 import type { Call, Expression } from "./syntax.ts";
-import { bare, lastName, memberName, parentOf, stringOf } from "./syntax.ts";
+import { bare, lastName, memberName, stringOf } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Value } from "./values.ts";
 import {
   blocksIn,
@@ -129,7 +130,7 @@ function methodCall(
       break;
     }
     case "api":
-      return pathCall(`${object.path}.${method}`, false, args, node, at, callee);
+      return pathCall(`${object.path}.${method}`, false, args, node, at, { callee, object });
     case "self":
     case "record": {
       const fn = memberOf(object, method, callee, at);
@@ -208,7 +209,7 @@ function pathCall(
   args: readonly Value[],
   node: Deno.lint.CallExpression,
   at: At,
-  callee?: Deno.lint.MemberExpression,
+  method?: { readonly callee: Deno.lint.MemberExpression; readonly object: Value },
 ): Value {
   if (path.startsWith("smriti.")) {
     const known = smritiCall(path.slice("smriti.".length), args, node, at);
@@ -275,12 +276,12 @@ function pathCall(
     looksAt(args, at);
     return UNKNOWN;
   }
-  if (callee !== undefined) {
-    const object = evaluate(callee.object, at, true);
-    const method = memberName(callee) ?? "[]";
-    return containerCall(node, callee.object, method, UNKNOWN, args, at) ??
-      iterate(node, method, UNKNOWN, args, at) ??
-      receiverCall(node, callee, object, method, args, at);
+  if (method !== undefined) {
+    const { callee, object } = method;
+    const name = memberName(callee) ?? "[]";
+    return containerCall(node, callee.object, name, UNKNOWN, args, at) ??
+      iterate(node, name, UNKNOWN, args, at) ??
+      receiverCall(node, callee, object, name, args, at);
   }
   if (isAwaited(node)) settleReceivers(node.arguments, at);
   return outOfSight(args, node, path, at);

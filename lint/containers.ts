@@ -64,13 +64,13 @@ export function containerCall(
   args: readonly Value[],
   at: At,
 ): Value | undefined {
+  if (!REMOVES.has(method) && !ADDS.has(method)) return undefined;
   const place = placeOf(object, at);
   if (REMOVES.has(method)) {
     if (place !== undefined) clearPlace(place, at);
     escape(value, at);
     return value.kind === "list" ? UNKNOWN : undefined;
   }
-  if (!ADDS.has(method)) return undefined;
   const isMap = method === "set" || method === "append";
   // `bytes.set(view)` copies, `kv.set(["key"], view)` too.
   if (isMap && (args.length < 2 || !isPlain(call.arguments[0]))) return undefined;

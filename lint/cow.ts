@@ -1,135 +1,155 @@
 /**
- * A Map and a Set that are copied on write: a clone costs nothing until one of the two changes.
+ * A Map and a Set of a few entries that are copied on write: a clone costs nothing until one of the
+ * two changes.
  *
- * Control flow parts far more often than it changes anything.
+ * Control flow parts far more often than it changes anything, and a function has few variables and
+ * fewer leases: entries lie in arrays that are searched from the start.
  */
+
+const NO_KEYS: readonly never[] = [];
 
 /** A Map whose clones share its entries until one of them changes. */
 export class CowMap<K, V> {
-  #entries: Map<K, V>;
-  #isShared: boolean;
+  #keys: K[];
+  #values: V[];
+  #isShared = true;
 
-  constructor(entries: Map<K, V> = new Map(), isShared = false) {
-    this.#entries = entries;
-    this.#isShared = isShared;
+  constructor(
+    keys: K[] = NO_KEYS as unknown as K[],
+    values: V[] = NO_KEYS as unknown as V[],
+  ) {
+    this.#keys = keys;
+    this.#values = values;
   }
 
   /** The number of entries. */
   get size(): number {
-    return this.#entries.size;
+    return this.#keys.length;
   }
 
   /** The value of a key. */
   get(key: K): V | undefined {
-    return this.#entries.get(key);
+    const at = this.#keys.indexOf(key);
+    return at < 0 ? undefined : this.#values[at];
   }
 
   /** Whether there is a value for a key. */
   has(key: K): boolean {
-    return this.#entries.has(key);
+    return this.#keys.includes(key);
   }
 
   /** Gives a key a value. */
   set(key: K, value: V): void {
-    const { size } = this.#entries;
-    if (size > 0 && this.#entries.get(key) === value && value !== undefined) return;
-    this.#own().set(key, value);
+    const at = this.#keys.indexOf(key);
+    if (at >= 0 && this.#values[at] === value) return;
+    this.#own();
+    if (at >= 0) this.#values[at] = value;
+    else {
+      this.#keys.push(key);
+      this.#values.push(value);
+    }
   }
 
   /** Takes a key out. */
   delete(key: K): void {
-    if (this.#entries.has(key)) this.#own().delete(key);
+    const at = this.#keys.indexOf(key);
+    if (at < 0) return;
+    this.#own();
+    this.#keys.splice(at, 1);
+    this.#values.splice(at, 1);
   }
 
   /** Takes all keys out. */
   clear(): void {
-    if (this.#entries.size === 0) return;
-    this.#entries = new Map();
-    this.#isShared = false;
+    this.#keys = NO_KEYS as unknown as K[];
+    this.#values = NO_KEYS as unknown as V[];
+    this.#isShared = true;
   }
 
   /** The same entries. */
   clone(): CowMap<K, V> {
     this.#isShared = true;
-    return new CowMap(this.#entries, true);
+    return new CowMap(this.#keys, this.#values);
   }
 
   /** Takes over the entries of another. */
   become(other: CowMap<K, V>): void {
     other.#isShared = true;
-    this.#entries = other.#entries;
+    this.#keys = other.#keys;
+    this.#values = other.#values;
     this.#isShared = true;
   }
 
   /** Whether neither has changed since one was made from the other. */
   isSame(other: CowMap<K, V>): boolean {
-    return this.#entries === other.#entries;
+    return this.#keys === other.#keys;
   }
 
   /** The keys. */
-  keys(): IterableIterator<K> {
-    return this.#entries.keys();
+  keys(): readonly K[] {
+    this.#isShared = true;
+    return this.#keys;
   }
 
-  /** The entries. */
+  /** The entries, as they are now. */
   [Symbol.iterator](): IterableIterator<[K, V]> {
-    return this.#entries[Symbol.iterator]();
+    const values = this.#values;
+    return this.#keys.map((key, i): [K, V] => [key, values[i]])[Symbol.iterator]();
   }
 
-  #own(): Map<K, V> {
-    if (this.#isShared) {
-      this.#entries = new Map(this.#entries);
-      this.#isShared = false;
-    }
-    return this.#entries;
+  #own(): void {
+    if (!this.#isShared) return;
+    this.#keys = this.#keys.slice();
+    this.#values = this.#values.slice();
+    this.#isShared = false;
   }
 }
 
 /** A Set whose clones share its values until one of them changes. */
 export class CowSet<T> {
-  readonly #map: CowMap<T, true>;
-
-  constructor(map: CowMap<T, true> = new CowMap()) {
-    this.#map = map;
-  }
+  #values: readonly T[] = NO_KEYS;
 
   /** The number of values. */
   get size(): number {
-    return this.#map.size;
+    return this.#values.length;
   }
 
   /** Puts a value in. */
   add(value: T): void {
-    this.#map.set(value, true);
+    if (!this.#values.includes(value)) this.#values = [...this.#values, value];
   }
 
   /** Takes a value out. */
   delete(value: T): void {
-    this.#map.delete(value);
+    if (this.#values.includes(value)) {
+      this.#values = this.#values.filter((each) => each !== value);
+    }
   }
 
   /** Takes all values out. */
   clear(): void {
-    this.#map.clear();
+    this.#values = NO_KEYS;
   }
 
   /** The same values. */
   clone(): CowSet<T> {
-    return new CowSet(this.#map.clone());
+    const copy = new CowSet<T>();
+    copy.#values = this.#values;
+    return copy;
   }
 
   /** Takes over the values of another. */
   become(other: CowSet<T>): void {
-    this.#map.become(other.#map);
+    this.#values = other.#values;
   }
 
   /** Whether neither has changed since one was made from the other. */
   isSame(other: CowSet<T>): boolean {
-    return this.#map.isSame(other.#map);
+    return this.#values === other.#values;
   }
 
-  /** The values. */
+  /** The values, as they are now. */
   [Symbol.iterator](): IterableIterator<T> {
-    return this.#map.keys();
+    return this.#values[Symbol.iterator]();
   }
 }

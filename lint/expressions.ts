@@ -165,7 +165,7 @@ function identifier(
 
 /** The value of a name that this activation has noted nothing of. */
 function valueAround(binding: Binding, at: At): Value {
-  const isOwn = !isOuter(binding, at) && /^(const|param|catch)$/.test(binding.kind);
+  const isOwn = !at.frame.isAside && !isOuter(binding, at) && /^(const|param|catch)$/.test(binding.kind);
   return isOwn ? UNKNOWN : valueOfBinding(binding, at);
 }
 
@@ -322,7 +322,11 @@ function functionValue(
   at: At,
 ): Value {
   const { file, scope, state } = at;
-  if (file.isNew(node)) file.enqueue({ node, scope, self, made: state.clone() });
+  if (file.isNew(node)) {
+    // Where nothing is held there is nothing to remember.
+    const made = state.leases.size > 0 ? state.clone() : undefined;
+    file.enqueue({ node, scope, self, made });
+  }
   return { kind: "function", node, scope, self };
 }
 

@@ -5,7 +5,8 @@
 import type { File } from "./file.ts";
 import type { Finding } from "./findings.ts";
 import type { Node } from "./syntax.ts";
-import { functionAround, parentOf } from "./syntax.ts";
+import { functionAround } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Lease } from "./values.ts";
 
 type Fix = Finding["fix"];

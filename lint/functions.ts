@@ -10,7 +10,7 @@ import type { Scope } from "./scope.ts";
 import { execute, giveOut } from "./statements.ts";
 import { State } from "./state.ts";
 import type { FunctionNode, Node } from "./syntax.ts";
-import { parentOf } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Lease, Operation, Value } from "./values.ts";
 import {
   awaited,

@@ -11,7 +11,8 @@ import type { Scope } from "./scope.ts";
 import type { End, Place, Status } from "./state.ts";
 import { HELD } from "./state.ts";
 import type { Argument, Call, Node } from "./syntax.ts";
-import { lastName, parentOf } from "./syntax.ts";
+import { lastName } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Lease, Operation, Origin, Value } from "./values.ts";
 import { blocksIn, leasesIn, viewsIn } from "./values.ts";
 import type { At, Frame, Jump } from "./walk.ts";
@@ -248,6 +249,7 @@ function calleeText(site: Node, at: At): string {
 
 /** Reports blocks that began in a statement and were bound to nothing in it. */
 export function checkFresh(at: At): void {
+  if (at.frame.fresh.size === 0) return;
   for (const lease of at.frame.fresh) {
     const { is } = at.state.status(lease);
     if (is === "held" && lease.owner === "function" && !isHeldBy(lease, at, undefined)) {
@@ -288,8 +290,9 @@ export function checkOverwritten(
 export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
   const { state, file } = at;
   if (state.dead) return;
-  const bindings = [...scope.names.values()].reverse();
-  for (const binding of bindings) {
+  const { bindings } = scope;
+  for (let i = bindings.length - 1; i >= 0; i--) {
+    const binding = bindings[i];
     if (binding.kind !== "using") continue;
     const value = state.vars.get(binding);
     if (value === undefined) continue;
@@ -299,6 +302,14 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
       endOf(lease, { how: "using", node: binding.ident }, at);
     }
   }
+  if (state.leases.size > 0) checkLeft(scope, at, jump);
+  if (state.vars.size === 0) return;
+  for (const binding of bindings) state.vars.delete(binding);
+}
+
+/** Reports blocks that only the names of a scope hold. */
+function checkLeft(scope: Scope, at: At, jump: Jump | undefined): void {
+  const { state, file } = at;
   for (const [lease, { is }] of state.leases) {
     const isOpen = /^(held|perhaps|maybe|open)$/.test(is);
     if (lease.array !== undefined) continue;
@@ -309,7 +320,6 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
     const said = words.leaked(nameOf(lease), wayOf(jump, file.lineOf.bind(file)));
     file.report("release", lease.site, said, [lease], usingFix(lease, file));
   }
-  for (const binding of bindings) state.vars.delete(binding);
 }
 
 /** Whether a variable outside of `leaving` has the block. */

@@ -15,7 +15,8 @@ import {
   TELLING_MEMBERS,
 } from "./smriti_api.ts";
 import type { Node } from "./syntax.ts";
-import { functionAround, parentOf } from "./syntax.ts";
+import { functionAround } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import type { Lease, Value } from "./values.ts";
 import { blockOf, union, UNKNOWN, viewOf } from "./values.ts";
 import type { At } from "./walk.ts";

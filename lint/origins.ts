@@ -106,7 +106,7 @@ export function untypedParam(ident: Deno.lint.Identifier, at: At): Value {
 function elsewhere(scope: Scope, at: At): At {
   return {
     file: at.file,
-    frame: frameOf(scope.owner, { self: at.frame.self }),
+    frame: frameOf(scope.owner, { self: at.frame.self, isAside: true }),
     scope,
     state: new State(),
   };

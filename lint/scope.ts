@@ -29,9 +29,15 @@ export interface Binding {
   readonly scope: Scope;
 }
 
+/** Names that are searched one by one. */
+const FEW = 8;
+
 /** The names that one block, function or file declares. */
 export class Scope {
-  readonly names: Map<string, Binding> = new Map();
+  /** The bindings in the order of their declarations. */
+  readonly bindings: Binding[] = [];
+
+  #byName: Map<string, Binding> | undefined;
 
   /**
    * @param parent The scope around this one
@@ -45,7 +51,7 @@ export class Scope {
   /** The binding of a name here or in the scopes around. */
   lookup(name: string): Binding | undefined {
     for (let scope: Scope | undefined = this; scope; scope = scope.parent) {
-      const found = scope.names.get(name);
+      const found = scope.#own(name);
       if (found !== undefined) return found;
     }
     return undefined;
@@ -99,6 +105,12 @@ export class Scope {
     }
   }
 
+  #own(name: string): Binding | undefined {
+    if (this.#byName !== undefined) return this.#byName.get(name);
+    for (const each of this.bindings) if (each.name === name) return each;
+    return undefined;
+  }
+
   #functionScope(): Scope {
     // deno-lint-ignore no-this-alias
     let scope: Scope = this;
@@ -110,10 +122,16 @@ export class Scope {
 
   #add(ident: Deno.lint.Identifier, kind: BindingKind, node: Node): void {
     const { name } = ident;
-    const known = this.names.get(name);
+    const known = this.#own(name);
     // A value and a type may share a name, and then the value is what code means.
     if (known !== undefined && (kind === "type" || known.kind === kind)) return;
-    this.names.set(name, { name, kind, ident, node, scope: this });
+    const binding = { name, kind, ident, node, scope: this };
+    if (known !== undefined) this.bindings.splice(this.bindings.indexOf(known), 1);
+    this.bindings.push(binding);
+    // Most scopes have a few names, the file may have hundreds.
+    if (this.#byName === undefined && this.bindings.length > FEW) {
+      this.#byName = new Map(this.bindings.map((each) => [each.name, each]));
+    } else this.#byName?.set(name, binding);
   }
 }
 

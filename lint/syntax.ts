@@ -2,9 +2,10 @@
  * The syntax tree of `deno lint` as the analysis reads it: shorter names for its types, and the
  * questions that are asked of nodes everywhere.
  *
- * Knows nothing of pools and blocks. Never reads the `value` of a literal that is no string: the
- * runtime builds it on the spot, and an odd regular expression throws there.
+ * Knows nothing of pools and blocks. The nodes are those of `tree.ts`.
  */
+import { parentOf } from "./tree.ts";
+
 
 /** Any node. */
 export type Node = Deno.lint.Node | Deno.lint.TSParameterProperty;
@@ -53,9 +54,7 @@ export function bare(node: Expression): Expression {
 /** The text of a string literal; `undefined` for everything else. */
 export function stringOf(node: Node | null | undefined): string | undefined {
   if (node?.type !== "Literal") return undefined;
-  const { raw } = node;
-  if (raw === undefined || !/^["']/.test(raw)) return undefined;
-  return String(node.value);
+  return typeof node.value === "string" ? node.value : undefined;
 }
 
 /** Whether the node is the literal `null` or the name `undefined`. */
@@ -163,10 +162,4 @@ export function hidesRest(
   const rest = text.slice(last.range[1], end);
   if (/^\s*}?$/.test(rest)) return false;
   return /[^\s;})]/.test(rest.replaceAll(/\/\*[^]*?\*\/|\/\/.*/g, ""));
-}
-
-/** The parent of a node; the file itself has none. */
-export function parentOf(node: Node): Node | undefined {
-  if (node.type === "Program" || !("parent" in node)) return undefined;
-  return (node.parent as Node | null) ?? undefined;
 }

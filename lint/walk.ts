@@ -55,6 +55,8 @@ export interface Frame {
   /** Leases that had ended when the function was called. */
   readonly endedBefore: Set<Lease> | undefined;
   hasAwaited: boolean;
+  /** Only an initializer is looked at: other variables were not walked. */
+  readonly isAside: boolean;
 }
 
 /** Where the walk is. */
@@ -68,7 +70,9 @@ export interface At {
 /** A new activation. */
 export function frameOf(
   node: Frame["node"],
-  rest: Partial<Pick<Frame, "parent" | "self" | "covers" | "endedBefore">> = {},
+  rest: Partial<
+    Pick<Frame, "parent" | "self" | "covers" | "endedBefore" | "isAside">
+  > = {},
 ): Frame {
   return {
     node,
@@ -76,6 +80,7 @@ export function frameOf(
     self: rest.self,
     covers: rest.covers,
     endedBefore: rest.endedBefore,
+    isAside: rest.isAside ?? false,
     depth: (rest.parent?.depth ?? -1) + 1,
     jumps: [],
     tries: [],
