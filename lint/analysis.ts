@@ -107,9 +107,9 @@ function isOfInterest(
   const text = file.textOf(node);
   if (GETS_BLOCKS.test(text)) return true;
   for (const name of names) if (text.includes(name)) return true;
-  for (const [place, value] of made?.vars ?? []) {
+  for (const place of made?.vars.keys() ?? []) {
     const name = typeof place === "string" ? place : place.name;
-    if (leasesIn(value).length > 0 && text.includes(name)) return true;
+    if (leasesIn(made!.vars.get(place)!).length > 0 && text.includes(name)) return true;
   }
   return false;
 }

@@ -11,6 +11,7 @@ import {
   checkUse,
   endBy,
   endOf,
+  keep,
   nameOf,
 } from "./leases.ts";
 import { memberOf, reportNotAwaited } from "./members.ts";
@@ -94,7 +95,7 @@ function useCall(
   checkDeadlock(origin, node, lease, at);
   lease.name = nameOfParam(fn.node) ?? "block";
   begin(lease, at);
-  at.frame.fresh.delete(lease);
+  keep(lease, at);
   const covers = { lease, by: "use" as const };
   const called = callInPlace(fn, [blockOf(lease)], at, { covers });
   if (called === undefined) return promiseOf(UNKNOWN);

@@ -388,7 +388,7 @@ function looksAt(args: readonly Value[], at: At): void {
   for (const each of args) {
     if (each.kind === "function") runsLater(each, [], at);
     for (const lease of blocksIn(each)) {
-      if (at.frame.fresh.has(lease)) at.state.letGo(lease);
+      if (at.frame.fresh.includes(lease)) at.state.letGo(lease);
     }
   }
 }

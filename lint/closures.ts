@@ -66,8 +66,8 @@ export function laterState(state: State): State {
   const later = state.clone();
   later.pending.clear();
   later.stored.clear();
-  for (const [lease, { is }] of later.leases) {
-    if (is !== "ended") later.leases.set(lease, ANYBODY);
+  for (const lease of later.leases.keys()) {
+    if (later.status(lease).is !== "ended") later.leases.set(lease, ANYBODY);
   }
   return later;
 }
@@ -105,9 +105,9 @@ function escapeFunction(fn: FunctionValue, at: At): void {
 export function mentionsLease({ node }: FunctionValue, at: At): boolean {
   if (at.state.leases.size === 0) return false;
   const text = at.file.textOf(node);
-  for (const [place, value] of at.state.vars) {
+  for (const place of at.state.vars.keys()) {
     const name = typeof place === "string" ? place : place.name;
-    if (leasesIn(value).length > 0 && text.includes(name)) return true;
+    if (leasesIn(at.state.vars.get(place)!).length > 0 && text.includes(name)) return true;
   }
   return false;
 }

@@ -2,10 +2,11 @@
  * What a condition tells: that a variable holds a block or nothing, that a lease has ended.
  */
 import { refinePlace } from "./patterns.ts";
-import type { Place } from "./state.ts";
+import type { Place, State, Status } from "./state.ts";
 import { EMPTY, HELD } from "./state.ts";
 import type { Expression } from "./syntax.ts";
 import { bare, isNothing, memberName } from "./syntax.ts";
+import type { Lease } from "./values.ts";
 import type { At } from "./walk.ts";
 
 /**
@@ -19,22 +20,28 @@ export function fork(
   onTrue: (at: At) => void,
   onFalse: (at: At) => void,
 ): void {
-  const maybes = [...at.state.leases].filter(([, { is }]) =>
-    is === "maybe" || is === "open"
-  );
-  for (const [lease, { end }] of maybes) {
-    at.state.leases.set(lease, { is: "guarded", end });
-  }
-  const other = at.state.clone();
+  const { state } = at;
+  const maybes = guard(state);
+  const other = state.clone();
   onTrue(at);
   onFalse({ ...at, state: other });
-  const isOpen = !at.state.dead && !other.dead;
-  const unchanged = maybes.filter(([lease]) =>
-    isOpen && at.state.status(lease).is === "guarded" &&
-    other.status(lease).is === "guarded"
+  const unchanged = state.dead || other.dead ? [] : maybes.filter(([lease]) =>
+    state.status(lease).is === "guarded" && other.status(lease).is === "guarded"
   );
-  at.state.join(other);
-  for (const [lease, status] of unchanged) at.state.leases.set(lease, status);
+  state.join(other);
+  for (const [lease, status] of unchanged) state.leases.set(lease, status);
+}
+
+/** Guards the leases that may have ended. Returns how they were. */
+function guard(state: State): [Lease, Status][] {
+  const maybes: [Lease, Status][] = [];
+  for (const lease of state.leases.keys()) {
+    const status = state.status(lease);
+    if (status.is !== "maybe" && status.is !== "open") continue;
+    maybes.push([lease, status]);
+    state.leases.set(lease, { ...status, is: "guarded" });
+  }
+  return maybes;
 }
 
 /** Takes a condition for true, or for false. */

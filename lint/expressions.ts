@@ -8,7 +8,7 @@ import { callExpression, newExpression } from "./calls.ts";
 import { escape } from "./closures.ts";
 import { readContainer } from "./containers.ts";
 import { bytesFix } from "./fixes.ts";
-import { checkUse, nameOf } from "./leases.ts";
+import { checkUse, keep, nameOf } from "./leases.ts";
 import { memberOf } from "./members.ts";
 import * as words from "./messages.ts";
 import { api, moduleMember, moduleOf } from "./modules.ts";
@@ -236,11 +236,11 @@ function either(first: Value, second: Value, at: At): Value {
     return both;
   }
   if (both.kind !== "block" || both.leases.length !== 2) return both;
-  const isFresh = both.leases.every((lease) => at.frame.fresh.has(lease));
+  const isFresh = both.leases.every((lease) => at.frame.fresh.includes(lease));
   if (!isFresh) return both;
   const [one, other] = both.leases;
   at.state.leases.delete(other);
-  at.frame.fresh.delete(other);
+  keep(other, at);
   at.state.leases.set(one, HELD);
   return blockOf(one, both.maybe);
 }

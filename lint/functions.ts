@@ -23,7 +23,7 @@ import {
   UNKNOWN,
 } from "./values.ts";
 import type { At, Frame } from "./walk.ts";
-import { frameOf, settle } from "./walk.ts";
+import { frameOf, setTouch, settle } from "./walk.ts";
 import { laterState } from "./closures.ts";
 
 /** What a `return` gives. */
@@ -158,11 +158,12 @@ export function functionScope(node: FunctionNode, parent: Scope, file: File): Sc
 /** Leases that began and ended inside are nothing to the caller. */
 function forgetOwn(frame: Frame, value: Value, at: At): void {
   const given = new Set(leasesIn(value));
-  for (const [lease, { is }] of at.state.leases) {
-    if (lease.frame !== frame || is !== "ended" || given.has(lease)) continue;
+  for (const lease of at.state.leases.keys()) {
+    if (lease.frame !== frame || given.has(lease)) continue;
+    if (at.state.status(lease).is !== "ended") continue;
     at.state.leases.delete(lease);
     for (let each: Frame | undefined = at.frame; each; each = each.parent) {
-      each.touched.delete(lease);
+      if (each.touched.has(lease)) setTouch(each, lease, undefined);
     }
   }
 }
@@ -171,7 +172,7 @@ function forgetOwn(frame: Frame, value: Value, at: At): void {
 function handOver(frame: Frame, at: At): void {
   for (const [lease, touch] of frame.touched) {
     if (at.frame.touched.has(lease)) continue;
-    at.frame.touched.set(lease, touch);
+    setTouch(at.frame, lease, touch);
   }
 }
 

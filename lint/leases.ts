@@ -46,7 +46,12 @@ export function begin(lease: Lease, at: At): void {
   if (is !== undefined && is !== "ended" && is !== "nothing") at.state.part(lease, at.file.twinOf(lease));
   lease.frame = at.frame;
   renew(lease, HELD, at);
-  at.frame.fresh.add(lease);
+  at.frame.fresh = [...at.frame.fresh, lease];
+}
+
+/** A lease that has begun and is not for a variable. */
+export function keep(lease: Lease, at: At): void {
+  at.frame.fresh = at.frame.fresh.filter((each) => each !== lease);
 }
 
 /**
@@ -55,7 +60,8 @@ export function begin(lease: Lease, at: At): void {
  */
 export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): void {
   if (origin.key === undefined) return;
-  for (const [lease, { is }] of at.state.leases) {
+  for (const lease of at.state.leases.keys()) {
+    const { is } = at.state.status(lease);
     if (lease.origin !== origin || lease.owner === "step") continue;
     if (lease.array !== undefined || !isOfThisFunction(lease, at)) continue;
     if (lease === own) {
@@ -249,7 +255,7 @@ function calleeText(site: Node, at: At): string {
 
 /** Reports blocks that began in a statement and were bound to nothing in it. */
 export function checkFresh(at: At): void {
-  if (at.frame.fresh.size === 0) return;
+  if (at.frame.fresh.length === 0) return;
   for (const lease of at.frame.fresh) {
     const { is } = at.state.status(lease);
     if (is === "held" && lease.owner === "function" && !isHeldBy(lease, at, undefined)) {
@@ -258,7 +264,7 @@ export function checkFresh(at: At): void {
       at.file.report("release", lease.site, words.dropped(), [lease]);
     }
   }
-  at.frame.fresh.clear();
+  at.frame.fresh = [];
 }
 
 /** A block bound by `using` ends with the block of statements that binds it. */
@@ -276,9 +282,9 @@ export function checkOverwritten(
   const old = at.state.vars.get(place);
   if (old?.kind !== "block" || old.leases.length !== 1) return;
   const [lease] = old.leases;
-  const isOpen = at.state.status(lease).is === "held" && !lease.isUsing &&
+  const isLost = at.state.status(lease).is === "held" && !lease.isUsing &&
     lease.owner === "function" && lease.frame === at.frame;
-  if (!isOpen || blocksIn(value).includes(lease)) return;
+  if (!isLost || blocksIn(value).includes(lease)) return;
   at.state.vars.delete(place);
   if (isHeldBy(lease, at, undefined)) return;
   at.state.leases.delete(lease);
@@ -310,10 +316,9 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
 /** Reports blocks that only the names of a scope hold. */
 function checkLeft(scope: Scope, at: At, jump: Jump | undefined): void {
   const { state, file } = at;
-  for (const [lease, { is }] of state.leases) {
-    const isOpen = /^(held|perhaps|maybe|open)$/.test(is);
-    if (lease.array !== undefined) continue;
-    if (!isOpen || lease.owner !== "function" || lease.frame !== at.frame) continue;
+  for (const lease of state.leases.keys()) {
+    if (lease.array !== undefined || lease.owner !== "function") continue;
+    if (lease.frame !== at.frame || !isOpen(state.status(lease))) continue;
     if (lease.isUsing || isHeldBy(lease, at, scope)) continue;
     state.leases.delete(lease);
     if (isShared(lease, scope, at)) continue;
@@ -322,11 +327,16 @@ function checkLeft(scope: Scope, at: At, jump: Jump | undefined): void {
   }
 }
 
+/** Whether leaving a lease so is to lose its block. */
+function isOpen({ is }: Status): boolean {
+  return is === "held" || is === "perhaps" || is === "maybe" || is === "open";
+}
+
 /** Whether a variable outside of `leaving` has the block. */
 function isHeldBy(lease: Lease, at: At, leaving: Scope | undefined): boolean {
-  for (const [place, value] of at.state.vars) {
+  for (const place of at.state.vars.keys()) {
     if (typeof place !== "string" && place.scope === leaving) continue;
-    if (blocksIn(value).includes(lease)) return true;
+    if (blocksIn(at.state.vars.get(place)!).includes(lease)) return true;
   }
   return false;
 }

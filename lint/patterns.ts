@@ -230,7 +230,7 @@ export function setPlace(place: Place, value: Value, node: Node, at: At): void {
   for (const lease of blocksIn(value)) {
     lease.name ||= name;
     if (value.kind === "block" && value.leases.length === 1) {
-      if (at.frame.fresh.has(lease)) lease.name = name;
+      if (at.frame.fresh.includes(lease)) lease.name = name;
     }
   }
   // What is declared here and never assigned is as unknown if nothing is noted.

@@ -59,7 +59,8 @@ export class Scope {
 
   /** Declares the names of a pattern. */
   declare(pattern: Node | null, kind: BindingKind, node: Node): void {
-    for (const ident of identifiersOf(pattern)) this.#add(ident, kind, node);
+    if (pattern?.type === "Identifier") this.#add(pattern, kind, node);
+    else for (const ident of identifiersOf(pattern)) this.#add(ident, kind, node);
   }
 
   /** Declares what the statements of a block declare in it, before any of them runs. */

@@ -129,8 +129,8 @@ export class State {
   part(lease: Lease, twin: Lease): void {
     this.leases.set(twin, this.status(lease));
     this.leases.delete(lease);
-    for (const [place, value] of this.vars) {
-      this.vars.set(place, replaced(value, lease, twin));
+    for (const place of this.vars.keys()) {
+      this.vars.set(place, replaced(this.vars.get(place)!, lease, twin));
     }
   }
 
@@ -141,21 +141,26 @@ export class State {
   }
 
   #joinLeases(other: State, isLoop: boolean): void {
-    for (const [lease, status] of other.leases) {
-      this.leases.set(lease, joined(this.leases.get(lease), status, isLoop));
+    const own = this.leases.keys();
+    for (const lease of other.leases.keys()) {
+      const both = joined(this.leases.get(lease), other.leases.get(lease), isLoop);
+      this.leases.set(lease, both);
     }
-    for (const [lease, status] of this.leases) {
+    for (const lease of own) {
       if (other.leases.has(lease)) continue;
-      this.leases.set(lease, joined(status, undefined, isLoop));
+      this.leases.set(lease, joined(this.leases.get(lease), undefined, isLoop));
     }
   }
 
   #joinVars(other: State): void {
-    for (const [place, value] of other.vars) {
+    const own = this.vars.keys();
+    for (const place of other.vars.keys()) {
+      const value = other.vars.get(place)!;
       if (this.vars.get(place) !== value) this.#joinVar(place, value);
     }
-    for (const [place, value] of this.vars) {
-      if (value.kind === "block" && !other.vars.has(place)) {
+    for (const place of own) {
+      const value = this.vars.get(place);
+      if (value?.kind === "block" && !other.vars.has(place)) {
         this.vars.set(place, empty(value));
       }
     }

@@ -9,7 +9,7 @@ import { escape } from "./closures.ts";
 import { fork, refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
 import { evaluate } from "./expressions.ts";
-import { begin, checkFresh, endOf, leaveScope, markUsing } from "./leases.ts";
+import { begin, checkFresh, keep, endOf, leaveScope, markUsing } from "./leases.ts";
 import { bear } from "./promises.ts";
 import {
   assign,
@@ -17,6 +17,7 @@ import {
   declarePattern,
   kindOf,
 } from "./patterns.ts";
+import type { Scope } from "./scope.ts";
 import { State } from "./state.ts";
 import { ANYBODY } from "./state.ts";
 import type { ClassNode, Expression, Node, Statement } from "./syntax.ts";
@@ -103,10 +104,7 @@ export function block(node: Node, at: At): void {
     execute(each, inside);
   }
   forgetHidden(statements, node.range[1], inside);
-  for (const each of at.frame.jumps.slice(before)) {
-    leaveScope(scope, { ...inside, state: each.state }, each);
-  }
-  leaveScope(scope, inside, undefined);
+  leaveAll(scope, before, inside);
 }
 
 /** Behind code that cannot be seen nothing is known. */
@@ -238,10 +236,16 @@ function switchStatement(node: Deno.lint.SwitchStatement, at: At): void {
   for (const each of takeJumps(at, before, "break", undefined)) {
     at.state.join(each.state);
   }
-  for (const each of at.frame.jumps.slice(before)) {
-    leaveScope(scope, { ...at, scope, state: each.state }, each);
+  leaveAll(scope, before, { ...at, scope });
+}
+
+/** Leaves a scope on its end and on each way out of it. */
+function leaveAll(scope: Scope, before: number, at: At): void {
+  const { jumps } = at.frame;
+  for (let i = before; i < jumps.length; i++) {
+    leaveScope(scope, { ...at, state: jumps[i].state }, jumps[i]);
   }
-  leaveScope(scope, { ...at, scope }, undefined);
+  leaveScope(scope, at, undefined);
 }
 
 /** The ways out of one kind that lead to this statement; they are gone from the activation. */
@@ -252,6 +256,7 @@ function takeJumps(
   label: string | undefined,
 ): Jump[] {
   const taken: Jump[] = [];
+  if (at.frame.jumps.length === before) return taken;
   const isMine = (each: Jump) =>
     each.kind === kind && (each.label === undefined || each.label === label);
   const rest = at.frame.jumps.filter((each, i) => {
@@ -294,7 +299,7 @@ function loop(node: Loop, at: At, label: string | undefined): void {
   });
   const inside = { ...at, scope };
   const head = enterLoop(node, inside);
-  at.frame.fresh.clear();
+  at.frame.fresh = [];
   const { state } = at;
   const done = state.clone();
   done.dead = true;
@@ -423,7 +428,7 @@ function forOf(
         isCertain: false,
         begin(at) {
           begin(lease, at);
-          at.frame.fresh.delete(lease);
+          keep(lease, at);
           bindLeft(left, { kind: "chunk", lease }, at);
         },
         end(at) {
@@ -506,12 +511,13 @@ function caughtState({ before, seen }: Try, after: State): State {
     const isOpen = status.is === "guarded" && before.status(lease).is === "held";
     caught.leases.set(lease, isOpen ? { ...status, is: "open" } : status);
   }
-  for (const [place, value] of after.vars) {
+  for (const place of after.vars.keys()) {
+    const value = after.vars.get(place)!;
     const own = caught.vars.get(place);
     if (own === value) continue;
     caught.vars.set(place, own === undefined ? value : union(own, value));
   }
-  for (const [lease] of after.leases) {
+  for (const lease of after.leases.keys()) {
     if (!caught.leases.has(lease)) caught.leases.set(lease, ANYBODY);
   }
   return caught;

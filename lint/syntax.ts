@@ -54,7 +54,13 @@ export function bare(node: Expression): Expression {
 /** The text of a string literal; `undefined` for everything else. */
 export function stringOf(node: Node | null | undefined): string | undefined {
   if (node?.type !== "Literal") return undefined;
-  return typeof node.value === "string" ? node.value : undefined;
+  const { raw } = node;
+  return /^["']/.test(raw) ? unquoted(raw) : undefined;
+}
+
+/** What a string literal without escapes says; with them it is no name of anything here. */
+function unquoted(raw: string): string {
+  return raw.slice(1, -1);
 }
 
 /** Whether the node is the literal `null` or the name `undefined`. */

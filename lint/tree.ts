@@ -11,8 +11,6 @@ import type { Node } from "./syntax.ts";
 /** Nodes inside of nodes that are read: a tree that is deeper is not analysed at all. */
 const MOST_DEPTH = 1_000;
 
-const NONE: readonly string[] = [];
-
 /** For each type of node, the fields that are read. Other types have none. */
 const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
   Object.entries({
@@ -117,35 +115,43 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
 
 type Raw = Readonly<Record<string, unknown>>;
 
-/** A node as it is read. */
+/**
+ * A node as it is read. Its fields lie in the order of the table in slots, so that all nodes are
+ * small and of one shape.
+ */
 class Plain {
-  readonly type: string;
-  readonly parent: Plain | null;
-  readonly #raw: Raw;
+  slot0: unknown = undefined;
+  slot1: unknown = undefined;
+  slot2: unknown = undefined;
+  slot3: unknown = undefined;
 
-  constructor(raw: Raw, type: string, parent: Plain | null) {
-    this.type = type;
-    this.parent = parent;
-    this.#raw = raw;
-  }
+  constructor(
+    readonly denoNode: Raw,
+    readonly type: string,
+    readonly parent: Plain | null,
+  ) {}
 
   /** Start and end in the text, in UTF-16 units. */
   get range(): Deno.lint.Range {
-    return this.#raw.range as Deno.lint.Range;
+    return this.denoNode.range as Deno.lint.Range;
   }
 }
 
+/** A field in one of the slots. */
+const SLOTS: readonly PropertyDescriptor[] = [
+  { get(this: Plain) { return this.slot0; } },
+  { get(this: Plain) { return this.slot1; } },
+  { get(this: Plain) { return this.slot2; } },
+  { get(this: Plain) { return this.slot3; } },
+];
+
 /** A node of which much is never looked into: its larger fields are read when they are asked for. */
 class Lazy extends Plain {
-  readonly #read: (field: string) => unknown;
+  tree: Tree | undefined;
+  depth = 0;
   #body: unknown;
   #params: unknown;
   #typeAnnotation: unknown;
-
-  constructor(raw: Raw, type: string, parent: Plain | null, read: (node: Plain, field: string) => unknown) {
-    super(raw, type, parent);
-    this.#read = (field) => read(this, field) ?? null;
-  }
 
   get body(): unknown {
     return this.#body ??= this.#read("body");
@@ -157,6 +163,10 @@ class Lazy extends Plain {
 
   get typeAnnotation(): unknown {
     return this.#typeAnnotation ??= this.#read("typeAnnotation");
+  }
+
+  #read(field: string): unknown {
+    return this.tree?.convert(this.denoNode[field], this, this.depth + 1) ?? null;
   }
 }
 
@@ -170,6 +180,17 @@ const LAZY: ReadonlySet<string> = new Set([
   "TSInterfaceDeclaration",
   "TSTypeAliasDeclaration",
 ]);
+
+/** For each type of node, its class and the fields that are read at once. */
+const KINDS = new Map<string, { readonly Kind: typeof Plain; readonly fields: readonly string[] }>();
+for (const [type, fields] of FIELDS) {
+  const Kind = LAZY.has(type) ? class extends Lazy {} : class extends Plain {};
+  fields.forEach((field, i) => Object.defineProperty(Kind.prototype, field, SLOTS[i]));
+  KINDS.set(type, { Kind, fields });
+}
+
+/** What is read of a type that the table has not. */
+const OTHER = { Kind: Plain, fields: [] };
 
 /** The tree of a file. */
 export class Tree {
@@ -186,7 +207,7 @@ export class Tree {
   }
 
   /** A value of Deno's tree in this one. */
-  #convert(value: unknown, parent: Plain, depth: number): unknown {
+  convert(value: unknown, parent: Plain, depth: number): unknown {
     if (typeof value !== "object" || value === null) return value;
     if (!Array.isArray(value)) return this.#read(value as Raw, parent, depth);
     const list: Plain[] = [];
@@ -205,15 +226,16 @@ export class Tree {
       this.isTooDeep = true;
       return null;
     }
-    const node = LAZY.has(type)
-      ? new Lazy(raw, type, parent, (node, field) => this.#convert(raw[field], node, depth + 1))
-      : new Plain(raw, type, parent);
-    const fields = node as unknown as Record<string, unknown>;
-    for (const field of FIELDS.get(type) ?? NONE) {
-      fields[field] = this.#convert(raw[field], node, depth + 1);
-    }
-    if (type === "Literal" && /^["']/.test(String(fields.raw))) {
-      fields.value = raw.value;
+    const { Kind, fields } = KINDS.get(type) ?? OTHER;
+    const node = new Kind(raw, type, parent);
+    const { length } = fields;
+    if (length > 0) node.slot0 = this.convert(raw[fields[0]], node, depth + 1);
+    if (length > 1) node.slot1 = this.convert(raw[fields[1]], node, depth + 1);
+    if (length > 2) node.slot2 = this.convert(raw[fields[2]], node, depth + 1);
+    if (length > 3) node.slot3 = this.convert(raw[fields[3]], node, depth + 1);
+    if (node instanceof Lazy) {
+      node.tree = this;
+      node.depth = depth;
     }
     return node;
   }

@@ -43,10 +43,22 @@ export function typedValue(
   isMember = false,
   depth = 0,
 ): Value | undefined {
-  if (depth > MOST_DEPTH) return undefined;
+  return type && depth <= MOST_DEPTH
+    ? valueOfType(file, scope, type, name, isMember, depth)
+    : undefined;
+}
+
+function valueOfType(
+  file: File,
+  scope: Scope,
+  type: Node,
+  name: string,
+  isMember: boolean,
+  depth: number,
+): Value | undefined {
   const inner = (node: Node | null | undefined, as = name, member = isMember) =>
     typedValue(file, scope, node, as, member, depth + 1);
-  switch (type?.type) {
+  switch (type.type) {
     case "TSTypeAnnotation":
       return inner(type.typeAnnotation);
     case "TSAnyKeyword":
@@ -84,7 +96,7 @@ export function typedValue(
       return referenced(type);
     default:
       // A type that is spelled out is none of ours: `pool: { acquire(): Promise<Client> }`.
-      return type === null || type === undefined ? undefined : FOREIGN;
+      return FOREIGN;
   }
 
   function arrayOf(element: Node | null | undefined, node: Node): Value {
@@ -154,11 +166,11 @@ export function typedValue(
       };
     }
     if (path === "Block") {
-      return borrowed(file, type as Node, name, sure, isMember);
+      return borrowed(file, type, name, sure, isMember);
     }
     if (path === "BlockArray") {
-      const item = borrowed(file, type as Node, name, sure, isMember);
-      return blocksOf(file, item, type as Node);
+      const item = borrowed(file, type, name, sure, isMember);
+      return blocksOf(file, item, type);
     }
     const receiver = receiverTyped(path);
     return receiver === undefined ? UNKNOWN : { kind: "thing", type: receiver };

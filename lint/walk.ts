@@ -48,9 +48,9 @@ export interface Frame {
   readonly covers: { readonly lease: Lease; readonly by: "lend" | "use" } | undefined;
   jumps: Jump[];
   readonly tries: Try[];
-  readonly touched: Map<Lease, Touch>;
+  touched: ReadonlyMap<Lease, Touch>;
   /** Leases that began in this statement and are bound to nothing yet. */
-  readonly fresh: Set<Lease>;
+  fresh: readonly Lease[];
   readonly yields: Value[];
   /** Leases that had ended when the function was called. */
   readonly endedBefore: Set<Lease> | undefined;
@@ -65,6 +65,18 @@ export interface At {
   readonly frame: Frame;
   readonly scope: Scope;
   readonly state: State;
+}
+
+const UNTOUCHED: ReadonlyMap<Lease, Touch> = new Map();
+
+/** Notes how an activation has used a lease; `undefined` that it is to be forgotten. */
+export function setTouch(frame: Frame, lease: Lease, touch: Touch | undefined): void {
+  const touched = frame.touched === UNTOUCHED
+    ? new Map<Lease, Touch>()
+    : frame.touched as Map<Lease, Touch>;
+  if (touch === undefined) touched.delete(lease);
+  else touched.set(lease, touch);
+  frame.touched = touched;
 }
 
 /** A new activation. */
@@ -84,8 +96,8 @@ export function frameOf(
     depth: (rest.parent?.depth ?? -1) + 1,
     jumps: [],
     tries: [],
-    touched: new Map(),
-    fresh: new Set(),
+    touched: UNTOUCHED,
+    fresh: [],
     yields: [],
     hasAwaited: false,
   };
@@ -112,7 +124,7 @@ export function touch(leases: readonly Lease[], node: Node, at: At, isLate = fal
       if (known?.isLate) continue;
       const late = isLate || frame.hasAwaited;
       if (known === undefined || late) {
-        frame.touched.set(lease, { node, isLate: late });
+        setTouch(frame, lease, { node, isLate: late });
       }
     }
   }
