@@ -53,8 +53,10 @@ export function poolCall(
   if (gives !== undefined) {
     for (const each of args) escape(each, at);
     mayThrow(at);
-    // Other pools have no such methods.
-    if (gives.many || method === "acquireSync") origin.isBlock = true;
+    // Other pools have no such methods and options.
+    if (gives.many || method === "acquireSync" || args.some(isAcquireOptions)) {
+      origin.isBlock = true;
+    }
     const lease = at.file.leaseAt(node, () => ({
       origin,
       owner: "function",
@@ -80,6 +82,12 @@ export function poolCall(
       return UNKNOWN;
   }
   return UNKNOWN;
+}
+
+/** Whether an argument has options of `acquire`. */
+function isAcquireOptions(value: Value): boolean {
+  return value.kind === "record" &&
+    ["timeoutMs", "reserved", "tag"].some((name) => value.members.has(name));
 }
 
 /** `pool.use((block) => …)`: the lease lasts as long as the function. */

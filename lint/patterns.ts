@@ -117,6 +117,12 @@ function declareElements(
 ): void {
   // The tree leaves out a hole and all that follows it.
   const hasHole = /\[\s*,|,\s*,/.test(at.file.textOf(pattern));
+  if (value.kind === "blocks" && value.lease.isUsing) {
+    pattern.elements.forEach((each, i) => {
+      declarePattern(each, each ? memberOf(value, `${i}`, each, at) : UNKNOWN, at);
+    });
+    return;
+  }
   if (value.kind === "blocks") {
     const isOwn = at.state.status(value.lease).is === "held" && !hasHole &&
       value.lease.owner === "function";
