@@ -30,7 +30,9 @@ const SOURCE = /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray)\b/g;
 const NAMED = /([\w$]+)[?!]?\s*[:=][^:=;]*$/;
 
 /** The last file: its rules ask one after the other. */
-let last: { program: Deno.lint.Program; findings: Findings | undefined } | undefined;
+let last:
+  | { program: Deno.lint.Program; findings: Findings | undefined }
+  | undefined;
 
 /** What one rule has to say of a file. */
 export function findingsOf(
@@ -44,7 +46,10 @@ export function findingsOf(
   return last.findings?.of(rule) ?? [];
 }
 
-function analyse(source: Deno.lint.Program, text: string): Findings | undefined {
+function analyse(
+  source: Deno.lint.Program,
+  text: string,
+): Findings | undefined {
   if (!OF_INTEREST.test(text)) return undefined;
   const tree = new Tree(source);
   const { program } = tree;
@@ -61,7 +66,9 @@ function analyse(source: Deno.lint.Program, text: string): Findings | undefined 
   const names = namesOf(file);
   // Functions add those inside of them as they are walked.
   for (const task of file.tasks) {
-    if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) continue;
+    if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) {
+      continue;
+    }
     walk(file, () => walkTask(task, file));
   }
   // What was not seen may have been the release.
@@ -75,7 +82,9 @@ function namesOf(file: File): Set<string> {
   if (importsSmriti) names.add("block");
   for (const { node } of tasks) {
     const name = nameOfFunction(node);
-    if (name !== undefined && GETS_BLOCKS.test(file.textOf(node))) names.add(name);
+    if (name !== undefined && GETS_BLOCKS.test(file.textOf(node))) {
+      names.add(name);
+    }
   }
   for (const { index } of text.matchAll(SOURCE)) {
     const name = text.slice(Math.max(0, index - 80), index).match(NAMED)?.[1];
@@ -109,7 +118,9 @@ function isOfInterest(
   for (const name of names) if (text.includes(name)) return true;
   for (const place of made?.vars.keys() ?? []) {
     const name = typeof place === "string" ? place : place.name;
-    if (leasesIn(made!.vars.get(place)!).length > 0 && text.includes(name)) return true;
+    if (leasesIn(made!.vars.get(place)!).length > 0 && text.includes(name)) {
+      return true;
+    }
   }
   return false;
 }

@@ -1,9 +1,8 @@
 /**
  * Calls of this package: methods of pools and blocks, functions of `@smriti/pool/io`.
  */
-import { asText, evaluate } from "./expressions.ts";
 import { madePool } from "./calls.ts";
-import { callInPlace, escape, runsLater } from "./closures.ts";
+import { callInPlace, escape } from "./closures.ts";
 import {
   begin,
   checkCovered,
@@ -18,9 +17,7 @@ import { memberOf, reportNotAwaited } from "./members.ts";
 import * as words from "./messages.ts";
 import { poolOf } from "./origins.ts";
 import { ACQUIRES, BLOCK_MEMBERS, ENDS } from "./smriti_api.ts";
-import type { Call, FunctionNode, Node } from "./syntax.ts";
-import { isFunction } from "./syntax.ts";
-import { parentOf } from "./tree.ts";
+import type { Call, FunctionNode } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
   awaited,
@@ -73,12 +70,14 @@ export function poolCall(
     case "use":
       return useCall(origin, args, node, at);
     case "release":
-      if (first?.kind === "block") endBy("release", first.leases, method, node, at);
-      else if (first?.kind === "acquiring") reportNotAwaited(first, node, at);
+      if (first?.kind === "block") {
+        endBy("release", first.leases, method, node, at);
+      } else if (first?.kind === "acquiring") reportNotAwaited(first, node, at);
       return UNKNOWN;
     case "detachMany":
-      if (first?.kind === "blocks") endBy("detach", [first.lease], method, node, at);
-      else for (const each of args) escape(each, at);
+      if (first?.kind === "blocks") {
+        endBy("detach", [first.lease], method, node, at);
+      } else for (const each of args) escape(each, at);
       return UNKNOWN;
   }
   return UNKNOWN;
@@ -99,7 +98,10 @@ function useCall(
 ): Value {
   for (const each of rest) escape(each, at);
   if (fn.kind !== "function") return promiseOf(UNKNOWN);
-  const lease = at.file.leaseAt(node, () => ({ origin, owner: "use", many: false }));
+  const lease = at.file.leaseAt(
+    node,
+    () => ({ origin, owner: "use", many: false }),
+  );
   checkDeadlock(origin, node, lease, at);
   lease.name = nameOfParam(fn.node) ?? "block";
   begin(lease, at);
@@ -118,7 +120,9 @@ function useCall(
     const said = words.outlived(what, { how: "use", node }, line);
     at.file.report("no-use-after-release", place, said, [lease]);
   }
-  if (at.state.status(lease).is !== "ended") endOf(lease, { how: "use", node }, at);
+  if (at.state.status(lease).is !== "ended") {
+    endOf(lease, { how: "use", node }, at);
+  }
   const isOut = leasesIn(called.value).includes(lease);
   return promiseOf(isOut ? UNKNOWN : awaited(called.value));
 }
@@ -172,7 +176,9 @@ function lendCall(
   settle(operationsOf(called.value), at);
   const before = at.file.findings.save();
   checkCovered(lease, at);
-  if (at.file.findings.save() === before) checkWaits(operation.node, lease, node, at);
+  if (at.file.findings.save() === before) {
+    checkWaits(operation.node, lease, at);
+  }
   return promiseOf(awaited(called.value));
 }
 
@@ -180,24 +186,27 @@ function lendCall(
  * A function given to `lend` that waits for nothing and gives nothing, but calls something with the
  * bytes: the block is lent for no longer than that call takes to return.
  */
-function checkWaits(fn: FunctionNode, lease: Lease, call: Node, at: At): void {
+function checkWaits(fn: FunctionNode, lease: Lease, at: At): void {
   const { body } = fn;
   if (body?.type !== "BlockStatement") return;
   const text = at.file.textOf(body);
   if (/\b(await|return\s+[^;\s])/.test(text)) return;
   const [param] = fn.params;
   const name = param?.type === "Identifier" ? param.name : "bytes";
-  const passes = new RegExp(`[\\w)]\\((?:[^()]*[^\\w.])?${name.replaceAll("$", "\\$")}\\b`);
+  const passes = new RegExp(
+    `[\\w)]\\((?:[^()]*[^\\w.])?${name.replaceAll("$", "\\$")}\\b`,
+  );
   for (const each of body.body) {
     if (each.type !== "ExpressionStatement") continue;
     const { expression } = each;
     if (expression.type !== "CallExpression") continue;
     if (!passes.test(at.file.textOf(expression))) continue;
     const api = at.file.textOf(expression.callee);
-    at.file.report("lend-return", expression, words.notReturned(api, "lend"), [lease]);
+    at.file.report("lend-return", expression, words.notReturned(api, "lend"), [
+      lease,
+    ]);
     return;
   }
-  void call;
 }
 
 /** A method of an array of blocks; `undefined` if it does nothing to their leases. */
@@ -236,7 +245,13 @@ export function smritiCall(
   if (made !== undefined) return made;
   switch (path) {
     case "readBody":
-      return withBlock(args, 1, node, at, (leases) => promiseOf(viewOf(leases)));
+      return withBlock(
+        args,
+        1,
+        node,
+        at,
+        (leases) => promiseOf(viewOf(leases)),
+      );
     case "copy":
       return withBlock(args, 2, node, at, () => promiseOf(UNKNOWN));
     case "chunks":
@@ -296,9 +311,3 @@ function chunksCall(
   }));
   return { kind: "chunks", lease, call: node };
 }
-
-void asText;
-void evaluate;
-void runsLater;
-void isFunction;
-void parentOf;

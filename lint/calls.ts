@@ -14,7 +14,13 @@ import {
   receiverNamed,
   RECEIVERS,
 } from "./apis.ts";
-import { blockCall, blocksCall, isPoolMethod, poolCall, smritiCall } from "./blocks.ts";
+import {
+  blockCall,
+  blocksCall,
+  isPoolMethod,
+  poolCall,
+  smritiCall,
+} from "./blocks.ts";
 import { defer, escape, mentionsLease, runsLater } from "./closures.ts";
 import type { FunctionValue } from "./closures.ts";
 import { callInPlace } from "./closures.ts";
@@ -101,7 +107,8 @@ function methodCall(
   args: readonly Value[],
   at: At,
 ): Value {
-  const origin = isPoolMethod(method, args) && poolOf(object, callee.object, at);
+  const origin = isPoolMethod(method, args) &&
+    poolOf(object, callee.object, at);
   if (origin) return poolCall(origin, method, args, node, at);
   switch (object.kind) {
     case "block":
@@ -118,19 +125,25 @@ function methodCall(
       memberOf(object, method, callee, at);
       break;
     case "view":
-      for (const each of args) if (each.kind === "function") callInPlace(each, [], at);
+      for (const each of args) {
+        if (each.kind === "function") callInPlace(each, [], at);
+      }
       return VIEW_METHODS.has(method) ? viewOf(object.leases) : UNKNOWN;
     case "list":
     case "thing":
     case "unknown":
     case "nothing": {
-      const known = containerCall(node, callee.object, method, object, args, at) ??
-        iterate(node, method, object, args, at);
+      const known =
+        containerCall(node, callee.object, method, object, args, at) ??
+          iterate(node, method, object, args, at);
       if (known !== undefined) return known;
       break;
     }
     case "api":
-      return pathCall(`${object.path}.${method}`, false, args, node, at, { callee, object });
+      return pathCall(`${object.path}.${method}`, false, args, node, at, {
+        callee,
+        object,
+      });
     case "self":
     case "record": {
       const fn = memberOf(object, method, callee, at);
@@ -209,7 +222,10 @@ function pathCall(
   args: readonly Value[],
   node: Deno.lint.CallExpression,
   at: At,
-  method?: { readonly callee: Deno.lint.MemberExpression; readonly object: Value },
+  method?: {
+    readonly callee: Deno.lint.MemberExpression;
+    readonly object: Value;
+  },
 ): Value {
   if (path.startsWith("smriti.")) {
     const known = smritiCall(path.slice("smriti.".length), args, node, at);
@@ -239,7 +255,9 @@ function pathCall(
       return moduleMember(moduleOf(specifier), specifier, []);
     }
     case "node:util.promisify":
-      return args[0]?.kind === "api" ? { ...args[0], promisified: true } : UNKNOWN;
+      return args[0]?.kind === "api"
+        ? { ...args[0], promisified: true }
+        : UNKNOWN;
     case "Array.from":
       if (args[1]?.kind === "function") {
         return iterate(node, "map", args[0], args.slice(1), at) ?? UNKNOWN;
@@ -256,7 +274,10 @@ function pathCall(
     case "Deno.listenTls":
       return { kind: "thing", type: "listener" };
     case "node:child_process.spawn":
-      return { kind: "record", members: new Map([["stdin", { kind: "thing", type: "child.stdin" }]]) };
+      return {
+        kind: "record",
+        members: new Map([["stdin", { kind: "thing", type: "child.stdin" }]]),
+      };
     case "node:events.once":
     case "node:stream.finished":
     case "node:stream/promises.finished":
@@ -337,7 +358,9 @@ function callFunction(
     [...before].flatMap(([lease, { is }]) => is === "ended" ? [lease] : []),
   );
   const called = callInPlace(fn, args, at, { call: node, endedBefore });
-  if (called === undefined) return outOfSight(args, node, lastName(node.callee) ?? "", at);
+  if (called === undefined) {
+    return outOfSight(args, node, lastName(node.callee) ?? "", at);
+  }
   for (const lease of called.frame.touched.keys()) {
     if (!endedBefore.has(lease)) continue;
     const index = args.findIndex((each) => leasesIn(each).includes(lease));
@@ -400,14 +423,20 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
   const args = evaluateAll(node.arguments, at);
   if (value.kind === "class") {
     const { superClass } = value.node;
-    const base = superClass ? evaluate(superClass, { ...at, scope: value.scope }, true) : UNKNOWN;
-    if (base.kind === "api" && isPoolPath(base.path)) return newPool(base.path, node, at);
+    const base = superClass
+      ? evaluate(superClass, { ...at, scope: value.scope }, true)
+      : UNKNOWN;
+    if (base.kind === "api" && isPoolPath(base.path)) {
+      return newPool(base.path, node, at);
+    }
     outOfSight(args, node, "", at);
     return FOREIGN;
   }
   if (value.kind !== "api") {
     outOfSight(args, node, "", at);
-    return value.kind === "foreign" || callee.type === "Identifier" ? FOREIGN : UNKNOWN;
+    return value.kind === "foreign" || callee.type === "Identifier"
+      ? FOREIGN
+      : UNKNOWN;
   }
   const { path } = value;
   if (isPoolPath(path)) return newPool(path, node, at);
@@ -437,14 +466,17 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
     return { kind: "thing", type: maker };
   }
   const fate = fateOfFunction(path);
-  if (fate !== undefined) return sink(node, args, { api: `new ${path}`, fate }, at);
+  if (fate !== undefined) {
+    return sink(node, args, { api: `new ${path}`, fate }, at);
+  }
   outOfSight(args, node, path, at);
   // `new Pool()` of a class that is not in sight is none of ours.
   return FOREIGN;
 }
 
 function isPoolPath(path: string): boolean {
-  return path.startsWith("smriti.") && POOL_CLASSES.has(path.slice("smriti.".length));
+  return path.startsWith("smriti.") &&
+    POOL_CLASSES.has(path.slice("smriti.".length));
 }
 
 /** The pool that an expression makes. */
@@ -460,7 +492,9 @@ export function newPool(path: string, node: Call, at: At): Value {
 /** Static functions of `SharedBlockPool`. */
 export function madePool(path: string, node: Call, at: At): Value | undefined {
   const [type, maker] = path.split(".");
-  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) return undefined;
+  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) {
+    return undefined;
+  }
   const pool = newPool(type, node, at);
   return maker === "join" ? promiseOf(pool) : pool;
 }

@@ -107,7 +107,9 @@ export function mentionsLease({ node }: FunctionValue, at: At): boolean {
   const text = at.file.textOf(node);
   for (const place of at.state.vars.keys()) {
     const name = typeof place === "string" ? place : place.name;
-    if (leasesIn(at.state.vars.get(place)!).length > 0 && text.includes(name)) return true;
+    if (leasesIn(at.state.vars.get(place)!).length > 0 && text.includes(name)) {
+      return true;
+    }
   }
   return false;
 }
@@ -145,5 +147,11 @@ function startDeferred(
   at: At,
 ): Operation[] {
   const api = at.file.textOf(call.callee);
-  return startOperation(node, { api, fate: "deferred" }, [lease], undefined, at);
+  return startOperation(
+    node,
+    { api, fate: "deferred" },
+    [lease],
+    undefined,
+    at,
+  );
 }

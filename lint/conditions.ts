@@ -25,9 +25,12 @@ export function fork(
   const other = state.clone();
   onTrue(at);
   onFalse({ ...at, state: other });
-  const unchanged = state.dead || other.dead ? [] : maybes.filter(([lease]) =>
-    state.status(lease).is === "guarded" && other.status(lease).is === "guarded"
-  );
+  const unchanged = state.dead || other.dead
+    ? []
+    : maybes.filter(([lease]) =>
+      state.status(lease).is === "guarded" &&
+      other.status(lease).is === "guarded"
+    );
   state.join(other);
   for (const [lease, status] of unchanged) state.leases.set(lease, status);
 }
@@ -52,7 +55,9 @@ export function refine(node: Expression, isTrue: boolean, at: At): void {
       if (test.operator === "!") refine(test.argument, !isTrue, at);
       return;
     case "LogicalExpression":
-      if (test.operator === "&&" && isTrue || test.operator === "||" && !isTrue) {
+      if (
+        test.operator === "&&" && isTrue || test.operator === "||" && !isTrue
+      ) {
         refine(test.left, isTrue, at);
         refine(test.right, isTrue, at);
       }
@@ -63,7 +68,9 @@ export function refine(node: Expression, isTrue: boolean, at: At): void {
       if (test.raw === (isTrue ? "false" : "true")) at.state.dead = true;
       return;
     case "MemberExpression": {
-      if (memberName(test) === "released") return refineReleased(test.object, isTrue, at);
+      if (memberName(test) === "released") {
+        return refineReleased(test.object, isTrue, at);
+      }
       break;
     }
   }

@@ -13,7 +13,14 @@ import { HELD, KEPT } from "./state.ts";
 import type { Call, Expression, Node } from "./syntax.ts";
 import { bare, lastName, rootOf } from "./syntax.ts";
 import type { Value } from "./values.ts";
-import { blockOf, blocksIn, listOf, union, UNKNOWN, viewsIn } from "./values.ts";
+import {
+  blockOf,
+  blocksIn,
+  listOf,
+  union,
+  UNKNOWN,
+  viewsIn,
+} from "./values.ts";
 import type { At } from "./walk.ts";
 
 /** What arrays and Maps are called, where nothing else says that they are. */
@@ -73,7 +80,9 @@ export function containerCall(
   }
   const isMap = method === "set" || method === "append";
   // `bytes.set(view)` copies, `kv.set(["key"], view)` too.
-  if (isMap && (args.length < 2 || !isPlain(call.arguments[0]))) return undefined;
+  if (isMap && (args.length < 2 || !isPlain(call.arguments[0]))) {
+    return undefined;
+  }
   if (isMap && call.arguments[0].type === "ArrayExpression") return undefined;
   const added = isMap ? args.slice(1) : args;
   const isKnown = value.kind === "list" ||
@@ -122,12 +131,18 @@ export interface Each {
  * round becomes of all of them.
  */
 export function eachOf(value: Value, node: Node, at: At): Each {
-  const leases = value.kind === "blocks" ? [value.lease] : [...new Set(blocksIn(value))];
+  const leases = value.kind === "blocks"
+    ? [value.lease]
+    : [...new Set(blocksIn(value))];
   if (leases.length === 0 || value.kind !== "blocks" && value.kind !== "list") {
     const element = value.kind === "list" && value.items.length > 0
       ? value.items.reduce(union)
       : UNKNOWN;
-    return { begin: () => element, end() {}, isCertain: value.kind === "list" && value.items.length > 0 };
+    return {
+      begin: () => element,
+      end() {},
+      isCertain: value.kind === "list" && value.items.length > 0,
+    };
   }
   const element = at.file.elementOf(leases[0], `${at.file.idOf(node)}`);
   element.name = leases[0].name || "block";

@@ -94,7 +94,8 @@ export class CowMap<K, V> {
   /** The entries, as they are now. */
   [Symbol.iterator](): IterableIterator<[K, V]> {
     const values = this.#values;
-    return this.#keys.map((key, i): [K, V] => [key, values[i]])[Symbol.iterator]();
+    return this.#keys.map((key, i): [K, V] => [key, values[i]])
+      [Symbol.iterator]();
   }
 
   #own(): void {

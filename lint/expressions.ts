@@ -21,7 +21,13 @@ import { enqueueClass } from "./statements.ts";
 import { OWN_NAMES } from "./smriti_api.ts";
 import { EMPTY, HELD } from "./state.ts";
 import type { Argument, Expression, Node } from "./syntax.ts";
-import { isNothing, isNumber, keyName, memberName, stringOf } from "./syntax.ts";
+import {
+  isNothing,
+  isNumber,
+  keyName,
+  memberName,
+  stringOf,
+} from "./syntax.ts";
 import { typedValue } from "./types.ts";
 import type { Value } from "./values.ts";
 import { blockOf, listOf, NOTHING, union, UNKNOWN } from "./values.ts";
@@ -165,7 +171,8 @@ function identifier(
 
 /** The value of a name that this activation has noted nothing of. */
 function valueAround(binding: Binding, at: At): Value {
-  const isOwn = !at.frame.isAside && !isOuter(binding, at) && /^(const|param|catch)$/.test(binding.kind);
+  const isOwn = !at.frame.isAside && !isOuter(binding, at) &&
+    /^(const|param|catch)$/.test(binding.kind);
   return isOwn ? UNKNOWN : valueOfBinding(binding, at);
 }
 
@@ -174,11 +181,20 @@ function member(
   at: At,
   isPeek: boolean,
 ): Value {
-  const object = evaluate(node.object, at, isPeek && node.object.type !== "Identifier");
+  const object = evaluate(
+    node.object,
+    at,
+    isPeek && node.object.type !== "Identifier",
+  );
   const name = memberName(node);
   if (node.computed && name === undefined) {
     evaluate(node.property as Expression, at);
-    return memberOf(object, isNumber(node.property) ? at.file.textOf(node.property) : "[]", node, at);
+    return memberOf(
+      object,
+      isNumber(node.property) ? at.file.textOf(node.property) : "[]",
+      node,
+      at,
+    );
   }
   return memberOf(object, name ?? "", node, at);
 }
@@ -224,7 +240,11 @@ function logical(node: Deno.lint.LogicalExpression, at: At): Value {
   }, (no) => refine(left, !isAnd, no));
   if (isAnd) return union(NOTHING, second);
   if (first.kind === "nothing") return second;
-  return either(first.kind === "block" ? { ...first, maybe: false } : first, second, at);
+  return either(
+    first.kind === "block" ? { ...first, maybe: false } : first,
+    second,
+    at,
+  );
 }
 
 /** One of two: two blocks of which there is one are one lease; what is not known is let go. */
@@ -275,7 +295,9 @@ function binary(node: Deno.lint.BinaryExpression, at: At): Value {
   }
   for (const each of chain.reverse()) {
     const right = evaluate(each.right, at, isCompared(each));
-    if (!isCompared(each)) asText(each.right, right, `\`${each.operator}\``, at);
+    if (!isCompared(each)) {
+      asText(each.right, right, `\`${each.operator}\``, at);
+    }
   }
   return UNKNOWN;
 }
@@ -334,8 +356,9 @@ function jsx(node: Node, at: At): Value {
   switch (node.type) {
     case "JSXElement":
       for (const each of node.openingElement?.attributes ?? []) {
-        if (each.type === "JSXSpreadAttribute") escape(evaluate(each.argument, at), at);
-        else if (each.value) jsx(each.value, at);
+        if (each.type === "JSXSpreadAttribute") {
+          escape(evaluate(each.argument, at), at);
+        } else if (each.value) jsx(each.value, at);
       }
       for (const each of node.children) jsx(each, at);
       break;

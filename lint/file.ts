@@ -14,13 +14,7 @@ import { isSmritiModule } from "./smriti_api.ts";
 import type { State } from "./state.ts";
 import type { ClassNode, FunctionNode, Node } from "./syntax.ts";
 import { stringOf } from "./syntax.ts";
-import type {
-  Lease,
-  Operation,
-  Origin,
-  RuleName,
-  Value,
-} from "./values.ts";
+import type { Lease, Operation, Origin, RuleName, Value } from "./values.ts";
 
 /** Steps of one walk of one function, the functions it calls included. */
 const MOST_STEPS = 60_000;
@@ -76,7 +70,9 @@ export class File {
     const modules = program.body.flatMap((node) =>
       node.type === "ImportDeclaration" ? stringOf(node.source) ?? [] : []
     );
-    for (const [, name] of text.matchAll(/\b(?:require|import)\(["']([^"']+)/g)) {
+    for (
+      const [, name] of text.matchAll(/\b(?:require|import)\(["']([^"']+)/g)
+    ) {
       modules.push(name);
     }
     this.importsSmriti = modules.some(isSmritiModule);
@@ -176,7 +172,9 @@ export class File {
       element = { ...rest, site, origin, owner, many: false, array };
       this.#elements.set(place, element);
     }
-    element.name ||= key.startsWith("[") ? `${array.name || "blocks"}${key}` : key;
+    element.name ||= key.startsWith("[")
+      ? `${array.name || "blocks"}${key}`
+      : key;
     return element;
   }
 
@@ -198,7 +196,10 @@ export class File {
   }
 
   /** The pool of this key, made once. */
-  originOf(key: string, make: () => Omit<Origin, "key" | "isBlock" | "isOther">): Origin {
+  originOf(
+    key: string,
+    make: () => Omit<Origin, "key" | "isBlock" | "isOther">,
+  ): Origin {
     let origin = this.#origins.get(key);
     if (origin === undefined) {
       origin = { key, isBlock: false, isOther: false, ...make() };

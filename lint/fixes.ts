@@ -22,7 +22,9 @@ export function awaitFix(call: Node, file: File): Fix {
   const parent = parentOf(call);
   const isFree = parent?.type === "ExpressionStatement" ||
     parent?.type === "ReturnStatement";
-  return isFree && mayAwait(call) ? insertBefore(call, "await ", file) : undefined;
+  return isFree && mayAwait(call)
+    ? insertBefore(call, "await ", file)
+    : undefined;
 }
 
 /** `await` before an acquire, wherever it stands. */
@@ -46,7 +48,9 @@ export function usingFix(lease: Lease, file: File): Fix {
   if (declaration.declarations.length !== 1) return undefined;
   const [{ id }] = declaration.declarations;
   const parent = parentOf(declaration)?.type;
-  if (declaration.kind !== "const" || id?.type !== "Identifier") return undefined;
+  if (declaration.kind !== "const" || id?.type !== "Identifier") {
+    return undefined;
+  }
   if (parent !== "BlockStatement" && parent !== "Program") return undefined;
   const [start] = declaration.range;
   if (file.text.slice(start, start + 5) !== "const") return undefined;

@@ -23,7 +23,7 @@ import {
   UNKNOWN,
 } from "./values.ts";
 import type { At, Frame } from "./walk.ts";
-import { frameOf, setTouch, settle } from "./walk.ts";
+import { frameOf, settle, setTouch } from "./walk.ts";
 import { laterState } from "./closures.ts";
 
 /** What a `return` gives. */
@@ -67,7 +67,12 @@ export function activate(
     endedBefore: entry.endedBefore,
   });
   if (entry.owns !== undefined) entry.owns.frame = frame;
-  const inside: At = { file, frame, scope: functionScope(node, scope, file), state };
+  const inside: At = {
+    file,
+    frame,
+    scope: functionScope(node, scope, file),
+    state,
+  };
   const returns = walkBody(node, args, inside);
   const result = returns.map(({ value }) => value).reduce(union, NOTHING);
   const value = returns.length === 1 ? returns[0].value : result;
@@ -76,7 +81,9 @@ export function activate(
   const own = rehome(value, entry.call, frame, at);
   const operations = node.async ? lateOperations(frame, entry.call, at) : [];
   forgetOwn(frame, own, at);
-  if (!node.async || own.kind === "acquiring") return { value: own, frame, returns };
+  if (!node.async || own.kind === "acquiring") {
+    return { value: own, frame, returns };
+  }
   return {
     value: promiseOf(awaited(own), [...operationsOf(own), ...operations]),
     frame,
@@ -88,7 +95,12 @@ export function activate(
 export function walkTask({ node, scope, self, made }: Task, file: File): void {
   const frame = frameOf(node, { self });
   const state = made === undefined ? new State() : laterState(made);
-  const inside: At = { file, frame, scope: functionScope(node, scope, file), state };
+  const inside: At = {
+    file,
+    frame,
+    scope: functionScope(node, scope, file),
+    state,
+  };
   const returns = walkBody(node, [], inside);
   settle(returns.flatMap(({ value }) => operationsOf(value)), inside);
   checkFloating(inside);
@@ -130,14 +142,18 @@ function walkBody(
       state.join(way.state);
     }
     for (const way of frame.jumps) {
-      if (way.kind === "throw") leaveScope(at.scope, { ...at, state: way.state }, way);
+      if (way.kind === "throw") {
+        leaveScope(at.scope, { ...at, state: way.state }, way);
+      }
     }
   }
   if (body.type !== "BlockStatement") {
     checkGivenOut(returns[0].value, body, at);
   }
   // All ways out throw: then nothing follows the call, but the caller is not to be blamed for it.
-  if (state.dead && isCalled) state.dead = frame.jumps.every(({ kind }) => kind === "throw");
+  if (state.dead && isCalled) {
+    state.dead = frame.jumps.every(({ kind }) => kind === "throw");
+  }
   return returns;
 }
 
@@ -146,7 +162,11 @@ function valueNode(node: Node): Node {
 }
 
 /** The scope of a function's parameters. */
-export function functionScope(node: FunctionNode, parent: Scope, file: File): Scope {
+export function functionScope(
+  node: FunctionNode,
+  parent: Scope,
+  file: File,
+): Scope {
   return file.scopeOf(node, parent, node, (scope) => {
     for (const param of node.params) scope.declare(param, "param", param);
     if (node.type === "FunctionExpression" && node.id) {
@@ -185,11 +205,18 @@ function rehome(
 ): Value {
   if (call?.type === "CallExpression" && value.kind === "acquiring") {
     const { origin, many } = value.lease;
-    const lease = at.file.leaseAt(call, () => ({ origin, owner: "function", many }));
+    const lease = at.file.leaseAt(
+      call,
+      () => ({ origin, owner: "function", many }),
+    );
     return { kind: "acquiring", lease, call, many };
   }
   const of = awaited(value);
-  const leases = of.kind === "block" ? of.leases : of.kind === "blocks" ? [of.lease] : [];
+  const leases = of.kind === "block"
+    ? of.leases
+    : of.kind === "blocks"
+    ? [of.lease]
+    : [];
   const [lease] = leases;
   const isOwn = lease?.frame === frame && lease.owner === "function" &&
     !lease.isUsing && at.state.status(lease).is === "unknown";
@@ -239,13 +266,16 @@ function lateOperations(
 }
 
 function nameOfCall(site: Node, at: At): string {
-  const text = at.file.textOf(site.type === "CallExpression" ? site.callee : site);
+  const text = at.file.textOf(
+    site.type === "CallExpression" ? site.callee : site,
+  );
   return text.split("\n", 1)[0];
 }
 
 /** Whether a call is awaited where it stands, or its promise is returned. */
 export function isAwaited(call: Node): boolean {
   const parent = parentOf(call);
-  return parent?.type === "AwaitExpression" || parent?.type === "ReturnStatement" ||
+  return parent?.type === "AwaitExpression" ||
+    parent?.type === "ReturnStatement" ||
     parent?.type === "ArrowFunctionExpression";
 }

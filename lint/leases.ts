@@ -43,7 +43,9 @@ export function renew(lease: Lease, status: Status, at: At): void {
 export function begin(lease: Lease, at: At): void {
   const { is } = at.state.leases.get(lease) ?? {};
   // The same place again, and what it gave before is still held: that is another one now.
-  if (is !== undefined && is !== "ended" && is !== "nothing") at.state.part(lease, at.file.twinOf(lease));
+  if (is !== undefined && is !== "ended" && is !== "nothing") {
+    at.state.part(lease, at.file.twinOf(lease));
+  }
   lease.frame = at.frame;
   renew(lease, HELD, at);
   at.frame.fresh = [...at.frame.fresh, lease];
@@ -58,7 +60,12 @@ export function keep(lease: Lease, at: At): void {
  * Reports a wait for a block while another of the same pool is held. Blocks that were handed to
  * code that cannot be seen are not counted.
  */
-export function checkDeadlock(origin: Origin, call: Call, own: Lease, at: At): void {
+export function checkDeadlock(
+  origin: Origin,
+  call: Call,
+  own: Lease,
+  at: At,
+): void {
   if (origin.key === undefined) return;
   for (const lease of at.state.leases.keys()) {
     const { is } = at.state.status(lease);
@@ -136,7 +143,9 @@ export function checkUse(
 function endedBeforeCall(leases: readonly Lease[], at: At): boolean {
   for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     const { endedBefore } = frame;
-    if (endedBefore && leases.every((lease) => endedBefore.has(lease))) return true;
+    if (endedBefore && leases.every((lease) => endedBefore.has(lease))) {
+      return true;
+    }
   }
   return false;
 }
@@ -199,7 +208,9 @@ export function reportKept(
     at.file.report("no-use-after-release", node, said, [lease]);
     return;
   }
-  const what = end.how === "step" ? "a view of this step" : `a view of \`${name}\``;
+  const what = end.how === "step"
+    ? "a view of this step"
+    : `a view of \`${name}\``;
   at.file.report("no-queue", node, words.kept(what, end, line), [lease]);
 }
 
@@ -219,7 +230,11 @@ export function startOperation(
   return leases.map((lease) => {
     const isCovered = coverOf(lease, at) !== undefined;
     const operation = at.file.operationAt(call, lease, fate, () => ({
-      rule: isCovered ? "lend-return" : fate === "deferred" ? "no-use-after-release" : rule,
+      rule: isCovered
+        ? "lend-return"
+        : fate === "deferred"
+        ? "no-use-after-release"
+        : rule,
       api,
       receiver,
     }));
@@ -242,8 +257,14 @@ export function reportUnfinished(operation: Operation, at: At): void {
     at.file.report(rule, site, words.notReturned(api, by), [lease], fix);
     return;
   }
-  const said = words.unfinished(operation, name, `${calleeText(site, at)}(bytes)`);
-  const fix = operation.fate === "promise" ? awaitFix(site, at.file) : undefined;
+  const said = words.unfinished(
+    operation,
+    name,
+    `${calleeText(site, at)}(bytes)`,
+  );
+  const fix = operation.fate === "promise"
+    ? awaitFix(site, at.file)
+    : undefined;
   at.file.report(rule, site, said, [lease], fix);
 }
 
@@ -258,7 +279,10 @@ export function checkFresh(at: At): void {
   if (at.frame.fresh.length === 0) return;
   for (const lease of at.frame.fresh) {
     const { is } = at.state.status(lease);
-    if (is === "held" && lease.owner === "function" && !isHeldBy(lease, at, undefined)) {
+    if (
+      is === "held" && lease.owner === "function" &&
+      !isHeldBy(lease, at, undefined)
+    ) {
       at.state.leases.delete(lease);
       if (lease.isCaught) continue;
       at.file.report("release", lease.site, words.dropped(), [lease]);
@@ -288,13 +312,17 @@ export function checkOverwritten(
   at.state.vars.delete(place);
   if (isHeldBy(lease, at, undefined)) return;
   at.state.leases.delete(lease);
-  const way = `before line ${at.file.lineOf(node)} gives its variable another value`;
-  at.file.report("release", lease.site, words.leaked(nameOf(lease), way), [lease]);
+  const way = `before line ${
+    at.file.lineOf(node)
+  } gives its variable another value`;
+  at.file.report("release", lease.site, words.leaked(nameOf(lease), way), [
+    lease,
+  ]);
 }
 
 /** Ends what the `using`s of a scope hold, and reports blocks that only its names hold. */
 export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
-  const { state, file } = at;
+  const { state } = at;
   if (state.dead) return;
   const { bindings } = scope;
   for (let i = bindings.length - 1; i >= 0; i--) {
@@ -304,7 +332,9 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
     if (value === undefined) continue;
     for (const lease of blocksIn(value)) {
       const { is } = state.status(lease);
-      if (is === "ended" || is === "nothing" || !state.leases.has(lease)) continue;
+      if (is === "ended" || is === "nothing" || !state.leases.has(lease)) {
+        continue;
+      }
       endOf(lease, { how: "using", node: binding.ident }, at);
     }
   }
@@ -322,7 +352,10 @@ function checkLeft(scope: Scope, at: At, jump: Jump | undefined): void {
     if (lease.isUsing || isHeldBy(lease, at, scope)) continue;
     state.leases.delete(lease);
     if (isShared(lease, scope, at)) continue;
-    const said = words.leaked(nameOf(lease), wayOf(jump, file.lineOf.bind(file)));
+    const said = words.leaked(
+      nameOf(lease),
+      wayOf(jump, file.lineOf.bind(file)),
+    );
     file.report("release", lease.site, said, [lease], usingFix(lease, file));
   }
 }
@@ -343,7 +376,9 @@ function isHeldBy(lease: Lease, at: At, leaving: Scope | undefined): boolean {
 
 /** A block at the top of a file that functions of the file use lives as long as the process. */
 function isShared(lease: Lease, scope: Scope, { file, frame }: At): boolean {
-  if (frame.node.type !== "Program" || scope.parent?.parent !== undefined) return false;
+  if (frame.node.type !== "Program" || scope.parent?.parent !== undefined) {
+    return false;
+  }
   if (lease.declaration?.parent?.type === "ExportNamedDeclaration") return true;
   const name = new RegExp(`\\b${lease.name.replaceAll("$", "\\$")}\\b`);
   return lease.name === "" ||
@@ -369,7 +404,9 @@ function wayOf(jump: Jump | undefined, lineOf: (node: Node) => number): string {
 export function checkGivenOut(value: Value, node: Node, at: At): void {
   for (const lease of new Set(leasesIn(value))) {
     const { is, end } = at.state.status(lease);
-    if (is !== "ended" || end === undefined || at.file.kept.has(lease)) continue;
+    if (is !== "ended" || end === undefined || at.file.kept.has(lease)) {
+      continue;
+    }
     const name = nameOf(lease);
     const what = viewsIn(value).includes(lease)
       ? `A view of \`${name}\``
@@ -382,7 +419,10 @@ export function checkGivenOut(value: Value, node: Node, at: At): void {
 /** Reports operations of a `lend` or `use` that go on when its function is over. */
 export function checkCovered(lease: Lease, at: At): void {
   for (const each of at.state.pending) {
-    if (each.lease !== lease || each.rule !== "lend-return" && each.raced === undefined) {
+    if (
+      each.lease !== lease ||
+      each.rule !== "lend-return" && each.raced === undefined
+    ) {
       continue;
     }
     at.state.pending.delete(each);
@@ -408,6 +448,8 @@ export function clearPlace(place: Place, at: At): void {
 }
 
 /** Whether an argument is there and no spread. */
-export function isPlain(argument: Argument | undefined): argument is Deno.lint.Expression {
+export function isPlain(
+  argument: Argument | undefined,
+): argument is Deno.lint.Expression {
   return argument !== undefined && argument.type !== "SpreadElement";
 }

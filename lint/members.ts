@@ -57,7 +57,9 @@ export function memberOf(
       return memberOfList(value, name, node, at);
     case "api": {
       const member = memberOfApi(value, name);
-      const type = member.kind === "api" ? receiverMadeBy(member.path) : undefined;
+      const type = member.kind === "api"
+        ? receiverMadeBy(member.path)
+        : undefined;
       // `Deno.stdin` is an object, `Deno.open` makes one.
       return type !== undefined && /(stdin|stdout|stderr)$/.test(name)
         ? { kind: "thing", type }
@@ -119,7 +121,9 @@ function memberOfBlock(
     if (!origin.sure && !origin.isBlock) origin.isOther = true;
   }
   if (name === "[]" || /^\d+$/.test(name) || BYTES_MEMBERS.has(name)) {
-    const where = name === "[]" || /^\d+$/.test(name) ? "an index" : `\`${name}\``;
+    const where = name === "[]" || /^\d+$/.test(name)
+      ? "an index"
+      : `\`${name}\``;
     const target = node.type === "MemberExpression" ? node.object : node;
     const fix = node.type === "MemberExpression" ? bytesFix(target) : undefined;
     const said = words.notBytes(called, where);

@@ -94,9 +94,11 @@ export function queued(api: string, what: string): Words {
 /** `no-queue` of an array, a Map or a field. */
 export function kept(what: string, end: End, line: number): Words {
   return {
-    message:
-      `This keeps ${what} for longer than its lease lasts: ${ended(end, line)}`,
-    hint: "Keep a copy: `bytes.slice(0, n)`, or keep the block and release it later",
+    message: `This keeps ${what} for longer than its lease lasts: ${
+      ended(end, line)
+    }`,
+    hint:
+      "Keep a copy: `bytes.slice(0, n)`, or keep the block and release it later",
   };
 }
 
@@ -131,10 +133,9 @@ export function usedAfter(what: string, end: End, line: number): Words {
 /** `no-use-after-release`, when it leaves the function that ends the lease. */
 export function outlived(what: string, end: End, line: number): Words {
   return {
-    message:
-      `${what} is given out, but its lease ends with this function: ${
-        ended(end, line)
-      }`,
+    message: `${what} is given out, but its lease ends with this function: ${
+      ended(end, line)
+    }`,
     hint:
       "Give out a copy (`bytes.slice()`), or bind the block without `using` and let the caller release it",
   };

@@ -143,7 +143,9 @@ function declaredField(
       const { value } = member;
       if (member.kind !== "constructor") {
         if (keyName(member.key, member.computed) !== name) continue;
-        if (member.kind !== "method" || value.type !== "FunctionExpression") continue;
+        if (member.kind !== "method" || value.type !== "FunctionExpression") {
+          continue;
+        }
         return { kind: "function", node: value, scope, self: node };
       }
       for (const param of value?.params ?? []) {
@@ -224,7 +226,9 @@ export function namedPool(key: string, name: string, at: At): Value {
 function keyOfExpression(node: Expression, at: At): string | undefined {
   if (node.type === "Identifier") {
     const binding = at.scope.lookup(node.name);
-    return binding === undefined ? `global ${node.name}` : keyOf(at.file, binding);
+    return binding === undefined
+      ? `global ${node.name}`
+      : keyOf(at.file, binding);
   }
   const root = rootOf(node);
   if (root === undefined || !isStaticPath(node)) return undefined;

@@ -67,8 +67,14 @@ function declareName(
     return;
   }
   const isTyped = typed !== undefined &&
-    (typed.kind === "pool" || value.kind === "unknown" || value.kind === "nothing");
-  setPlace(binding, isTyped && typed.kind !== "block" ? typed : value, ident, at);
+    (typed.kind === "pool" || value.kind === "unknown" ||
+      value.kind === "nothing");
+  setPlace(
+    binding,
+    isTyped && typed.kind !== "block" ? typed : value,
+    ident,
+    at,
+  );
 }
 
 function declareMembers(
@@ -119,7 +125,11 @@ function declareElements(
   const hasHole = /\[\s*,|,\s*,/.test(at.file.textOf(pattern));
   if (value.kind === "blocks" && value.lease.isUsing) {
     pattern.elements.forEach((each, i) => {
-      declarePattern(each, each ? memberOf(value, `${i}`, each, at) : UNKNOWN, at);
+      declarePattern(
+        each,
+        each ? memberOf(value, `${i}`, each, at) : UNKNOWN,
+        at,
+      );
     });
     return;
   }
@@ -179,7 +189,11 @@ export function assign(target: Expression, value: Value, at: At): void {
 
 /** Whether a variable belongs to a function around this one. */
 export function isOuter(binding: Binding, at: At): boolean {
-  for (let frame: At["frame"] | undefined = at.frame; frame; frame = frame.parent) {
+  for (
+    let frame: At["frame"] | undefined = at.frame;
+    frame;
+    frame = frame.parent
+  ) {
     if (binding.scope.owner === frame.node) return false;
   }
   return true;
@@ -224,7 +238,8 @@ function isKeptBy(target: Deno.lint.MemberExpression, at: At): boolean {
   if (root.type === "ThisExpression") return true;
   if (target.computed && isNumber(target.property)) return false;
   const binding = at.scope.lookup(root.name);
-  return binding === undefined || binding.kind === "param" || isOuter(binding, at);
+  return binding === undefined || binding.kind === "param" ||
+    isOuter(binding, at);
 }
 
 /** Gives a variable, or `this.name`, its value. */
@@ -263,7 +278,9 @@ export function refinePlace(place: Place, isEmpty: boolean, at: At): void {
   for (const lease of value.leases) {
     const { is } = at.state.status(lease);
     if (isEmpty) {
-      if (is !== "ended" && at.state.leases.has(lease)) at.state.leases.set(lease, EMPTY);
+      if (is !== "ended" && at.state.leases.has(lease)) {
+        at.state.leases.set(lease, EMPTY);
+      }
     } else if (is === "perhaps" || is === "nothing") {
       at.state.leases.set(lease, { is: "held" });
     }
@@ -274,4 +291,3 @@ export function refinePlace(place: Place, isEmpty: boolean, at: At): void {
 export function kindOf(node: Deno.lint.VariableDeclaration): BindingKind {
   return node.kind === "await using" ? "using" : node.kind;
 }
-

@@ -68,17 +68,24 @@ export function chain(
   let of = method === "then" ? UNKNOWN : awaited(value);
   args.forEach((each, i) => {
     if (each.kind !== "function") return;
-    const takesBlock = method === "then" && i === 0 && each.node.params.length > 0;
+    const takesBlock = method === "then" && i === 0 &&
+      each.node.params.length > 0;
     if (value.kind === "acquiring" && takesBlock) {
       of = thenAcquired(value, each, at);
       return;
     }
-    const result = runsLater(each, method === "then" && i === 0 ? given : [], at);
+    const result = runsLater(
+      each,
+      method === "then" && i === 0 ? given : [],
+      at,
+    );
     operations.push(...operationsOf(result));
     if (method === "then" && i === 0) of = awaited(result);
     else if (method !== "finally") of = union(of, awaited(result));
   });
-  if (value.kind === "acquiring" && method === "catch") value.lease.isCaught = true;
+  if (value.kind === "acquiring" && method === "catch") {
+    value.lease.isCaught = true;
+  }
   if (value.kind === "acquiring" && method !== "then") return value;
   return promiseOf(of, operations);
 }
@@ -118,7 +125,10 @@ export function combine(
     case "Promise.allSettled":
       return all(path, first ?? UNKNOWN, at);
     case "Promise.resolve":
-      return promiseOf(awaited(first ?? UNKNOWN), operationsOf(first ?? UNKNOWN));
+      return promiseOf(
+        awaited(first ?? UNKNOWN),
+        operationsOf(first ?? UNKNOWN),
+      );
     case "Promise.try": {
       if (first?.kind !== "function") return UNKNOWN;
       const called = callInPlace(first, args.slice(1), at);
@@ -178,4 +188,3 @@ export function settleReceivers(args: readonly Node[], at: At): void {
     }
   }
 }
-

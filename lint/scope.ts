@@ -50,17 +50,15 @@ export class Scope {
 
   /** The binding of a name here or in the scopes around. */
   lookup(name: string): Binding | undefined {
-    for (let scope: Scope | undefined = this; scope; scope = scope.parent) {
-      const found = scope.#own(name);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    return this.#own(name) ?? this.parent?.lookup(name);
   }
 
   /** Declares the names of a pattern. */
   declare(pattern: Node | null, kind: BindingKind, node: Node): void {
     if (pattern?.type === "Identifier") this.#add(pattern, kind, node);
-    else for (const ident of identifiersOf(pattern)) this.#add(ident, kind, node);
+    else {for (const ident of identifiersOf(pattern)) {
+        this.#add(ident, kind, node);
+      }}
   }
 
   /** Declares what the statements of a block declare in it, before any of them runs. */
@@ -84,7 +82,9 @@ export class Scope {
         if (node.id) this.#add(node.id, "class", node);
         return;
       case "ImportDeclaration":
-        for (const each of node.specifiers) this.#add(each.local, "import", each);
+        for (const each of node.specifiers) {
+          this.#add(each.local, "import", each);
+        }
         return;
       case "TSImportEqualsDeclaration":
         this.#add(node.id, "import", node);
@@ -127,7 +127,9 @@ export class Scope {
     // A value and a type may share a name, and then the value is what code means.
     if (known !== undefined && (kind === "type" || known.kind === kind)) return;
     const binding = { name, kind, ident, node, scope: this };
-    if (known !== undefined) this.bindings.splice(this.bindings.indexOf(known), 1);
+    if (known !== undefined) {
+      this.bindings.splice(this.bindings.indexOf(known), 1);
+    }
     this.bindings.push(binding);
     // Most scopes have a few names, the file may have hundreds.
     if (this.#byName === undefined && this.bindings.length > FEW) {
@@ -142,8 +144,8 @@ export function identifiersOf(
 ): Deno.lint.Identifier[] {
   const found: Deno.lint.Identifier[] = [];
   const pending: (Node | null | undefined)[] = [pattern];
-  for (let node; pending.length > 0;) {
-    node = pending.pop();
+  while (pending.length > 0) {
+    const node = pending.pop();
     switch (node?.type) {
       case "Identifier":
         found.push(node);

@@ -2,7 +2,7 @@
  * Calls of the APIs in the table: what they do with a view, with a block, with a promise of one.
  */
 import type { Fate } from "./apis.ts";
-import { escape, lookInto, runsLater } from "./closures.ts";
+import { lookInto, runsLater } from "./closures.ts";
 import { bytesFix } from "./fixes.ts";
 import { nameOf, startOperation } from "./leases.ts";
 import { reportNotAwaited } from "./members.ts";
@@ -40,10 +40,18 @@ export function sink(
   touch(views, call, at);
   const promise = fate === "promise" || promisified && fate === "callback";
   if (promise) {
-    const operations = startOperation(call, { api, fate: "promise", rule }, views, receiver, at);
+    const operations = startOperation(
+      call,
+      { api, fate: "promise", rule },
+      views,
+      receiver,
+      at,
+    );
     return promiseOf(UNKNOWN, operations);
   }
-  for (const each of args) if (each.kind === "function") runsLater(each, [], at);
+  for (const each of args) {
+    if (each.kind === "function") runsLater(each, [], at);
+  }
   // A body may be anything that gives bytes one after the other.
   const iterables = args.flatMap((each) =>
     each.kind === "record" ? [...each.members.values()] : [each]
@@ -56,12 +64,14 @@ export function sink(
       queue(call, args, api, at);
       return UNKNOWN;
     case "callback": {
-      const open = views.filter((lease) => at.state.status(lease).is !== "unknown" || !callsBack(args));
+      const open = views.filter((lease) =>
+        at.state.status(lease).is !== "unknown" || !callsBack(args)
+      );
       startOperation(call, { api, fate, rule }, open, receiver, at);
       return UNKNOWN;
     }
   }
-  return copied(call, args, api);
+  return copied(args, api);
 }
 
 function callsBack(args: readonly Value[]): boolean {
@@ -69,11 +79,10 @@ function callsBack(args: readonly Value[]): boolean {
 }
 
 /** A view of a buffer is a view, whatever class it is made by; everything else is a copy. */
-function copied(call: Call, args: readonly Value[], api: string): Value {
+function copied(args: readonly Value[], api: string): Value {
   const [first] = args;
   const isView = first?.kind === "view" && first.isBuffer &&
     /(Array|DataView|Buffer\.from)$/.test(api);
-  void call;
   return isView ? viewOf(first.leases) : promiseOf(UNKNOWN);
 }
 
@@ -96,7 +105,9 @@ function queue(
 
 /** The leases of which a stream made of the value would have views. */
 function queuedIn(value: Value, at: At): readonly Lease[] {
-  if (value.kind === "list") return value.items.flatMap((each) => [...queuedIn(each, at)]);
+  if (value.kind === "list") {
+    return value.items.flatMap((each) => [...queuedIn(each, at)]);
+  }
   if (value.kind === "block") return value.leases;
   if (value.kind !== "generator") return viewsIn(value);
   return lookInto(value.fn, value.args, at).yields.flatMap(viewsIn);
@@ -118,7 +129,9 @@ function checkBytes(
     case "block": {
       const name = nameOf(value.leases[0]);
       const clones = CLONES.test(api);
-      const said = clones ? words.notCloned(name) : words.notBytes(name, `\`${api}\``);
+      const said = clones
+        ? words.notCloned(name)
+        : words.notBytes(name, `\`${api}\``);
       const fix = clones ? undefined : bytesFix(node);
       at.file.report("no-block-as-bytes", node, said, value.leases, fix);
       return;
@@ -140,9 +153,13 @@ function checkEach(
   const parts: readonly (Node | null)[] = node.type === "ArrayExpression"
     ? node.elements
     : node.type === "ObjectExpression"
-    ? node.properties.map((each) => each.type === "Property" ? each.value : each)
+    ? node.properties.map((each) =>
+      each.type === "Property" ? each.value : each
+    )
     : [];
-  values.forEach((each, i) => checkBytes(each, parts[i] ?? node, api, fate, at));
+  values.forEach((each, i) =>
+    checkBytes(each, parts[i] ?? node, api, fate, at)
+  );
 }
 
 /** Tells the functions of a stream what their controller is. */
@@ -155,5 +172,3 @@ export function give(source: Value | undefined, at: At): void {
     at.file.given.set(fn.node, isFirst ? [controller] : [UNKNOWN, controller]);
   }
 }
-
-void escape;

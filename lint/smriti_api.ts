@@ -36,7 +36,11 @@ export const OWN_NAMES: ReadonlySet<string> = new Set([
 /** What a method of a pool gives. */
 export const ACQUIRES: ReadonlyMap<
   string,
-  { readonly isPromise: boolean; readonly many: boolean; readonly maybe: boolean }
+  {
+    readonly isPromise: boolean;
+    readonly many: boolean;
+    readonly maybe: boolean;
+  }
 > = new Map([
   ["acquire", { isPromise: true, many: false, maybe: false }],
   ["acquireMany", { isPromise: true, many: true, maybe: false }],

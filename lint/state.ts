@@ -108,7 +108,8 @@ export class State {
 
   /** Whether nothing but variables has changed since this was made from the other, or the other way round. */
   isAsQuietAs(other: State): boolean {
-    return this.leases.isSame(other.leases) && this.pending.isSame(other.pending) &&
+    return this.leases.isSame(other.leases) &&
+      this.pending.isSame(other.pending) &&
       this.stored.isSame(other.stored);
   }
 
@@ -143,7 +144,11 @@ export class State {
   #joinLeases(other: State, isLoop: boolean): void {
     const own = this.leases.keys();
     for (const lease of other.leases.keys()) {
-      const both = joined(this.leases.get(lease), other.leases.get(lease), isLoop);
+      const both = joined(
+        this.leases.get(lease),
+        other.leases.get(lease),
+        isLoop,
+      );
       this.leases.set(lease, both);
     }
     for (const lease of own) {
@@ -185,7 +190,9 @@ export class State {
       }
     }
     if (both.kind === "unknown" && own !== value) {
-      for (const lease of [...blocksIn(own), ...blocksIn(value)]) this.letGo(lease);
+      for (const lease of [...blocksIn(own), ...blocksIn(value)]) {
+        this.letGo(lease);
+      }
     }
   }
 }

@@ -9,14 +9,16 @@ import { escape } from "./closures.ts";
 import { fork, refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
 import { evaluate } from "./expressions.ts";
-import { begin, checkFresh, keep, endOf, leaveScope, markUsing } from "./leases.ts";
-import { bear } from "./promises.ts";
 import {
-  assign,
-  declareEmpty,
-  declarePattern,
-  kindOf,
-} from "./patterns.ts";
+  begin,
+  checkFresh,
+  endOf,
+  keep,
+  leaveScope,
+  markUsing,
+} from "./leases.ts";
+import { bear } from "./promises.ts";
+import { assign, declareEmpty, declarePattern, kindOf } from "./patterns.ts";
 import type { Scope } from "./scope.ts";
 import { State } from "./state.ts";
 import { ANYBODY } from "./state.ts";
@@ -229,7 +231,11 @@ function switchStatement(node: Deno.lint.SwitchStatement, at: At): void {
     for (const statement of each.consequent) {
       execute(statement, { ...at, scope, state: falling });
     }
-    forgetHidden(each.consequent, each.range[1], { ...at, scope, state: falling });
+    forgetHidden(each.consequent, each.range[1], {
+      ...at,
+      scope,
+      state: falling,
+    });
   }
   if (!hasDefault) falling.join(entry);
   at.state.become(falling);
@@ -290,7 +296,9 @@ type Loop =
 function loop(node: Loop, at: At, label: string | undefined): void {
   const outer = at.frame.jumps.length;
   const scope = at.file.scopeOf(node, at.scope, at.frame.node, (scope) => {
-    if (node.type === "ForStatement" && node.init?.type === "VariableDeclaration") {
+    if (
+      node.type === "ForStatement" && node.init?.type === "VariableDeclaration"
+    ) {
       scope.hoist([node.init]);
     } else if (
       (node.type === "ForOfStatement" || node.type === "ForInStatement") &&
@@ -318,7 +326,9 @@ function loop(node: Loop, at: At, label: string | undefined): void {
     }
     if (!state.dead) head.end(inside);
     if (state.dead) break;
-    if (node.type === "ForStatement" && node.update) evaluate(node.update, inside);
+    if (node.type === "ForStatement" && node.update) {
+      evaluate(node.update, inside);
+    }
     if (node.type === "DoWhileStatement") done.join(test(node, inside), true);
     // The next round would find what this one has found.
     if (state.isAsQuietAs(entry)) break;
@@ -365,7 +375,8 @@ function mergeJumps(jumps: readonly Jump[]): Jump[] {
 
 /** Takes the condition of a loop for true. Returns what is known when it is not. */
 function test(node: Loop, at: At): State {
-  const hasTest = node.type !== "ForOfStatement" && node.type !== "ForInStatement";
+  const hasTest = node.type !== "ForOfStatement" &&
+    node.type !== "ForInStatement";
   const condition = hasTest ? node.test : null;
   if (condition) evaluate(condition, at, true);
   const out = at.state.clone();
@@ -377,7 +388,8 @@ function test(node: Loop, at: At): State {
 
 function isEndlessLoop(node: Loop): boolean {
   if (node.type === "ForStatement") {
-    return !node.test || node.test.type === "Literal" && node.test.raw === "true";
+    return !node.test ||
+      node.test.type === "Literal" && node.test.raw === "true";
   }
   return node.type === "WhileStatement" && node.test.type === "Literal" &&
     node.test.raw === "true";
@@ -508,7 +520,8 @@ function catchClause(
 function caughtState({ before, seen }: Try, after: State): State {
   const caught = before.clone();
   for (const [lease, status] of seen) {
-    const isOpen = status.is === "guarded" && before.status(lease).is === "held";
+    const isOpen = status.is === "guarded" &&
+      before.status(lease).is === "held";
     caught.leases.set(lease, isOpen ? { ...status, is: "open" } : status);
   }
   for (const place of after.vars.keys()) {

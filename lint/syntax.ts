@@ -6,7 +6,6 @@
  */
 import { parentOf } from "./tree.ts";
 
-
 /** Any node. */
 export type Node = Deno.lint.Node | Deno.lint.TSParameterProperty;
 /** Any expression. */
@@ -26,7 +25,9 @@ export type Call = Deno.lint.CallExpression | Deno.lint.NewExpression;
 export type Argument = Expression | Deno.lint.SpreadElement;
 
 /** Whether the node is a function with a body of its own. */
-export function isFunction(node: Node | null | undefined): node is FunctionNode {
+export function isFunction(
+  node: Node | null | undefined,
+): node is FunctionNode {
   const type = node?.type;
   return type === "ArrowFunctionExpression" || type === "FunctionExpression" ||
     type === "FunctionDeclaration";
@@ -117,7 +118,9 @@ export function lastName(node: Node): string | undefined {
     case "TSNonNullExpression":
     case "TSAsExpression":
     case "AwaitExpression":
-      return lastName(node.type === "AwaitExpression" ? node.argument : node.expression);
+      return lastName(
+        node.type === "AwaitExpression" ? node.argument : node.expression,
+      );
     case "CallExpression":
       return lastName(node.callee);
   }
@@ -151,7 +154,9 @@ export function functionAround(node: Node): FunctionNode | undefined {
  * The tree is not always as its types say: an empty statement is nothing at all and hides those
  * behind it, and the body of a static block is a block.
  */
-export function statementsOf(node: Node | null | undefined): readonly Statement[] {
+export function statementsOf(
+  node: Node | null | undefined,
+): readonly Statement[] {
   if (!node || !("body" in node)) return [];
   const body = node.body as Node | readonly Statement[] | null | undefined;
   return Array.isArray(body) ? body : statementsOf(body as Node | null);

@@ -11,103 +11,107 @@ import type { Node } from "./syntax.ts";
 /** Nodes inside of nodes that are read: a tree that is deeper is not analysed at all. */
 const MOST_DEPTH = 1_000;
 
-/** For each type of node, the fields that are read. Other types have none. */
+/**
+ * For each type of node, the fields that are read. Other types have none. What must be there (`!`)
+ * is there, if need be as a node of no type, and a list (`*`) is one: the parser goes on behind some
+ * errors.
+ */
 const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
   Object.entries({
-    Program: "body",
-    ImportDeclaration: "source specifiers",
+    Program: "body*",
+    ImportDeclaration: "source! specifiers*",
     ImportSpecifier: "imported local",
     ImportDefaultSpecifier: "local",
     ImportNamespaceSpecifier: "local",
     TSImportEqualsDeclaration: "id",
     ExportNamedDeclaration: "declaration",
     ExportDefaultDeclaration: "declaration",
-    VariableDeclaration: "kind declare declarations",
-    VariableDeclarator: "id init",
+    VariableDeclaration: "kind declare declarations*",
+    VariableDeclarator: "id! init",
     FunctionDeclaration: "id async generator",
     FunctionExpression: "id async generator",
     ArrowFunctionExpression: "async generator",
     TSDeclareFunction: "id",
     ClassDeclaration: "id superClass",
     ClassExpression: "id superClass",
-    ClassBody: "body",
-    MethodDefinition: "kind computed key value",
-    PropertyDefinition: "computed key value typeAnnotation",
-    AccessorProperty: "computed key value",
+    ClassBody: "body*",
+    MethodDefinition: "kind computed key! value",
+    PropertyDefinition: "computed key! value typeAnnotation",
+    AccessorProperty: "computed key! value",
     StaticBlock: "body",
-    TSParameterProperty: "parameter",
-    BlockStatement: "body",
-    TSModuleBlock: "body",
+    TSParameterProperty: "parameter!",
+    BlockStatement: "body*",
+    TSModuleBlock: "body*",
     TSModuleDeclaration: "id body",
     ReturnStatement: "argument",
     ThrowStatement: "argument",
     LabeledStatement: "label body",
     BreakStatement: "label",
     ContinueStatement: "label",
-    IfStatement: "test consequent alternate",
-    SwitchStatement: "discriminant cases",
-    SwitchCase: "test consequent",
-    WhileStatement: "test body",
-    DoWhileStatement: "test body",
+    IfStatement: "test! consequent alternate",
+    SwitchStatement: "discriminant! cases*",
+    SwitchCase: "test consequent*",
+    WhileStatement: "test! body",
+    DoWhileStatement: "test! body",
     ForStatement: "init test update body",
-    ForInStatement: "left right body",
-    ForOfStatement: "left right body",
-    ExpressionStatement: "expression",
-    TryStatement: "block handler finalizer",
+    ForInStatement: "left! right! body",
+    ForOfStatement: "left! right! body",
+    ExpressionStatement: "expression!",
+    TryStatement: "block! handler finalizer",
     CatchClause: "param body",
-    WithStatement: "object body",
-    ArrayExpression: "elements",
-    ObjectExpression: "properties",
-    Property: "computed shorthand key value",
-    SpreadElement: "argument",
-    BinaryExpression: "operator left right",
-    LogicalExpression: "operator left right",
-    AssignmentExpression: "operator left right",
-    UnaryExpression: "operator argument",
-    UpdateExpression: "argument",
-    ConditionalExpression: "test consequent alternate",
-    SequenceExpression: "expressions",
-    CallExpression: "callee arguments",
-    NewExpression: "callee arguments",
-    MemberExpression: "computed object property",
-    ChainExpression: "expression",
-    TSNonNullExpression: "expression",
-    TSSatisfiesExpression: "expression",
-    TSInstantiationExpression: "expression",
-    TSAsExpression: "expression typeAnnotation",
-    TSTypeAssertion: "expression typeAnnotation",
-    TemplateLiteral: "expressions",
-    TaggedTemplateExpression: "tag quasi",
-    AwaitExpression: "argument",
+    WithStatement: "object! body",
+    ArrayExpression: "elements*",
+    ObjectExpression: "properties*",
+    Property: "computed shorthand key! value!",
+    SpreadElement: "argument!",
+    BinaryExpression: "operator left! right!",
+    LogicalExpression: "operator left! right!",
+    AssignmentExpression: "operator left! right!",
+    UnaryExpression: "operator argument!",
+    UpdateExpression: "argument!",
+    ConditionalExpression: "test! consequent! alternate!",
+    SequenceExpression: "expressions*",
+    CallExpression: "callee! arguments*",
+    NewExpression: "callee! arguments*",
+    MemberExpression: "computed object! property!",
+    ChainExpression: "expression!",
+    TSNonNullExpression: "expression!",
+    TSSatisfiesExpression: "expression!",
+    TSInstantiationExpression: "expression!",
+    TSAsExpression: "expression! typeAnnotation",
+    TSTypeAssertion: "expression! typeAnnotation",
+    TemplateLiteral: "expressions*",
+    TaggedTemplateExpression: "tag! quasi",
+    AwaitExpression: "argument!",
     YieldExpression: "argument",
-    ImportExpression: "source",
-    Identifier: "name typeAnnotation",
+    ImportExpression: "source!",
+    Identifier: "name",
     PrivateIdentifier: "name",
     Literal: "raw",
-    AssignmentPattern: "left right",
-    ArrayPattern: "elements",
-    ObjectPattern: "properties typeAnnotation",
-    RestElement: "argument",
-    JSXElement: "openingElement children",
-    JSXFragment: "children",
-    JSXOpeningElement: "attributes",
+    AssignmentPattern: "left! right!",
+    ArrayPattern: "elements*",
+    ObjectPattern: "properties*",
+    RestElement: "argument!",
+    JSXElement: "openingElement children*",
+    JSXFragment: "children*",
+    JSXOpeningElement: "attributes*",
     JSXAttribute: "value",
-    JSXSpreadAttribute: "argument",
+    JSXSpreadAttribute: "argument!",
     JSXExpressionContainer: "expression",
     TSTypeAnnotation: "typeAnnotation",
-    TSUnionType: "types",
-    TSIntersectionType: "types",
+    TSUnionType: "types*",
+    TSIntersectionType: "types*",
     TSTypeOperator: "typeAnnotation",
     TSArrayType: "elementType",
-    TSTypeLiteral: "members",
-    TSPropertySignature: "computed key typeAnnotation",
-    TSTypeReference: "typeName typeArguments",
-    TSTypeParameterInstantiation: "params",
-    TSQualifiedName: "left right",
+    TSTypeLiteral: "members*",
+    TSPropertySignature: "computed key! typeAnnotation",
+    TSTypeReference: "typeName! typeArguments",
+    TSTypeParameterInstantiation: "params*",
+    TSQualifiedName: "left! right!",
     TSImportType: "argument qualifier",
     TSLiteralType: "literal",
     TSInterfaceDeclaration: "id",
-    TSInterfaceBody: "body",
+    TSInterfaceBody: "body*",
     TSTypeAliasDeclaration: "id",
     TSEnumDeclaration: "id",
   }).map(([type, fields]) => [type, fields.split(" ")]),
@@ -139,10 +143,26 @@ class Plain {
 
 /** A field in one of the slots. */
 const SLOTS: readonly PropertyDescriptor[] = [
-  { get(this: Plain) { return this.slot0; } },
-  { get(this: Plain) { return this.slot1; } },
-  { get(this: Plain) { return this.slot2; } },
-  { get(this: Plain) { return this.slot3; } },
+  {
+    get(this: Plain) {
+      return this.slot0;
+    },
+  },
+  {
+    get(this: Plain) {
+      return this.slot1;
+    },
+  },
+  {
+    get(this: Plain) {
+      return this.slot2;
+    },
+  },
+  {
+    get(this: Plain) {
+      return this.slot3;
+    },
+  },
 ];
 
 /** A node of which much is never looked into: its larger fields are read when they are asked for. */
@@ -158,7 +178,7 @@ class Lazy extends Plain {
   }
 
   get params(): unknown {
-    return this.#params ??= this.#read("params");
+    return this.#params ??= this.#read("params") ?? [];
   }
 
   get typeAnnotation(): unknown {
@@ -166,7 +186,8 @@ class Lazy extends Plain {
   }
 
   #read(field: string): unknown {
-    return this.tree?.convert(this.denoNode[field], this, this.depth + 1) ?? null;
+    return this.tree?.convert(this.denoNode[field], this, this.depth + 1) ??
+      null;
   }
 }
 
@@ -181,29 +202,62 @@ const LAZY: ReadonlySet<string> = new Set([
   "TSTypeAliasDeclaration",
 ]);
 
-/** For each type of node, its class and the fields that are read at once. */
-const KINDS = new Map<string, { readonly Kind: typeof Plain; readonly fields: readonly string[] }>();
-for (const [type, fields] of FIELDS) {
+/** Types of nodes whose `typeAnnotation` is read late, into the last slot. */
+const ANNOTATED: ReadonlySet<string> = new Set(["Identifier", "ObjectPattern"]);
+
+/** What stands where something is missing. */
+const MISSING = new Plain({ range: [0, 0] }, "", null);
+
+/** A type of node: its class, and the fields that are read at once. */
+interface Kind {
+  readonly Kind: typeof Plain;
+  readonly fields: readonly {
+    readonly name: string;
+    readonly missing: Plain | readonly Plain[] | null;
+  }[];
+}
+
+/** For each type of node, what is known of it. */
+const KINDS = new Map<string, Kind>();
+for (const [type, names] of FIELDS) {
   const Kind = LAZY.has(type) ? class extends Lazy {} : class extends Plain {};
-  fields.forEach((field, i) => Object.defineProperty(Kind.prototype, field, SLOTS[i]));
+  const fields = names.map((name) => {
+    const missing = name.endsWith("!")
+      ? MISSING
+      : name.endsWith("*")
+      ? []
+      : null;
+    return { name: name.replace(/[!*]$/, ""), missing };
+  });
+  fields.forEach(({ name }, i) =>
+    Object.defineProperty(Kind.prototype, name, SLOTS[i])
+  );
+  if (ANNOTATED.has(type)) {
+    Object.defineProperty(Kind.prototype, "typeAnnotation", {
+      get(this: Plain) {
+        return this.slot3 ??= annotationOf(this);
+      },
+    });
+  }
   KINDS.set(type, { Kind, fields });
 }
 
 /** What is read of a type that the table has not. */
-const OTHER = { Kind: Plain, fields: [] };
+const OTHER: Kind = { Kind: Plain, fields: [] };
 
-/** The tree of a file. */
+/** A tree, of a file or of a part of it. */
 export class Tree {
-  readonly program: Deno.lint.Program;
+  readonly root: unknown;
   /** Part of the tree was too deep to be read: what is known is not the whole. */
   isTooDeep = false;
 
-  constructor(program: Deno.lint.Program) {
-    this.program = this.#read(
-      program as unknown as Raw,
-      null,
-      0,
-    ) as unknown as Deno.lint.Program;
+  constructor(root: Deno.lint.Program | Raw, parent: Plain | null = null) {
+    this.root = this.#read(root as Raw, parent, 0);
+  }
+
+  /** The tree of a file. */
+  get program(): Deno.lint.Program {
+    return this.root as Deno.lint.Program;
   }
 
   /** A value of Deno's tree in this one. */
@@ -229,16 +283,35 @@ export class Tree {
     const { Kind, fields } = KINDS.get(type) ?? OTHER;
     const node = new Kind(raw, type, parent);
     const { length } = fields;
-    if (length > 0) node.slot0 = this.convert(raw[fields[0]], node, depth + 1);
-    if (length > 1) node.slot1 = this.convert(raw[fields[1]], node, depth + 1);
-    if (length > 2) node.slot2 = this.convert(raw[fields[2]], node, depth + 1);
-    if (length > 3) node.slot3 = this.convert(raw[fields[3]], node, depth + 1);
+    const at = depth + 1;
+    if (length > 0) {
+      node.slot0 = this.convert(raw[fields[0].name], node, at) ??
+        fields[0].missing;
+    }
+    if (length > 1) {
+      node.slot1 = this.convert(raw[fields[1].name], node, at) ??
+        fields[1].missing;
+    }
+    if (length > 2) {
+      node.slot2 = this.convert(raw[fields[2].name], node, at) ??
+        fields[2].missing;
+    }
+    if (length > 3) {
+      node.slot3 = this.convert(raw[fields[3].name], node, at) ??
+        fields[3].missing;
+    }
     if (node instanceof Lazy) {
       node.tree = this;
       node.depth = depth;
     }
     return node;
   }
+}
+
+/** The type annotation of a name or a pattern, read when it is asked for. */
+function annotationOf(node: Plain): unknown {
+  const raw = node.denoNode.typeAnnotation as Raw | null | undefined;
+  return raw ? new Tree(raw, node).root : null;
 }
 
 /** The parent of a node; the file itself has none. */

@@ -12,7 +12,14 @@ import { POOL_CLASSES } from "./smriti_api.ts";
 import type { Node } from "./syntax.ts";
 import { keyName } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
-import { blockOf, FOREIGN, listOf, promiseOf, union, UNKNOWN } from "./values.ts";
+import {
+  blockOf,
+  FOREIGN,
+  listOf,
+  promiseOf,
+  union,
+  UNKNOWN,
+} from "./values.ts";
 
 /** Types inside of types that are looked at. */
 const MOST_DEPTH = 5;

@@ -86,18 +86,35 @@ export type Value =
   | { readonly kind: "nothing" }
   | { readonly kind: "foreign" }
   | { readonly kind: "pool"; readonly origin: Origin }
-  | { readonly kind: "block"; readonly leases: readonly Lease[]; readonly maybe: boolean }
+  | {
+    readonly kind: "block";
+    readonly leases: readonly Lease[];
+    readonly maybe: boolean;
+  }
   | { readonly kind: "blocks"; readonly lease: Lease }
   | { readonly kind: "chunk"; readonly lease: Lease }
   | { readonly kind: "chunks"; readonly lease: Lease; readonly call: Node }
-  | { readonly kind: "view"; readonly leases: readonly Lease[]; readonly isBuffer: boolean }
-  | { readonly kind: "acquiring"; readonly lease: Lease; readonly call: Call; readonly many: boolean }
+  | {
+    readonly kind: "view";
+    readonly leases: readonly Lease[];
+    readonly isBuffer: boolean;
+  }
+  | {
+    readonly kind: "acquiring";
+    readonly lease: Lease;
+    readonly call: Call;
+    readonly many: boolean;
+  }
   | {
     readonly kind: "promise";
     readonly of: Value;
     readonly operations: readonly Operation[];
   }
-  | { readonly kind: "list"; readonly items: readonly Value[]; readonly many: boolean }
+  | {
+    readonly kind: "list";
+    readonly items: readonly Value[];
+    readonly many: boolean;
+  }
   | { readonly kind: "record"; readonly members: ReadonlyMap<string, Value> }
   | {
     readonly kind: "function";
@@ -112,7 +129,11 @@ export type Value =
   }
   | { readonly kind: "class"; readonly node: ClassNode; readonly scope: Scope }
   | { readonly kind: "self"; readonly node: ClassNode }
-  | { readonly kind: "api"; readonly path: string; readonly promisified: boolean }
+  | {
+    readonly kind: "api";
+    readonly path: string;
+    readonly promisified: boolean;
+  }
   | { readonly kind: "thing"; readonly type: string };
 
 export const UNKNOWN: Value = { kind: "unknown" };
@@ -219,9 +240,14 @@ export function replaced(value: Value, lease: Lease, other: Lease): Value {
     case "promise":
       return { ...value, of: replaced(value.of, lease, other) };
     case "list":
-      return listOf(value.items.map((each) => replaced(each, lease, other)), value.many);
+      return listOf(
+        value.items.map((each) => replaced(each, lease, other)),
+        value.many,
+      );
     case "record": {
-      const members = [...value.members].map(([name, each]): [string, Value] => [
+      const members = [...value.members].map((
+        [name, each],
+      ): [string, Value] => [
         name,
         replaced(each, lease, other),
       ]);

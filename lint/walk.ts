@@ -45,7 +45,9 @@ export interface Frame {
   readonly self: ClassNode | undefined;
   readonly depth: number;
   /** The lease that lasts as long as this function, of `lend` or `use`, and which of them. */
-  readonly covers: { readonly lease: Lease; readonly by: "lend" | "use" } | undefined;
+  readonly covers:
+    | { readonly lease: Lease; readonly by: "lend" | "use" }
+    | undefined;
   jumps: Jump[];
   readonly tries: Try[];
   touched: ReadonlyMap<Lease, Touch>;
@@ -70,7 +72,11 @@ export interface At {
 const UNTOUCHED: ReadonlyMap<Lease, Touch> = new Map();
 
 /** Notes how an activation has used a lease; `undefined` that it is to be forgotten. */
-export function setTouch(frame: Frame, lease: Lease, touch: Touch | undefined): void {
+export function setTouch(
+  frame: Frame,
+  lease: Lease,
+  touch: Touch | undefined,
+): void {
   const touched = frame.touched === UNTOUCHED
     ? new Map<Lease, Touch>()
     : frame.touched as Map<Lease, Touch>;
@@ -116,7 +122,12 @@ export function mayThrow(at: At): void {
 }
 
 /** Notes that a lease is used here. */
-export function touch(leases: readonly Lease[], node: Node, at: At, isLate = false): void {
+export function touch(
+  leases: readonly Lease[],
+  node: Node,
+  at: At,
+  isLate = false,
+): void {
   if (leases.length === 0) return;
   for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     for (const lease of leases) {

@@ -63,5 +63,6 @@ export function lineOf(source: string, offset: number): number {
 
 /** Reports in an order of their own, each once a line. */
 export function sorted(reports: readonly Report[]): string[] {
-  return [...new Set(reports.map(({ line, rule }) => `${line} ${rule}`))].sort();
+  return [...new Set(reports.map(({ line, rule }) => `${line} ${rule}`))]
+    .sort();
 }
