@@ -19,7 +19,7 @@ import type { Lease, Operation, Origin, RuleName, Value } from "./values.ts";
 /** Steps of one walk of one function, the functions it calls included. */
 const MOST_STEPS = 60_000;
 /** Nodes inside of nodes that are looked at, those of called functions included. */
-const MOST_NESTED = 400;
+const MOST_NESTED = 300;
 /** A function to be walked on its own. */
 export interface Task {
   readonly node: FunctionNode;

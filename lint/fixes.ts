@@ -62,6 +62,9 @@ export function bytesFix(node: Node): Fix {
   if (node.type !== "Identifier" && node.type !== "MemberExpression") {
     return undefined;
   }
+  const parent = parentOf(node);
+  // `{ body }` would need its key.
+  if (parent?.type === "Property" && parent.shorthand) return undefined;
   const [, end] = node.range;
   return () => [{ range: [end, end], text: ".bytes" }];
 }

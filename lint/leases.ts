@@ -404,9 +404,8 @@ function wayOf(jump: Jump | undefined, lineOf: (node: Node) => number): string {
 export function checkGivenOut(value: Value, node: Node, at: At): void {
   for (const lease of new Set(leasesIn(value))) {
     const { is, end } = at.state.status(lease);
-    if (is !== "ended" || end === undefined || at.file.kept.has(lease)) {
-      continue;
-    }
+    if (is !== "ended" || end === undefined) continue;
+    if (at.file.kept.has(lease) || endedBeforeCall([lease], at)) continue;
     const name = nameOf(lease);
     const what = viewsIn(value).includes(lease)
       ? `A view of \`${name}\``

@@ -4,7 +4,13 @@
 import { escape } from "./closures.ts";
 import { put, store } from "./containers.ts";
 import { evaluate } from "./expressions.ts";
-import { begin, checkOverwritten, clearPlace, take } from "./leases.ts";
+import {
+  begin,
+  checkOverwritten,
+  clearPlace,
+  markUsing,
+  take,
+} from "./leases.ts";
 import { memberOf } from "./members.ts";
 import { isPoolName, namedPool, untypedParam } from "./origins.ts";
 import type { Binding, BindingKind } from "./scope.ts";
@@ -162,6 +168,12 @@ function declareElements(
       : items[i];
     declarePattern(each, item ?? UNKNOWN, at);
   });
+}
+
+/** Gives a block to a name that ends it with its block of statements. */
+export function declareUsing(id: Node, value: Value, at: At): void {
+  markUsing(value);
+  declarePattern(id, value, at);
 }
 
 /** Gives an expression on the left of `=` its value. */

@@ -135,10 +135,11 @@ export class State {
     }
   }
 
-  /** Handed to code that cannot be seen: from here on nothing is known of the lease. */
+  /** Handed to code that cannot be seen: from here on nothing is known of a lease that goes on. */
   letGo(lease: Lease): void {
     lease.escapes = true;
-    if (this.leases.has(lease)) this.leases.set(lease, ANYBODY);
+    const is = this.leases.get(lease)?.is;
+    if (is !== undefined && is !== "ended") this.leases.set(lease, ANYBODY);
   }
 
   #joinLeases(other: State, isLoop: boolean): void {

@@ -7,27 +7,24 @@
  */
 import { escape } from "./closures.ts";
 import { fork, refine } from "./conditions.ts";
-import { eachOf } from "./containers.ts";
 import { evaluate } from "./expressions.ts";
+import { jump, leaveAll, mergeJumps, takeJumps } from "./jumps.ts";
+import { checkFresh } from "./leases.ts";
+import { loop } from "./loops.ts";
+import { reportNotAwaited } from "./members.ts";
 import {
-  begin,
-  checkFresh,
-  endOf,
-  keep,
-  leaveScope,
-  markUsing,
-} from "./leases.ts";
+  declareEmpty,
+  declarePattern,
+  declareUsing,
+  kindOf,
+} from "./patterns.ts";
 import { bear } from "./promises.ts";
-import { assign, declareEmpty, declarePattern, kindOf } from "./patterns.ts";
-import type { Scope } from "./scope.ts";
-import { State } from "./state.ts";
-import { ANYBODY } from "./state.ts";
-import type { ClassNode, Expression, Node, Statement } from "./syntax.ts";
+import { ANYBODY, State } from "./state.ts";
+import type { ClassNode, Node, Statement } from "./syntax.ts";
 import { hidesRest, isFunction, statementsOf } from "./syntax.ts";
 import type { Value } from "./values.ts";
 import { awaited, NOTHING, union, UNKNOWN } from "./values.ts";
-import type { At, Jump, Try } from "./walk.ts";
-import { reportNotAwaited } from "./members.ts";
+import type { At, Try } from "./walk.ts";
 
 /** Walks a statement. */
 export function execute(
@@ -153,11 +150,6 @@ function declaration(node: Deno.lint.VariableDeclaration, at: At): void {
   checkFresh(at);
 }
 
-function declareUsing(id: Node, value: Value, at: At): void {
-  markUsing(value);
-  declarePattern(id, value, at);
-}
-
 /** `return` and `throw`. */
 function leave(
   node: Deno.lint.ReturnStatement | Deno.lint.ThrowStatement,
@@ -189,17 +181,6 @@ export function giveOut(value: Value, at: At): void {
     case "function":
       return escape(of, at);
   }
-}
-
-function jump(
-  kind: Jump["kind"],
-  label: string | undefined,
-  node: Node,
-  value: Value,
-  at: At,
-): void {
-  at.frame.jumps.push({ kind, label, node, value, state: at.state.clone() });
-  at.state.dead = true;
 }
 
 function ifStatement(node: Deno.lint.IfStatement, at: At): void {
@@ -245,35 +226,6 @@ function switchStatement(node: Deno.lint.SwitchStatement, at: At): void {
   leaveAll(scope, before, { ...at, scope });
 }
 
-/** Leaves a scope on its end and on each way out of it. */
-function leaveAll(scope: Scope, before: number, at: At): void {
-  const { jumps } = at.frame;
-  for (let i = before; i < jumps.length; i++) {
-    leaveScope(scope, { ...at, state: jumps[i].state }, jumps[i]);
-  }
-  leaveScope(scope, at, undefined);
-}
-
-/** The ways out of one kind that lead to this statement; they are gone from the activation. */
-function takeJumps(
-  at: At,
-  before: number,
-  kind: Jump["kind"],
-  label: string | undefined,
-): Jump[] {
-  const taken: Jump[] = [];
-  if (at.frame.jumps.length === before) return taken;
-  const isMine = (each: Jump) =>
-    each.kind === kind && (each.label === undefined || each.label === label);
-  const rest = at.frame.jumps.filter((each, i) => {
-    if (i < before || !isMine(each)) return true;
-    taken.push(each);
-    return false;
-  });
-  at.frame.jumps.splice(0, at.frame.jumps.length, ...rest);
-  return taken;
-}
-
 function labeled(node: Deno.lint.LabeledStatement, at: At): void {
   const { body, label } = node;
   const before = at.frame.jumps.length;
@@ -283,205 +235,6 @@ function labeled(node: Deno.lint.LabeledStatement, at: At): void {
     at.frame.jumps.splice(at.frame.jumps.indexOf(each), 1);
     at.state.join(each.state);
   }
-}
-
-type Loop =
-  | Deno.lint.ForStatement
-  | Deno.lint.WhileStatement
-  | Deno.lint.DoWhileStatement
-  | Deno.lint.ForOfStatement
-  | Deno.lint.ForInStatement;
-
-/** Walks a loop twice: as it begins, and as it goes on. */
-function loop(node: Loop, at: At, label: string | undefined): void {
-  const outer = at.frame.jumps.length;
-  const scope = at.file.scopeOf(node, at.scope, at.frame.node, (scope) => {
-    if (
-      node.type === "ForStatement" && node.init?.type === "VariableDeclaration"
-    ) {
-      scope.hoist([node.init]);
-    } else if (
-      (node.type === "ForOfStatement" || node.type === "ForInStatement") &&
-      node.left?.type === "VariableDeclaration"
-    ) scope.hoist([node.left]);
-  });
-  const inside = { ...at, scope };
-  const head = enterLoop(node, inside);
-  at.frame.fresh = [];
-  const { state } = at;
-  const done = state.clone();
-  done.dead = true;
-  const isEndless = isEndlessLoop(node);
-  for (let round = 0; round < 2 && !state.dead; round++) {
-    const before = at.frame.jumps.length;
-    const entry = state.clone();
-    if (node.type !== "DoWhileStatement") {
-      const out = test(node, inside);
-      if (!isEndless && (!head.isCertain || round > 0)) done.join(out, true);
-    }
-    head.begin(inside);
-    execute(node.body, inside);
-    for (const each of takeJumps(at, before, "continue", label)) {
-      state.join(each.state);
-    }
-    if (!state.dead) head.end(inside);
-    if (state.dead) break;
-    if (node.type === "ForStatement" && node.update) {
-      evaluate(node.update, inside);
-    }
-    if (node.type === "DoWhileStatement") done.join(test(node, inside), true);
-    // The next round would find what this one has found.
-    if (state.isAsQuietAs(entry)) break;
-  }
-  if (!state.dead && !isEndless && node.type !== "DoWhileStatement") {
-    done.join(test(node, inside), true);
-  }
-  for (const each of takeJumps(at, outer, "break", label)) {
-    head.end({ ...inside, state: each.state });
-    done.join(each.state, true);
-  }
-  state.become(done);
-  const left = at.frame.jumps.slice(outer);
-  for (const each of left) {
-    head.end({ ...inside, state: each.state });
-    each.state.vars.delete(headOf(node, at));
-    leaveScope(scope, { ...inside, state: each.state }, each);
-  }
-  at.frame.jumps.splice(outer, left.length, ...mergeJumps(left));
-  state.vars.delete(headOf(node, at));
-  leaveScope(scope, inside, undefined);
-}
-
-/** The place of what a loop walks over. */
-function headOf(node: Loop, at: At): string {
-  return `head ${at.file.idOf(node)}`;
-}
-
-/** The same way out, walked twice, is one. */
-function mergeJumps(jumps: readonly Jump[]): Jump[] {
-  const merged = new Map<string, Jump>();
-  for (const each of jumps) {
-    const place = `${each.kind} ${each.node.range[0]}`;
-    const known = merged.get(place);
-    if (known === undefined) merged.set(place, each);
-    else {
-      known.state.join(each.state, true);
-      const value = union(known.value, each.value);
-      merged.set(place, { ...known, value });
-    }
-  }
-  return [...merged.values()];
-}
-
-/** Takes the condition of a loop for true. Returns what is known when it is not. */
-function test(node: Loop, at: At): State {
-  const hasTest = node.type !== "ForOfStatement" &&
-    node.type !== "ForInStatement";
-  const condition = hasTest ? node.test : null;
-  if (condition) evaluate(condition, at, true);
-  const out = at.state.clone();
-  if (!condition) return out;
-  refine(condition, true, at);
-  refine(condition, false, { ...at, state: out });
-  return out;
-}
-
-function isEndlessLoop(node: Loop): boolean {
-  if (node.type === "ForStatement") {
-    return !node.test ||
-      node.test.type === "Literal" && node.test.raw === "true";
-  }
-  return node.type === "WhileStatement" && node.test.type === "Literal" &&
-    node.test.raw === "true";
-}
-
-/** What a loop does before and after each of its rounds. */
-interface Head {
-  readonly begin: (at: At) => void;
-  readonly end: (at: At) => void;
-  /** It runs at least once, as far as this analysis cares. */
-  readonly isCertain: boolean;
-}
-
-const PLAIN: Head = { begin() {}, end() {}, isCertain: false };
-
-function enterLoop(node: Loop, at: At): Head {
-  switch (node.type) {
-    case "ForStatement":
-      if (node.init?.type === "VariableDeclaration") execute(node.init, at);
-      else if (node.init) evaluate(node.init, at);
-      return PLAIN;
-    case "ForInStatement":
-      evaluate(node.right, at);
-      return {
-        ...PLAIN,
-        begin: (at) => bindLeft(node.left, UNKNOWN, at),
-      };
-    case "ForOfStatement": {
-      const value = evaluate(node.right, at);
-      // What the head acquires the loop holds.
-      at.state.vars.set(headOf(node, at), value);
-      return forOf(node, value, at);
-    }
-  }
-  return PLAIN;
-}
-
-function forOf(
-  node: Deno.lint.ForOfStatement,
-  value: Value,
-  at: At,
-): Head {
-  const { left } = node;
-  switch (value.kind) {
-    case "chunks": {
-      const { lease } = value;
-      return {
-        isCertain: false,
-        begin(at) {
-          begin(lease, at);
-          keep(lease, at);
-          bindLeft(left, { kind: "chunk", lease }, at);
-        },
-        end(at) {
-          if (at.state.status(lease).is === "ended") return;
-          endOf(lease, { how: "step", node }, at);
-        },
-      };
-    }
-    case "blocks":
-    case "list": {
-      const each = eachOf(value, node, at);
-      return {
-        isCertain: each.isCertain,
-        begin: (at) => bindLeft(left, each.begin(at), at),
-        end: each.end,
-      };
-    }
-    case "thing": {
-      const element: Value = value.type === "listener"
-        ? { kind: "thing", type: "conn" }
-        : UNKNOWN;
-      return { ...PLAIN, begin: (at) => bindLeft(left, element, at) };
-    }
-    case "view":
-      return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
-  }
-  return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
-}
-
-function bindLeft(
-  left: Expression | Deno.lint.VariableDeclaration,
-  value: Value,
-  at: At,
-): void {
-  if (left?.type !== "VariableDeclaration") {
-    if (left) assign(left, value, at);
-    return;
-  }
-  const id = left.declarations[0]?.id;
-  if (kindOf(left) === "using") declareUsing(id, value, at);
-  else declarePattern(id, value, at);
 }
 
 function tryStatement(node: Deno.lint.TryStatement, at: At): void {

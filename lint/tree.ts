@@ -9,7 +9,7 @@
 import type { Node } from "./syntax.ts";
 
 /** Nodes inside of nodes that are read: a tree that is deeper is not analysed at all. */
-const MOST_DEPTH = 1_000;
+const MOST_DEPTH = 500;
 
 /**
  * For each type of node, the fields that are read. Other types have none. What must be there (`!`)
