@@ -7,15 +7,18 @@
 import { File } from "./file.ts";
 import type { Task } from "./file.ts";
 import type { Finding, Findings } from "./findings.ts";
-import { walkTask } from "./functions.ts";
+import { valueOf } from "./expressions.ts";
+import { activate, walkTask } from "./functions.ts";
+import { declarePattern } from "./patterns.ts";
 import { Scope } from "./scope.ts";
-import { block } from "./statements.ts";
+import { block, run } from "./statements.ts";
 import { State } from "./state.ts";
 import type { FunctionNode } from "./syntax.ts";
 import { keyName } from "./syntax.ts";
 import { parentOf, Tree } from "./tree.ts";
 import type { RuleName } from "./values.ts";
 import { leasesIn } from "./values.ts";
+import type { Engine } from "./walk.ts";
 import { frameOf } from "./walk.ts";
 
 /** A file without any of these words has no blocks in it. */
@@ -28,6 +31,13 @@ const GETS_BLOCKS =
 const SOURCE = /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray)\b/g;
 /** The name before `:` or `=` in front of that. */
 const NAMED = /([\w$]+)[?!]?\s*[:=][^:=;]*$/;
+
+const ENGINE: Engine = {
+  evaluate: valueOf,
+  execute: run,
+  declare: declarePattern,
+  activate,
+};
 
 /** The last file: its rules ask one after the other. */
 let last:
@@ -58,6 +68,7 @@ function analyse(
   const frame = frameOf(program);
   walk(file, () =>
     block(program, {
+      engine: ENGINE,
       file,
       frame,
       scope: top,
@@ -69,7 +80,7 @@ function analyse(
     if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) {
       continue;
     }
-    walk(file, () => walkTask(task, file));
+    walk(file, () => walkTask(task, file, ENGINE));
   }
   // What was not seen may have been the release.
   return tree.isTooDeep ? undefined : file.findings;

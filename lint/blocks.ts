@@ -1,7 +1,6 @@
 /**
  * Calls of this package: methods of pools and blocks, functions of `@smriti/pool/io`.
  */
-import { madePool } from "./calls.ts";
 import { callInPlace, escape } from "./closures.ts";
 import {
   begin,
@@ -16,7 +15,13 @@ import {
 import { memberOf, reportNotAwaited } from "./members.ts";
 import * as words from "./messages.ts";
 import { poolOf } from "./origins.ts";
-import { ACQUIRES, BLOCK_MEMBERS, ENDS } from "./smriti_api.ts";
+import {
+  ACQUIRES,
+  BLOCK_MEMBERS,
+  ENDS,
+  POOL_CLASSES,
+  POOL_MAKERS,
+} from "./smriti_api.ts";
 import type { Call, FunctionNode } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
@@ -310,4 +315,30 @@ function chunksCall(
     many: false,
   }));
   return { kind: "chunks", lease, call: node };
+}
+
+/** Whether a path is the class of a pool. */
+export function isPoolPath(path: string): boolean {
+  return path.startsWith("smriti.") &&
+    POOL_CLASSES.has(path.slice("smriti.".length));
+}
+
+/** The pool that an expression makes. */
+export function newPool(path: string, node: Call, at: At): Value {
+  const sized = path.endsWith("SizeClassPool");
+  const key = `made ${at.file.idOf(node)}`;
+  return {
+    kind: "pool",
+    origin: at.file.originOf(key, () => ({ name: "pool", sure: true, sized })),
+  };
+}
+
+/** Static functions of `SharedBlockPool`. */
+function madePool(path: string, node: Call, at: At): Value | undefined {
+  const [type, maker] = path.split(".");
+  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) {
+    return undefined;
+  }
+  const pool = newPool(type, node, at);
+  return maker === "join" ? promiseOf(pool) : pool;
 }

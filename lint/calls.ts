@@ -18,23 +18,23 @@ import {
   blockCall,
   blocksCall,
   isPoolMethod,
+  isPoolPath,
+  newPool,
   poolCall,
   smritiCall,
 } from "./blocks.ts";
 import { defer, escape, mentionsLease, runsLater } from "./closures.ts";
-import type { FunctionValue } from "./closures.ts";
 import { callInPlace } from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
-import { evaluate, evaluateAll } from "./expressions.ts";
 import { isAwaited } from "./functions.ts";
 import { checkUse, nameOf } from "./leases.ts";
-import { memberOf } from "./members.ts";
+import { asText, memberOf } from "./members.ts";
 import { moduleMember, moduleOf } from "./modules.ts";
 import { poolOf } from "./origins.ts";
 import { chain, combine, promised, settleReceivers } from "./promises.ts";
 import { give, sink } from "./sinks.ts";
-import { POOL_CLASSES, POOL_MAKERS, VIEW_METHODS } from "./smriti_api.ts";
-import type { Call, Expression } from "./syntax.ts";
+import { POOL_CLASSES, VIEW_METHODS } from "./smriti_api.ts";
+import type { Argument, Call, Expression } from "./syntax.ts";
 import { bare, lastName, memberName, stringOf } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Value } from "./values.ts";
@@ -48,8 +48,8 @@ import {
   UNKNOWN,
   viewOf,
 } from "./values.ts";
-import type { At } from "./walk.ts";
-import { mayThrow, settle } from "./walk.ts";
+import type { At, FunctionValue } from "./walk.ts";
+import { evaluate, mayThrow, settle } from "./walk.ts";
 
 /** Methods that call their argument at once, for each element. */
 const ITERATES = new Set([
@@ -97,6 +97,16 @@ export function callExpression(node: Deno.lint.CallExpression, at: At): Value {
       return FOREIGN;
   }
   return outOfSight(args, node, lastName(callee) ?? "", at);
+}
+
+/** What arguments give, in their order. A spread gives what is in it, if that is known. */
+export function evaluateAll(nodes: readonly Argument[], at: At): Value[] {
+  return nodes.map((node) => {
+    if (node?.type !== "SpreadElement") return evaluate(node, at);
+    const value = evaluate(node.argument, at);
+    asText(node.argument, value, "a spread", at);
+    return value;
+  });
 }
 
 function methodCall(
@@ -472,29 +482,4 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
   outOfSight(args, node, path, at);
   // `new Pool()` of a class that is not in sight is none of ours.
   return FOREIGN;
-}
-
-function isPoolPath(path: string): boolean {
-  return path.startsWith("smriti.") &&
-    POOL_CLASSES.has(path.slice("smriti.".length));
-}
-
-/** The pool that an expression makes. */
-export function newPool(path: string, node: Call, at: At): Value {
-  const sized = path.endsWith("SizeClassPool");
-  const key = `made ${at.file.idOf(node)}`;
-  return {
-    kind: "pool",
-    origin: at.file.originOf(key, () => ({ name: "pool", sure: true, sized })),
-  };
-}
-
-/** Static functions of `SharedBlockPool`. */
-export function madePool(path: string, node: Call, at: At): Value | undefined {
-  const [type, maker] = path.split(".");
-  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) {
-    return undefined;
-  }
-  const pool = newPool(type, node, at);
-  return maker === "join" ? promiseOf(pool) : pool;
 }

@@ -1,17 +1,21 @@
 /**
  * Functions as values: called in place, called later, or handed to code that cannot be seen.
  */
-import { MOST_DEPTH } from "./walk.ts";
-import type { At, Frame, Touch } from "./walk.ts";
-import type { Activation, Entry } from "./functions.ts";
-import { activate } from "./functions.ts";
 import { startOperation } from "./leases.ts";
 import type { State } from "./state.ts";
 import { ANYBODY } from "./state.ts";
 import type { Call, Node } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
-import { leasesIn, UNKNOWN } from "./values.ts";
-import { settle } from "./walk.ts";
+import { awaited, leasesIn, UNKNOWN } from "./values.ts";
+import type {
+  Activation,
+  At,
+  Entry,
+  Frame,
+  FunctionValue,
+  Touch,
+} from "./walk.ts";
+import { MOST_DEPTH, settle } from "./walk.ts";
 
 /** What a function would do. */
 export interface Glance {
@@ -20,9 +24,6 @@ export interface Glance {
   readonly value: Value;
   readonly yields: readonly Value[];
 }
-
-/** A function as a value. */
-export type FunctionValue = Value & { readonly kind: "function" };
 
 /** Calls a function in place. Returns what it gives, or `undefined` if it cannot be followed. */
 export function callInPlace(
@@ -35,7 +36,7 @@ export function callInPlace(
   for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     if (frame.node === fn.node) return undefined;
   }
-  return activate(fn, args, at, entry);
+  return at.engine.activate(fn, args, at, entry);
 }
 
 /**
@@ -154,4 +155,25 @@ function startDeferred(
     undefined,
     at,
   );
+}
+
+/** What is returned belongs to the caller, but for what a `using` ends first. */
+export function giveOut(value: Value, at: At): void {
+  const of = awaited(value);
+  switch (of.kind) {
+    case "block":
+      for (const lease of of.leases) if (!lease.isUsing) at.state.letGo(lease);
+      return;
+    case "list":
+      for (const each of of.items) giveOut(each, at);
+      return;
+    case "record":
+      for (const each of of.members.values()) giveOut(each, at);
+      return;
+    case "blocks":
+      if (!of.lease.isUsing) at.state.letGo(of.lease);
+      return;
+    case "function":
+      return escape(of, at);
+  }
 }

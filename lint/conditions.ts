@@ -1,7 +1,6 @@
 /**
  * What a condition tells: that a variable holds a block or nothing, that a lease has ended.
  */
-import { refinePlace } from "./patterns.ts";
 import type { Place, State, Status } from "./state.ts";
 import { EMPTY, HELD } from "./state.ts";
 import type { Expression } from "./syntax.ts";
@@ -121,4 +120,20 @@ function placeOf(node: Expression, at: At): Place | undefined {
     }
   }
   return undefined;
+}
+
+/** What a variable is found to be when a condition says that it is empty, or not. */
+function refinePlace(place: Place, isEmpty: boolean, at: At): void {
+  const value = at.state.vars.get(place);
+  if (value?.kind !== "block") return;
+  for (const lease of value.leases) {
+    const { is } = at.state.status(lease);
+    if (isEmpty) {
+      if (is !== "ended" && at.state.leases.has(lease)) {
+        at.state.leases.set(lease, EMPTY);
+      }
+    } else if (is === "perhaps" || is === "nothing") {
+      at.state.leases.set(lease, { is: "held" });
+    }
+  }
 }

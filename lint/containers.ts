@@ -6,7 +6,6 @@
  */
 import { escape } from "./closures.ts";
 import { clearPlace, isPlain, renew, reportKept } from "./leases.ts";
-import { isOuter } from "./patterns.ts";
 import type { Binding } from "./scope.ts";
 import type { Place } from "./state.ts";
 import { HELD, KEPT } from "./state.ts";
@@ -22,6 +21,7 @@ import {
   viewsIn,
 } from "./values.ts";
 import type { At } from "./walk.ts";
+import { isOuter } from "./walk.ts";
 
 /** What arrays and Maps are called, where nothing else says that they are. */
 const CONTAINER_NAME =

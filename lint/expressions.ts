@@ -4,23 +4,21 @@
  * Walks in the order in which the language evaluates. Calls are in `calls.ts`, members in
  * `members.ts`; a node that it does not know is unknown, and no more.
  */
-import { callExpression, newExpression } from "./calls.ts";
+import { callExpression, evaluateAll, newExpression } from "./calls.ts";
 import { escape } from "./closures.ts";
 import { readContainer } from "./containers.ts";
-import { bytesFix } from "./fixes.ts";
-import { checkUse, keep, nameOf } from "./leases.ts";
-import { memberOf } from "./members.ts";
-import * as words from "./messages.ts";
+import { checkUse, keep } from "./leases.ts";
+import { asText, memberOf } from "./members.ts";
 import { api, moduleMember, moduleOf } from "./modules.ts";
 import { valueOfBinding } from "./origins.ts";
-import { assign, isOuter } from "./patterns.ts";
+import { assign } from "./patterns.ts";
 import type { Binding } from "./scope.ts";
 import { awaitValue } from "./promises.ts";
 import { fork, refine } from "./conditions.ts";
-import { enqueueClass } from "./statements.ts";
+import { enqueueClass } from "./classes.ts";
 import { OWN_NAMES } from "./smriti_api.ts";
 import { EMPTY, HELD } from "./state.ts";
-import type { Argument, Expression, Node } from "./syntax.ts";
+import type { Expression, Node } from "./syntax.ts";
 import {
   isNothing,
   isNumber,
@@ -32,24 +30,10 @@ import { typedValue } from "./types.ts";
 import type { Value } from "./values.ts";
 import { blockOf, listOf, NOTHING, union, UNKNOWN } from "./values.ts";
 import type { At } from "./walk.ts";
+import { evaluate, isOuter } from "./walk.ts";
 
-/**
- * What an expression gives.
- *
- * @param isPeek It is only compared or assigned to: then a view that has ended does no harm
- */
-export function evaluate(
-  node: Expression | Deno.lint.PrivateIdentifier | null | undefined,
-  at: At,
-  isPeek = false,
-): Value {
-  if (!node || !at.file.enter()) return UNKNOWN;
-  const value = valueOf(node, at, isPeek);
-  at.file.leave();
-  return value;
-}
-
-function valueOf(
+/** What an expression gives, for `evaluate` of `walk.ts`. */
+export function valueOf(
   node: Expression | Deno.lint.PrivateIdentifier,
   at: At,
   isPeek: boolean,
@@ -139,16 +123,6 @@ function valueOf(
       return jsx(node, at);
   }
   return UNKNOWN;
-}
-
-/** What arguments give, in their order. A spread gives what is in it, if that is known. */
-export function evaluateAll(nodes: readonly Argument[], at: At): Value[] {
-  return nodes.map((node) => {
-    if (node?.type !== "SpreadElement") return evaluate(node, at);
-    const value = evaluate(node.argument, at);
-    asText(node.argument, value, "a spread", at);
-    return value;
-  });
 }
 
 function identifier(
@@ -300,14 +274,6 @@ function binary(node: Deno.lint.BinaryExpression, at: At): Value {
     }
   }
   return UNKNOWN;
-}
-
-/** Reports a block where its text, its number or its elements are asked for. */
-export function asText(node: Node, value: Value, where: string, at: At): void {
-  if (value.kind !== "block") return;
-  const name = nameOf(value.leases[0]);
-  const said = words.notBytes(name, where);
-  at.file.report("no-block-as-bytes", node, said, value.leases, bytesFix(node));
 }
 
 function array(node: Deno.lint.ArrayExpression, at: At): Value {

@@ -1,17 +1,15 @@
 /**
  * Activations: entering a function, walking its body, and what holds when it is left.
  */
-import type { FunctionValue } from "./closures.ts";
-import { evaluate } from "./expressions.ts";
+import { giveOut, laterState } from "./closures.ts";
 import type { File, Task } from "./file.ts";
 import { begin, checkFloating, checkGivenOut, leaveScope } from "./leases.ts";
 import { declarePattern } from "./patterns.ts";
 import type { Scope } from "./scope.ts";
-import { execute, giveOut } from "./statements.ts";
 import { State } from "./state.ts";
 import type { FunctionNode, Node } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
-import type { Lease, Operation, Value } from "./values.ts";
+import type { Operation, Value } from "./values.ts";
 import {
   awaited,
   blockOf,
@@ -22,33 +20,16 @@ import {
   union,
   UNKNOWN,
 } from "./values.ts";
-import type { At, Frame } from "./walk.ts";
-import { frameOf, settle, setTouch } from "./walk.ts";
-import { laterState } from "./closures.ts";
-
-/** What a `return` gives. */
-export interface Return {
-  readonly node: Node;
-  readonly value: Value;
-}
-
-/** What came of an activation. */
-export interface Activation {
-  readonly value: Value;
-  readonly frame: Frame;
-  readonly returns: readonly Return[];
-}
-
-/** How an activation is entered. */
-export interface Entry {
-  readonly covers?: Frame["covers"];
-  /** A lease that the function has to end. */
-  readonly owns?: Lease;
-  /** Leases that had ended when it was called. */
-  readonly endedBefore?: Set<Lease>;
-  /** The call, if its value is what the function gives. */
-  readonly call?: Node;
-}
+import type {
+  Activation,
+  At,
+  Engine,
+  Entry,
+  Frame,
+  FunctionValue,
+  Return,
+} from "./walk.ts";
+import { evaluate, execute, frameOf, settle, setTouch } from "./walk.ts";
 
 /** Walks a function in place, as part of the one that calls it. */
 export function activate(
@@ -68,6 +49,7 @@ export function activate(
   });
   if (entry.owns !== undefined) entry.owns.frame = frame;
   const inside: At = {
+    engine: at.engine,
     file,
     frame,
     scope: functionScope(node, scope, file),
@@ -92,10 +74,15 @@ export function activate(
 }
 
 /** Walks a function on its own. */
-export function walkTask({ node, scope, self, made }: Task, file: File): void {
+export function walkTask(
+  { node, scope, self, made }: Task,
+  file: File,
+  engine: Engine,
+): void {
   const frame = frameOf(node, { self });
   const state = made === undefined ? new State() : laterState(made);
   const inside: At = {
+    engine,
     file,
     frame,
     scope: functionScope(node, scope, file),

@@ -3,16 +3,15 @@
  */
 import { refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
-import { evaluate } from "./expressions.ts";
 import { mergeJumps, takeJumps } from "./jumps.ts";
 import { begin, endOf, keep, leaveScope } from "./leases.ts";
 import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
 import type { State } from "./state.ts";
-import { execute } from "./statements.ts";
 import type { Expression } from "./syntax.ts";
 import type { Value } from "./values.ts";
 import { UNKNOWN } from "./values.ts";
 import type { At } from "./walk.ts";
+import { evaluate, execute } from "./walk.ts";
 
 /** A loop of any kind. */
 export type Loop =

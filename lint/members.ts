@@ -193,3 +193,11 @@ function memberOfThing(type: string, name: string): Value {
   }
   return UNKNOWN;
 }
+
+/** Reports a block where its text, its number or its elements are asked for. */
+export function asText(node: Node, value: Value, where: string, at: At): void {
+  if (value.kind !== "block") return;
+  const name = nameOf(value.leases[0]);
+  const said = words.notBytes(name, where);
+  at.file.report("no-block-as-bytes", node, said, value.leases, bytesFix(node));
+}

@@ -3,9 +3,7 @@
  * its type, its class, and last by what it is called.
  */
 import { receiverMadeBy } from "./apis.ts";
-import { evaluate } from "./expressions.ts";
 import { importOf, moduleMember } from "./modules.ts";
-import { declarePattern } from "./patterns.ts";
 import type { Binding, Scope } from "./scope.ts";
 import { State } from "./state.ts";
 import type { ClassNode, Expression, Node } from "./syntax.ts";
@@ -14,7 +12,7 @@ import { borrowed, keyOf, typedValue } from "./types.ts";
 import type { Origin, Value } from "./values.ts";
 import { FOREIGN, UNKNOWN } from "./values.ts";
 import type { At } from "./walk.ts";
-import { frameOf } from "./walk.ts";
+import { evaluate, frameOf } from "./walk.ts";
 
 const POOL_NAME = /pools?$/i;
 /** Pools of other things: connections, threads, objects. */
@@ -77,7 +75,7 @@ function declaratorValue(
 ): Value {
   const aside = elsewhere(binding.scope, at);
   if (node.init && binding.kind !== "let" && binding.kind !== "var") {
-    declarePattern(node.id, evaluate(node.init, aside), aside);
+    at.engine.declare(node.id, evaluate(node.init, aside), aside);
     return aside.state.vars.get(binding) ?? UNKNOWN;
   }
   const { id } = node;
@@ -92,7 +90,7 @@ function declaratorValue(
 /** The value of a parameter by its type, or of one that is called `block` in a file of ours. */
 function paramValue(binding: Binding, at: At): Value {
   const aside = elsewhere(binding.scope, at);
-  declarePattern(binding.node, undefined, aside);
+  at.engine.declare(binding.node, undefined, aside);
   return aside.state.vars.get(binding) ?? UNKNOWN;
 }
 
@@ -105,6 +103,7 @@ export function untypedParam(ident: Deno.lint.Identifier, at: At): Value {
 /** A walk aside, that leaves no trace. */
 function elsewhere(scope: Scope, at: At): At {
   return {
+    engine: at.engine,
     file: at.file,
     frame: frameOf(scope.owner, { self: at.frame.self, isAside: true }),
     scope,

@@ -3,7 +3,6 @@
  */
 import { escape } from "./closures.ts";
 import { put, store } from "./containers.ts";
-import { evaluate } from "./expressions.ts";
 import {
   begin,
   checkOverwritten,
@@ -14,7 +13,6 @@ import {
 import { memberOf } from "./members.ts";
 import { isPoolName, namedPool, untypedParam } from "./origins.ts";
 import type { Binding, BindingKind } from "./scope.ts";
-import { EMPTY } from "./state.ts";
 import type { Place } from "./state.ts";
 import type { Expression, Node } from "./syntax.ts";
 import { bare, isNumber, keyName, memberName, rootOf } from "./syntax.ts";
@@ -22,6 +20,7 @@ import { borrowed, typedValue } from "./types.ts";
 import type { Value } from "./values.ts";
 import { blockOf, blocksIn, NOTHING, union, UNKNOWN } from "./values.ts";
 import type { At } from "./walk.ts";
+import { evaluate, isOuter } from "./walk.ts";
 
 /**
  * Gives the names of a pattern their values.
@@ -199,18 +198,6 @@ export function assign(target: Expression, value: Value, at: At): void {
   escape(value, at);
 }
 
-/** Whether a variable belongs to a function around this one. */
-export function isOuter(binding: Binding, at: At): boolean {
-  for (
-    let frame: At["frame"] | undefined = at.frame;
-    frame;
-    frame = frame.parent
-  ) {
-    if (binding.scope.owner === frame.node) return false;
-  }
-  return true;
-}
-
 function assignMember(
   target: Deno.lint.MemberExpression,
   value: Value,
@@ -281,22 +268,6 @@ export function declareEmpty(
   const typed = typedValue(at.file, at.scope, ident.typeAnnotation, ident.name);
   const isPool = typed?.kind === "pool" || typed?.kind === "thing";
   at.state.vars.set(binding, isPool ? typed : NOTHING);
-}
-
-/** What a variable is found to be when a condition says that it is empty, or not. */
-export function refinePlace(place: Place, isEmpty: boolean, at: At): void {
-  const value = at.state.vars.get(place);
-  if (value?.kind !== "block") return;
-  for (const lease of value.leases) {
-    const { is } = at.state.status(lease);
-    if (isEmpty) {
-      if (is !== "ended" && at.state.leases.has(lease)) {
-        at.state.leases.set(lease, EMPTY);
-      }
-    } else if (is === "perhaps" || is === "nothing") {
-      at.state.leases.set(lease, { is: "held" });
-    }
-  }
 }
 
 /** The kinds of bindings that a declaration makes. */

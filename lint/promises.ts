@@ -4,7 +4,6 @@
  * Awaiting settles the operations that a promise stands for; losing a race settles nothing.
  */
 import { RACES } from "./apis.ts";
-import type { FunctionValue } from "./closures.ts";
 import { callInPlace, escape, runsLater } from "./closures.ts";
 import { begin, checkDeadlock } from "./leases.ts";
 import * as words from "./messages.ts";
@@ -21,7 +20,7 @@ import {
   union,
   UNKNOWN,
 } from "./values.ts";
-import type { At } from "./walk.ts";
+import type { At, FunctionValue } from "./walk.ts";
 import { mayThrow, settle } from "./walk.ts";
 
 /** What awaiting a value gives; its operations are over then. */

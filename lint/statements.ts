@@ -5,9 +5,9 @@
  * statement that they lead to picks them up; every block, `using` and `finally` between is left on
  * the way, as at run time.
  */
-import { escape } from "./closures.ts";
+import { enqueueClass } from "./classes.ts";
+import { escape, giveOut } from "./closures.ts";
 import { fork, refine } from "./conditions.ts";
-import { evaluate } from "./expressions.ts";
 import { jump, leaveAll, mergeJumps, takeJumps } from "./jumps.ts";
 import { checkFresh } from "./leases.ts";
 import { loop } from "./loops.ts";
@@ -19,27 +19,24 @@ import {
   kindOf,
 } from "./patterns.ts";
 import { bear } from "./promises.ts";
-import { ANYBODY, State } from "./state.ts";
-import type { ClassNode, Node, Statement } from "./syntax.ts";
-import { hidesRest, isFunction, statementsOf } from "./syntax.ts";
-import type { Value } from "./values.ts";
-import { awaited, NOTHING, union, UNKNOWN } from "./values.ts";
+import type { State } from "./state.ts";
+import { ANYBODY } from "./state.ts";
+import type { Node, Statement } from "./syntax.ts";
+import { hidesRest, statementsOf } from "./syntax.ts";
+import { NOTHING, union, UNKNOWN } from "./values.ts";
 import type { At, Try } from "./walk.ts";
+import { evaluate, execute } from "./walk.ts";
 
-/** Walks a statement. */
-export function execute(
-  node: Statement | null | undefined,
+/** Walks a statement, for `execute` of `walk.ts`. */
+export function run(
+  node: Statement | Deno.lint.StaticBlock,
   at: At,
-  label?: string,
+  label: string | undefined,
 ): void {
-  if (!node || at.state.dead || !at.file.enter()) return;
-  run(node, at, label);
-  at.file.leave();
-}
-
-function run(node: Statement, at: At, label: string | undefined): void {
   switch (node.type) {
     case "BlockStatement":
+    case "StaticBlock":
+    case "TSModuleDeclaration":
       return block(node, at);
     case "ExpressionStatement":
       return expressionStatement(node, at);
@@ -80,8 +77,6 @@ function run(node: Statement, at: At, label: string | undefined): void {
       return;
     case "ExportDefaultDeclaration":
       return exportDefault(node.declaration, at);
-    case "TSModuleDeclaration":
-      return block(node, at);
     case "WithStatement":
       return execute(node.body, at);
   }
@@ -160,27 +155,6 @@ function leave(
   checkFresh(at);
   const kind = node.type === "ReturnStatement" ? "return" : "throw";
   jump(kind, undefined, node, value, at);
-}
-
-/** What is returned belongs to the caller, but for what a `using` ends first. */
-export function giveOut(value: Value, at: At): void {
-  const of = awaited(value);
-  switch (of.kind) {
-    case "block":
-      for (const lease of of.leases) if (!lease.isUsing) at.state.letGo(lease);
-      return;
-    case "list":
-      for (const each of of.items) giveOut(each, at);
-      return;
-    case "record":
-      for (const each of of.members.values()) giveOut(each, at);
-      return;
-    case "blocks":
-      if (!of.lease.isUsing) at.state.letGo(of.lease);
-      return;
-    case "function":
-      return escape(of, at);
-  }
 }
 
 function ifStatement(node: Deno.lint.IfStatement, at: At): void {
@@ -315,40 +289,6 @@ function functionDeclaration(
     self: undefined,
     made: undefined,
   });
-}
-
-/** Lets the functions of a class be walked, and its fields. */
-export function enqueueClass(node: ClassNode, at: At): void {
-  for (const member of node.body?.body ?? []) {
-    switch (member.type) {
-      case "MethodDefinition":
-        if (!isFunction(member.value)) break;
-        at.file.enqueue({
-          node: member.value,
-          scope: at.scope,
-          self: node,
-          made: undefined,
-        });
-        break;
-      case "PropertyDefinition":
-      case "AccessorProperty":
-        if (member.value && isFunction(member.value)) {
-          at.file.enqueue({
-            node: member.value,
-            scope: at.scope,
-            self: node,
-            made: undefined,
-          });
-        } else if (member.value) {
-          const aside = { ...at, state: new State() };
-          evaluate(member.value, aside);
-        }
-        break;
-      case "StaticBlock":
-        block(member, { ...at, state: new State() });
-        break;
-    }
-  }
 }
 
 function exportDefault(

@@ -4,11 +4,18 @@
  * The records that all parts of the walk share, and the few steps they all take; the walk itself is
  * in `statements.ts` and `expressions.ts`.
  */
+import { UNKNOWN } from "./values.ts";
 import type { File } from "./file.ts";
-import type { Scope } from "./scope.ts";
+import type { Binding, Scope } from "./scope.ts";
 import type { State, Status } from "./state.ts";
 import { joined } from "./state.ts";
-import type { ClassNode, FunctionNode, Node } from "./syntax.ts";
+import type {
+  ClassNode,
+  Expression,
+  FunctionNode,
+  Node,
+  Statement,
+} from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
 
 /** Calls inside of calls that are walked in place. */
@@ -61,8 +68,61 @@ export interface Frame {
   readonly isAside: boolean;
 }
 
+/** The walk itself, which its parts call again and again. */
+export interface Engine {
+  readonly evaluate: (
+    node: Expression | Deno.lint.PrivateIdentifier,
+    at: At,
+    isPeek: boolean,
+  ) => Value;
+  readonly execute: (
+    node: Statement | Deno.lint.StaticBlock,
+    at: At,
+    label: string | undefined,
+  ) => void;
+  readonly declare: (
+    pattern: Node | null | undefined,
+    value: Value | undefined,
+    at: At,
+  ) => void;
+  readonly activate: (
+    fn: FunctionValue,
+    args: readonly Value[],
+    at: At,
+    entry: Entry,
+  ) => Activation;
+}
+
+/** A function as a value. */
+export type FunctionValue = Value & { readonly kind: "function" };
+
+/** What a `return` gives. */
+export interface Return {
+  readonly node: Node;
+  readonly value: Value;
+}
+
+/** What came of an activation. */
+export interface Activation {
+  readonly value: Value;
+  readonly frame: Frame;
+  readonly returns: readonly Return[];
+}
+
+/** How an activation is entered. */
+export interface Entry {
+  readonly covers?: Frame["covers"];
+  /** A lease that the function has to end. */
+  readonly owns?: Lease;
+  /** Leases that had ended when it was called. */
+  readonly endedBefore?: Set<Lease>;
+  /** The call, if its value is what the function gives. */
+  readonly call?: Node;
+}
+
 /** Where the walk is. */
 export interface At {
+  readonly engine: Engine;
   readonly file: File;
   readonly frame: Frame;
   readonly scope: Scope;
@@ -152,4 +212,39 @@ export function coverOf(lease: Lease, at: At): Frame["covers"] {
 /** Takes operations off those that are under way. */
 export function settle(operations: Iterable<Operation>, at: At): void {
   for (const each of operations) at.state.pending.delete(each);
+}
+
+/**
+ * What an expression gives.
+ *
+ * @param isPeek It is only compared or assigned to: then a view that has ended does no harm
+ */
+export function evaluate(
+  node: Expression | Deno.lint.PrivateIdentifier | null | undefined,
+  at: At,
+  isPeek = false,
+): Value {
+  if (!node || !at.file.enter()) return UNKNOWN;
+  const value = at.engine.evaluate(node, at, isPeek);
+  at.file.leave();
+  return value;
+}
+
+/** Walks a statement. */
+export function execute(
+  node: Statement | Deno.lint.StaticBlock | null | undefined,
+  at: At,
+  label?: string,
+): void {
+  if (!node || at.state.dead || !at.file.enter()) return;
+  at.engine.execute(node, at, label);
+  at.file.leave();
+}
+
+/** Whether a variable belongs to a function around this one. */
+export function isOuter(binding: Binding, at: At): boolean {
+  for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
+    if (binding.scope.owner === frame.node) return false;
+  }
+  return true;
 }
