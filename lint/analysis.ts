@@ -2,7 +2,8 @@
  * One analysis for all rules: a file is walked once, and each rule shows its part of what was found.
  *
  * The walk is an abstract interpretation: function by function, statement by statement, it keeps
- * what each variable is and how far each lease is, and never guesses beyond that.
+ * the value of each variable and the status of each lease, and joins them where control flow meets.
+ * What it does not know is not reported.
  */
 import { File } from "./file.ts";
 import type { Task } from "./file.ts";
@@ -39,12 +40,12 @@ const ENGINE: Engine = {
   activate,
 };
 
-/** The last file: its rules ask one after the other. */
+/** The result of the last file: Deno runs the rules of a file one after the other. */
 let last:
   | { program: Deno.lint.Program; findings: Findings | undefined }
   | undefined;
 
-/** What one rule has to say of a file. */
+/** The findings of one rule in a file. */
 export function findingsOf(
   rule: RuleName,
   program: Deno.lint.Program,
@@ -75,14 +76,14 @@ function analyse(
       state: new State(),
     }));
   const names = namesOf(file);
-  // Functions add those inside of them as they are walked.
+  // The list grows while it is walked: functions inside of functions are appended.
   for (const task of file.tasks) {
     if (file.inlined.has(task.node) || !isOfInterest(task, names, file)) {
       continue;
     }
     walk(file, () => walkTask(task, file, ENGINE));
   }
-  // What was not seen may have been the release.
+  // A part of the file that was too deep to read may hold the release.
   return tree.isTooDeep ? undefined : file.findings;
 }
 

@@ -9,7 +9,7 @@
 /**
  * - `copies`: copied or done with when the call returns
  * - `promise`: used in place until its promise settles
- * - `callback`: used in place until its callback runs or, without one, nobody can tell
+ * - `callback`: used in place until its callback runs; without one the end is not known
  * - `queues`: kept by reference and used later, and nothing says when
  */
 export type Fate = "copies" | "promise" | "callback" | "queues";
@@ -292,7 +292,7 @@ export function onlyLooks(path: string): boolean {
 const OTHER_POOLS =
   /(^|[/:@])(pg|pg-pool|postgres|postgresjs|mysql2?|mariadb|generic-pool|tarn|lightning-pool|knex|tedious|mssql|oracledb|ioredis|redis|mongodb|piscina|workerpool|tinypool|poolifier|threads|undici|puppeteer-cluster|better-sqlite-pool|object-pool|reusify|typeorm|sequelize|drizzle-orm|kysely)([/@.]|$)/;
 
-/** Whether an import brings pools that are not of this package. */
+/** Whether an import is of a package with pools of its own. */
 export function hasOtherPools(specifier: string): boolean {
   return OTHER_POOLS.test(specifier);
 }

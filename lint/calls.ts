@@ -1,9 +1,10 @@
 /**
  * Calls: what is called decides what happens to the leases and operations in the arguments.
  *
- * Looks at what is called and hands on: pools and blocks to `blocks.ts`, promises to `promises.ts`,
+ * Dispatches by the callee: pools and blocks to `blocks.ts`, promises to `promises.ts`,
  * containers to `containers.ts`, the table of APIs to `sinks.ts`, functions in sight to
- * `functions.ts`. Whatever else is called cannot be seen: what it is given is out of sight, too.
+ * `functions.ts`. Any other callee is opaque: its arguments
+ * escape.
  */
 import {
   DEFERRED,
@@ -378,7 +379,7 @@ function callFunction(
     checkUse([lease], `\`${nameOf(lease)}\``, place, at);
   }
   if (fn.node.async && !isAwaited(node)) {
-    // What it ends it ends at a time of its own.
+    // The time at which an unawaited async function ends a lease is not known.
     for (const [lease, { is }] of before) {
       if (is !== "ended" && at.state.status(lease).is === "ended") {
         at.state.letGo(lease);
@@ -394,7 +395,7 @@ function isOurs(value: Value, at: At): boolean {
     operationsOf(value).length > 0;
 }
 
-/** A call that cannot be seen: what it is given may be used, kept or ended there. */
+/** A call of an opaque function: it may use, keep or end what its arguments hold. */
 export function outOfSight(
   args: readonly Value[],
   node: Call,
@@ -416,7 +417,7 @@ export function outOfSight(
   return UNKNOWN;
 }
 
-/** What only looks hands nothing on; a block that nothing else has is what it is about. */
+/** Arguments of a function that only reads, such as `assert`: they do not escape. */
 function looksAt(args: readonly Value[], at: At): void {
   for (const each of args) {
     if (each.kind === "function") runsLater(each, [], at);
@@ -480,6 +481,6 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
     return sink(node, args, { api: `new ${path}`, fate }, at);
   }
   outOfSight(args, node, path, at);
-  // `new Pool()` of a class that is not in sight is none of ours.
+  // `new Pool()` of a class that is not in sight is not a pool of blocks.
   return FOREIGN;
 }

@@ -1,9 +1,9 @@
 /**
- * Functions as values: called in place, called later, or handed to code that cannot be seen.
+ * Functions as values: called in place, called later, or handed to opaque code; escape analysis.
  */
 import { startOperation } from "./leases.ts";
 import type { State } from "./state.ts";
-import { ANYBODY } from "./state.ts";
+import { NOT_TRACKED } from "./state.ts";
 import type { Call, Node } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
 import { awaited, leasesIn, UNKNOWN } from "./values.ts";
@@ -68,12 +68,14 @@ export function laterState(state: State): State {
   later.pending.clear();
   later.stored.clear();
   for (const lease of later.leases.keys()) {
-    if (later.status(lease).is !== "ended") later.leases.set(lease, ANYBODY);
+    if (later.status(lease).is !== "ended") {
+      later.leases.set(lease, NOT_TRACKED);
+    }
   }
   return later;
 }
 
-/** Hands a value to code that cannot be seen. */
+/** A value escapes to opaque code. */
 export function escape(value: Value, at: At): void {
   switch (value.kind) {
     case "block":
@@ -95,7 +97,7 @@ export function escape(value: Value, at: At): void {
   }
 }
 
-/** Who has a function may call it: what it uses or ends is out of this function's hands. */
+/** A function escapes: the leases that it uses or ends are not tracked any longer. */
 function escapeFunction(fn: FunctionValue, at: At): void {
   if (!mentionsLease(fn, at)) return;
   const { touched } = lookInto(fn, [], at);
@@ -116,8 +118,8 @@ export function mentionsLease({ node }: FunctionValue, at: At): boolean {
 }
 
 /**
- * A function that runs when something is done, in a `then` or as a callback: what it ends is
- * ended by it, and by nothing in sight.
+ * A function that runs when something is done, in a `then` or as a callback: the leases that it ends
+ * are not tracked any longer.
  */
 export function runsLater(
   fn: FunctionValue,
@@ -129,7 +131,7 @@ export function runsLater(
   return value;
 }
 
-/** A function that runs at a time of its own: what it uses must be there then. */
+/** A function that a timer or queue calls later: an operation on the leases that it uses. */
 export function defer(fn: FunctionValue, call: Call, at: At): Operation[] {
   const { ended, touched } = lookInto(fn, [], at);
   for (const lease of ended) at.state.letGo(lease);

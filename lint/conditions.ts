@@ -11,8 +11,8 @@ import type { At } from "./walk.ts";
 /**
  * Goes two ways and comes together again.
  *
- * A lease that may have ended is left alone on both ways: the condition may be the one that ended
- * it. If neither way has changed that, it is as it was.
+ * A lease that may have ended is guarded on both ways: the condition may be correlated with the one
+ * that ended it. If neither way has changed its status, it is restored.
  */
 export function fork(
   at: At,

@@ -311,7 +311,7 @@ function functionValue(
 ): Value {
   const { file, scope, state } = at;
   if (file.isNew(node)) {
-    // Where nothing is held there is nothing to remember.
+    // Without leases the function needs no copy of the state it was made in.
     const made = state.leases.size > 0 ? state.clone() : undefined;
     file.enqueue({ node, scope, self, made });
   }

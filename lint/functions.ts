@@ -137,7 +137,7 @@ function walkBody(
   if (body.type !== "BlockStatement") {
     checkGivenOut(returns[0].value, body, at);
   }
-  // All ways out throw: then nothing follows the call, but the caller is not to be blamed for it.
+  // All ways out throw: the code behind the call is unreachable.
   if (state.dead && isCalled) {
     state.dead = frame.jumps.every(({ kind }) => kind === "throw");
   }
@@ -162,7 +162,7 @@ export function functionScope(
   });
 }
 
-/** Leases that began and ended inside are nothing to the caller. */
+/** Drops leases that began and ended inside: the caller cannot reach them. */
 function forgetOwn(frame: Frame, value: Value, at: At): void {
   const given = new Set(leasesIn(value));
   for (const lease of at.state.leases.keys()) {
@@ -236,7 +236,7 @@ function lateOperations(
     const isOwn = lease.frame === frame || lease.owner === "step";
     if (!isLate || isOwn || !at.state.leases.has(lease)) continue;
     const site = call ?? node;
-    // What nothing waits for inside is no part of the promise.
+    // An operation that is not awaited inside is not part of the promise.
     const floats = [...at.state.pending].some((each) =>
       each.site === site && each.lease === lease
     );

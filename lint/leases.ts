@@ -57,8 +57,8 @@ export function keep(lease: Lease, at: At): void {
 }
 
 /**
- * Reports a wait for a block while another of the same pool is held. Blocks that were handed to
- * code that cannot be seen are not counted.
+ * Reports a wait for a block while another of the same pool is held. Blocks that have escaped
+ * are not counted.
  */
 export function checkDeadlock(
   origin: Origin,
@@ -139,7 +139,7 @@ export function checkUse(
   return true;
 }
 
-/** Whether a function in sight was called with what had ended: then the call is to blame. */
+/** Whether a function in sight was called with what had ended: then the call is reported. */
 function endedBeforeCall(leases: readonly Lease[], at: At): boolean {
   for (let frame: Frame | undefined = at.frame; frame; frame = frame.parent) {
     const { endedBefore } = frame;
@@ -360,7 +360,7 @@ function checkLeft(scope: Scope, at: At, jump: Jump | undefined): void {
   }
 }
 
-/** Whether leaving a lease so is to lose its block. */
+/** Whether a lease with this status is lost when its scope is left. */
 function isOpen({ is }: Status): boolean {
   return is === "held" || is === "perhaps" || is === "maybe" || is === "open";
 }
@@ -429,7 +429,7 @@ export function checkCovered(lease: Lease, at: At): void {
   }
 }
 
-/** Reports operations on blocks of the caller that nobody waits for. */
+/** Reports operations on blocks of the caller that are not awaited. */
 export function checkFloating(at: At): void {
   for (const each of at.state.pending) {
     const { fate, lease } = each;

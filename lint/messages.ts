@@ -1,7 +1,7 @@
 /**
  * What each rule says: what happens, and what to write instead.
  *
- * Words only. Every message names the thing that the code names, so that it can be found.
+ * Text alone. Each message uses the names and line numbers of the code that it is about.
  */
 import type { Words } from "./findings.ts";
 import type { End } from "./state.ts";
@@ -11,17 +11,17 @@ import type { Operation } from "./values.ts";
 function ended({ how }: End, line: number): string {
   switch (how) {
     case "release":
-      return `it was released in line ${line}`;
+      return `it was released on line ${line}`;
     case "detach":
-      return `it was detached in line ${line}`;
+      return `it was detached on line ${line}`;
     case "abandon":
-      return `it was abandoned in line ${line}`;
+      return `it was abandoned on line ${line}`;
     case "using":
       return `the block of its \`using\` (line ${line}) is over`;
     case "use":
       return `the function given to \`use\` (line ${line}) is over`;
     case "step":
-      return `the step of the loop in line ${line} is over`;
+      return `the step of the loop on line ${line} is over`;
   }
 }
 
@@ -85,7 +85,7 @@ export function raced(api: string, name: string): Words {
 export function queued(api: string, what: string): Words {
   return {
     message:
-      `\`${api}\` keeps ${what} by reference and uses it at a time that nothing tells: by then it can be another lease's`,
+      `\`${api}\` keeps ${what} by reference and reads it later, without a sign of when it is done: by then it can be the next lease's`,
     hint:
       "Queue a copy: `bytes.slice(0, n)`, or answer with `new Response(bytes.subarray(0, n))`, which copies",
   };
@@ -133,7 +133,7 @@ export function usedAfter(what: string, end: End, line: number): Words {
 /** `no-use-after-release`, when it leaves the function that ends the lease. */
 export function outlived(what: string, end: End, line: number): Words {
   return {
-    message: `${what} is given out, but its lease ends with this function: ${
+    message: `${what} leaves this function, at whose end its lease ends: ${
       ended(end, line)
     }`,
     hint:
@@ -145,8 +145,8 @@ export function outlived(what: string, end: End, line: number): Words {
 export function maybeUsedAfter(what: string, line: number): Words {
   return {
     message:
-      `${what} is used after its lease on one of the ways here: line ${line} ends it`,
-    hint: "End it on one way only, or return after it",
+      `${what} is used after its lease on one path that leads here: line ${line} ends it`,
+    hint: "End it on one path only, or return after it",
   };
 }
 
@@ -162,7 +162,7 @@ export function notAwaited(method: string): Words {
 export function holdsOne(name: string, line: number, isSized: boolean): Words {
   return {
     message:
-      `This waits for a block while \`${name}\` (line ${line}) of the same pool is held: two tasks that do so wait for each other for ever`,
+      `This waits for a block while \`${name}\` (line ${line}) of the same pool is held: two tasks that do so wait for each other forever`,
     hint: isSized
       ? "Release the first before, or take the second with `tryAcquire`"
       : "Acquire them together: `using blocks = await pool.acquireMany(2)`",
@@ -173,7 +173,7 @@ export function holdsOne(name: string, line: number, isSized: boolean): Words {
 export function holdsMore(): Words {
   return {
     message:
-      "This waits for further blocks while it holds those it has got: two tasks that do so wait for each other for ever",
+      "This waits for further blocks while it holds those acquired before: two tasks that do so wait for each other forever",
     hint:
       "Acquire them together, all or none: `using blocks = await pool.acquireMany(count)`",
   };

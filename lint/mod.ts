@@ -1,6 +1,6 @@
 /**
- * A plugin for `deno lint` that knows who owns a block: it finds the mistakes with blocks and their
- * bytes that no run of a program shows until it is too late.
+ * A plugin for `deno lint` that tracks the leases of blocks: it reports misuse of blocks and of their
+ * bytes which a test run does not show.
  *
  * ```json
  * { "lint": { "plugins": ["jsr:@smriti/pool/lint"] } }

@@ -1,6 +1,6 @@
 /**
  * What an import brings: from this package, from the runtime, from a file of the user's own, or
- * from anybody else.
+ * from another package.
  *
  * Knows specifiers and names, never contents.
  */

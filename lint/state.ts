@@ -34,7 +34,7 @@ export interface Status {
     | "open"
     /** As `maybe`, below a condition that may be the same one. */
     | "guarded"
-    /** Handed to code that cannot be seen. */
+    /** It has escaped to opaque code. */
     | "unknown";
   readonly end?: End;
 }
@@ -43,7 +43,7 @@ export const HELD: Status = { is: "held" };
 export const PERHAPS: Status = { is: "perhaps" };
 export const KEPT: Status = { is: "kept" };
 export const EMPTY: Status = { is: "nothing" };
-export const ANYBODY: Status = { is: "unknown" };
+export const NOT_TRACKED: Status = { is: "unknown" };
 
 /** A view, or a block bound by `using`, that was put where it may be found later. */
 export interface Stored {
@@ -113,11 +113,11 @@ export class State {
       this.stored.isSame(other.stored);
   }
 
-  /** How far a lease is; one of an array as far as the array, and else anybody's. */
+  /** How far a lease is; one of an array as far as the array, and otherwise not tracked. */
   status(lease: Lease): Status {
     const own = this.leases.get(lease);
     if (own !== undefined) return own;
-    return lease.array === undefined ? ANYBODY : this.status(lease.array);
+    return lease.array === undefined ? NOT_TRACKED : this.status(lease.array);
   }
 
   /** Whether all of the leases have ended for certain. */
@@ -139,7 +139,7 @@ export class State {
   letGo(lease: Lease): void {
     lease.escapes = true;
     const is = this.leases.get(lease)?.is;
-    if (is !== undefined && is !== "ended") this.leases.set(lease, ANYBODY);
+    if (is !== undefined && is !== "ended") this.leases.set(lease, NOT_TRACKED);
   }
 
   #joinLeases(other: State, isLoop: boolean): void {
@@ -210,20 +210,20 @@ export function joined(
   isLoop: boolean,
 ): Status {
   if (a === undefined || b === undefined) {
-    const only = a ?? b ?? ANYBODY;
+    const only = a ?? b ?? NOT_TRACKED;
     return only.is === "held" ? PERHAPS : only;
   }
   if (a.is === b.is) return a;
   const one = (is: Status["is"]) => a.is === is || b.is === is;
   const end = a.end ?? b.end;
-  if (one("unknown")) return ANYBODY;
+  if (one("unknown")) return NOT_TRACKED;
   if (one("guarded")) return { is: "guarded", end };
-  if (one("open")) return one("kept") ? ANYBODY : { is: "open", end };
+  if (one("open")) return one("kept") ? NOT_TRACKED : { is: "open", end };
   if (one("nothing")) {
     const other = a.is === "nothing" ? b : a;
     return other.is === "held" ? PERHAPS : other;
   }
-  if (one("kept")) return one("held") ? KEPT : ANYBODY;
+  if (one("kept")) return one("held") ? KEPT : NOT_TRACKED;
   if (one("ended") || one("maybe")) {
     const isPlain = !isLoop && !one("perhaps");
     return { is: isPlain ? "maybe" : "guarded", end };

@@ -20,7 +20,7 @@ import {
 } from "./patterns.ts";
 import { bear } from "./promises.ts";
 import type { State } from "./state.ts";
-import { ANYBODY } from "./state.ts";
+import { NOT_TRACKED } from "./state.ts";
 import type { Node, Statement } from "./syntax.ts";
 import { hidesRest, statementsOf } from "./syntax.ts";
 import { NOTHING, union, UNKNOWN } from "./values.ts";
@@ -258,7 +258,7 @@ function caughtState({ before, seen }: Try, after: State): State {
     caught.vars.set(place, own === undefined ? value : union(own, value));
   }
   for (const lease of after.leases.keys()) {
-    if (!caught.leases.has(lease)) caught.leases.set(lease, ANYBODY);
+    if (!caught.leases.has(lease)) caught.leases.set(lease, NOT_TRACKED);
   }
   return caught;
 }

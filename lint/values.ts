@@ -38,7 +38,7 @@ export interface Origin {
   isOther: boolean;
 }
 
-/** Who ends a lease: this function, its caller, `pool.use`, or the step of a loop over chunks. */
+/** What ends a lease: this function, its caller, `pool.use`, or the step of a loop over chunks. */
 export type Owner = "function" | "caller" | "use" | "step";
 
 /** A lease as the code makes it: one for each place that acquires. */
