@@ -297,11 +297,12 @@ export function hasOtherPools(specifier: string): boolean {
   return OTHER_POOLS.test(specifier);
 }
 
+const BY_PATH = new Map(Object.entries(FUNCTIONS));
+
 /** What a function does with bytes, by its path. */
 export function fateOfFunction(path: string): Fate | undefined {
-  if (Object.hasOwn(FUNCTIONS, path)) return FUNCTIONS[path];
-  const all = `${path.slice(0, path.lastIndexOf("."))}.*`;
-  return Object.hasOwn(FUNCTIONS, all) ? FUNCTIONS[all] : undefined;
+  return BY_PATH.get(path) ??
+    BY_PATH.get(`${path.slice(0, path.lastIndexOf("."))}.*`);
 }
 
 const BY_MAKER = byName(({ makers }) => makers);

@@ -157,9 +157,16 @@ export function functionAround(node: Node): FunctionNode | undefined {
 export function statementsOf(
   node: Node | null | undefined,
 ): readonly Statement[] {
-  if (!node || !("body" in node)) return [];
-  const body = node.body as Node | readonly Statement[] | null | undefined;
-  return Array.isArray(body) ? body : statementsOf(body as Node | null);
+  switch (node?.type) {
+    case "Program":
+    case "BlockStatement":
+    case "TSModuleBlock":
+      return node.body as readonly Statement[];
+    case "StaticBlock":
+    case "TSModuleDeclaration":
+      return statementsOf(node.body as unknown as Node);
+  }
+  return [];
 }
 
 /** Whether code follows the last of these nodes that the tree does not show. */

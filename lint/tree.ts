@@ -1,10 +1,10 @@
 /**
- * The syntax tree of a file, read once from the one that `deno lint` gives.
+ * The syntax tree of a file, read once from the one that `deno lint` gives, as far as it is asked for.
  *
  * Deno's nodes decode each property anew whenever it is asked for, and are not always what their
- * types say. Here a node is a plain object with the fields that the analysis reads: every list is a list
- * without gaps, what is not there is `null`, and no value of a literal is built but of strings. The
- * types are Deno's own.
+ * types say. Here a node is a plain object with the fields that the analysis reads: every list is a
+ * list without gaps, what is not there is `null`, and no value of a literal is built but of strings.
+ * The types are Deno's own.
  */
 import type { Node } from "./syntax.ts";
 
@@ -28,12 +28,12 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
     ExportDefaultDeclaration: "declaration",
     VariableDeclaration: "kind declare declarations*",
     VariableDeclarator: "id! init",
-    FunctionDeclaration: "id async generator",
-    FunctionExpression: "id async generator",
-    ArrowFunctionExpression: "async generator",
+    FunctionDeclaration: "id async generator params* body",
+    FunctionExpression: "id async generator params* body",
+    ArrowFunctionExpression: "async generator params* body",
     TSDeclareFunction: "id",
-    ClassDeclaration: "id superClass",
-    ClassExpression: "id superClass",
+    ClassDeclaration: "id superClass body",
+    ClassExpression: "id superClass body",
     ClassBody: "body*",
     MethodDefinition: "kind computed key! value",
     PropertyDefinition: "computed key! value typeAnnotation",
@@ -85,12 +85,12 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
     AwaitExpression: "argument!",
     YieldExpression: "argument",
     ImportExpression: "source!",
-    Identifier: "name",
+    Identifier: "name typeAnnotation",
     PrivateIdentifier: "name",
     Literal: "raw",
     AssignmentPattern: "left! right!",
     ArrayPattern: "elements*",
-    ObjectPattern: "properties*",
+    ObjectPattern: "properties* typeAnnotation",
     RestElement: "argument!",
     JSXElement: "openingElement children*",
     JSXFragment: "children*",
@@ -110,208 +110,170 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
     TSQualifiedName: "left! right!",
     TSImportType: "argument qualifier",
     TSLiteralType: "literal",
-    TSInterfaceDeclaration: "id",
+    TSInterfaceDeclaration: "id body",
     TSInterfaceBody: "body*",
-    TSTypeAliasDeclaration: "id",
+    TSTypeAliasDeclaration: "id typeAnnotation",
     TSEnumDeclaration: "id",
   }).map(([type, fields]) => [type, fields.split(" ")]),
 );
 
 type Raw = Readonly<Record<string, unknown>>;
 
+/** A field of a type of node. */
+interface Field {
+  readonly name: string;
+  /** What stands where it is missing. */
+  readonly missing: Plain | readonly Plain[] | null;
+}
+
+/** The value of a slot that is not read yet. */
+const UNREAD = Symbol("unread");
+
 /**
- * A node as it is read. Its fields lie in the order of the table in slots, so that all nodes are
- * small and of one shape.
+ * A node, whose fields are read when they are asked for.
+ *
+ * Nodes of all types have one hidden class, so that the engine's inline caches for their members
+ * stay monomorphic: fields lie in slots, and no two fields of one type share a slot.
  */
 class Plain {
-  slot0: unknown = undefined;
-  slot1: unknown = undefined;
-  slot2: unknown = undefined;
-  slot3: unknown = undefined;
+  slot0: unknown = UNREAD;
+  slot1: unknown = UNREAD;
+  slot2: unknown = UNREAD;
+  slot3: unknown = UNREAD;
+  slot4: unknown = UNREAD;
+  #range: Deno.lint.Range | undefined = undefined;
 
   constructor(
     readonly denoNode: Raw,
     readonly type: string,
     readonly parent: Plain | null,
+    readonly depth: number,
+    readonly tree: Tree | null,
   ) {}
 
   /** Start and end in the text, in UTF-16 units. */
   get range(): Deno.lint.Range {
-    return this.denoNode.range as Deno.lint.Range;
+    return this.#range ??= this.denoNode.range as Deno.lint.Range;
+  }
+
+  /** Reads the field that lies in a slot. */
+  read(slot: number): unknown {
+    const field = TYPES.get(this.type)?.[slot];
+    if (field === undefined) return undefined;
+    return this.tree?.convert(this.denoNode[field.name], this) ?? field.missing;
   }
 }
 
-/** A field in one of the slots. */
+/** The members of a node that read its slots. */
 const SLOTS: readonly PropertyDescriptor[] = [
   {
     get(this: Plain) {
-      return this.slot0;
+      const value = this.slot0;
+      return value === UNREAD ? this.slot0 = this.read(0) : value;
     },
   },
   {
     get(this: Plain) {
-      return this.slot1;
+      const value = this.slot1;
+      return value === UNREAD ? this.slot1 = this.read(1) : value;
     },
   },
   {
     get(this: Plain) {
-      return this.slot2;
+      const value = this.slot2;
+      return value === UNREAD ? this.slot2 = this.read(2) : value;
     },
   },
   {
     get(this: Plain) {
-      return this.slot3;
+      const value = this.slot3;
+      return value === UNREAD ? this.slot3 = this.read(3) : value;
+    },
+  },
+  {
+    get(this: Plain) {
+      const value = this.slot4;
+      return value === UNREAD ? this.slot4 = this.read(4) : value;
     },
   },
 ];
 
-/** A node of which much is never looked into: its larger fields are read when they are asked for. */
-class Lazy extends Plain {
-  tree: Tree | undefined;
-  depth = 0;
-  #body: unknown;
-  #params: unknown;
-  #typeAnnotation: unknown;
-
-  get body(): unknown {
-    return this.#body ??= this.#read("body");
-  }
-
-  get params(): unknown {
-    return this.#params ??= this.#read("params") ?? [];
-  }
-
-  get typeAnnotation(): unknown {
-    return this.#typeAnnotation ??= this.#read("typeAnnotation");
-  }
-
-  #read(field: string): unknown {
-    return this.tree?.convert(this.denoNode[field], this, this.depth + 1) ??
-      null;
-  }
-}
-
-/** Types of nodes whose `body`, `params` and `typeAnnotation` are read late. */
-const LAZY: ReadonlySet<string> = new Set([
-  "FunctionDeclaration",
-  "FunctionExpression",
-  "ArrowFunctionExpression",
-  "ClassDeclaration",
-  "ClassExpression",
-  "TSInterfaceDeclaration",
-  "TSTypeAliasDeclaration",
-]);
-
-/** Types of nodes whose `typeAnnotation` is read late, into the last slot. */
-const ANNOTATED: ReadonlySet<string> = new Set(["Identifier", "ObjectPattern"]);
-
 /** What stands where something is missing. */
-const MISSING = new Plain({ range: [0, 0] }, "", null);
+const MISSING = new Plain({ range: [0, 0] }, "", null, 0, null);
 
-/** A type of node: its class, and the fields that are read at once. */
-interface Kind {
-  readonly Kind: typeof Plain;
-  readonly fields: readonly {
-    readonly name: string;
-    readonly missing: Plain | readonly Plain[] | null;
-  }[];
-}
+/** For each type of node, its fields by their slots. */
+const TYPES: ReadonlyMap<string, readonly (Field | undefined)[]> = layOut();
 
-/** For each type of node, what is known of it. */
-const KINDS = new Map<string, Kind>();
-for (const [type, names] of FIELDS) {
-  const Kind = LAZY.has(type) ? class extends Lazy {} : class extends Plain {};
-  const fields = names.map((name) => {
-    const missing = name.endsWith("!")
-      ? MISSING
-      : name.endsWith("*")
-      ? []
-      : null;
-    return { name: name.replace(/[!*]$/, ""), missing };
+/** Greedy colouring: each name gets the lowest slot that no other field of its types has. */
+function layOut(): Map<string, Field[]> {
+  const types = new Map<string, Field[]>();
+  const all = [...FIELDS].map(([type, marked]) => {
+    const own: Field[] = [];
+    types.set(type, own);
+    return { own, fields: marked.map(fieldOf) };
   });
-  fields.forEach(({ name }, i) =>
-    Object.defineProperty(Kind.prototype, name, SLOTS[i])
-  );
-  if (ANNOTATED.has(type)) {
-    Object.defineProperty(Kind.prototype, "typeAnnotation", {
-      get(this: Plain) {
-        return this.slot3 ??= annotationOf(this);
-      },
-    });
+  const names = new Map<string, number>();
+  for (const { name } of all.flatMap(({ fields }) => fields)) {
+    names.set(name, (names.get(name) ?? 0) + 1);
   }
-  KINDS.set(type, { Kind, fields });
+  for (const [name] of [...names].sort(([, a], [, b]) => b - a)) {
+    const users = all.filter(({ fields }) =>
+      fields.some((field) => field.name === name)
+    );
+    let slot = 0;
+    while (users.some(({ own }) => own[slot] !== undefined)) slot++;
+    for (const { own, fields } of users) {
+      own[slot] = fields.find((field) => field.name === name)!;
+    }
+    Object.defineProperty(Plain.prototype, name, SLOTS[slot]);
+  }
+  return types;
 }
 
-/** What is read of a type that the table has not. */
-const OTHER: Kind = { Kind: Plain, fields: [] };
+/** A field as the table has it. */
+function fieldOf(marked: string): Field {
+  const missing = marked.endsWith("!")
+    ? MISSING
+    : marked.endsWith("*")
+    ? []
+    : null;
+  return { name: marked.replace(/[!*]$/, ""), missing };
+}
 
-/** A tree, of a file or of a part of it. */
+/** The tree of a file. */
 export class Tree {
-  readonly root: unknown;
+  readonly program: Deno.lint.Program;
   /** Part of the tree was too deep to be read: what is known is not the whole. */
   isTooDeep = false;
 
-  constructor(root: Deno.lint.Program | Raw, parent: Plain | null = null) {
-    this.root = this.#read(root as Raw, parent, 0);
-  }
-
-  /** The tree of a file. */
-  get program(): Deno.lint.Program {
-    return this.root as Deno.lint.Program;
+  constructor(program: Deno.lint.Program) {
+    const root = this.#read(program as unknown as Raw, null);
+    this.program = root as unknown as Deno.lint.Program;
   }
 
   /** A value of Deno's tree in this one. */
-  convert(value: unknown, parent: Plain, depth: number): unknown {
+  convert(value: unknown, parent: Plain): unknown {
     if (typeof value !== "object" || value === null) return value;
-    if (!Array.isArray(value)) return this.#read(value as Raw, parent, depth);
+    if (!Array.isArray(value)) return this.#read(value as Raw, parent);
     const list: Plain[] = [];
     for (const each of value) {
-      const node = each && this.#read(each, parent, depth);
+      const node = each && this.#read(each, parent);
       if (node) list.push(node);
     }
     return list;
   }
 
-  #read(raw: Raw, parent: Plain | null, depth: number): Plain | null {
+  #read(raw: Raw, parent: Plain | null): Plain | null {
     const type = raw.type as string | undefined;
     // What has no type is nothing, and an empty one is an empty statement.
     if (!type) return null;
+    const depth = parent === null ? 0 : parent.depth + 1;
     if (depth > MOST_DEPTH) {
       this.isTooDeep = true;
       return null;
     }
-    const { Kind, fields } = KINDS.get(type) ?? OTHER;
-    const node = new Kind(raw, type, parent);
-    const { length } = fields;
-    const at = depth + 1;
-    if (length > 0) {
-      node.slot0 = this.convert(raw[fields[0].name], node, at) ??
-        fields[0].missing;
-    }
-    if (length > 1) {
-      node.slot1 = this.convert(raw[fields[1].name], node, at) ??
-        fields[1].missing;
-    }
-    if (length > 2) {
-      node.slot2 = this.convert(raw[fields[2].name], node, at) ??
-        fields[2].missing;
-    }
-    if (length > 3) {
-      node.slot3 = this.convert(raw[fields[3].name], node, at) ??
-        fields[3].missing;
-    }
-    if (node instanceof Lazy) {
-      node.tree = this;
-      node.depth = depth;
-    }
-    return node;
+    return new Plain(raw, type, parent, depth, this);
   }
-}
-
-/** The type annotation of a name or a pattern, read when it is asked for. */
-function annotationOf(node: Plain): unknown {
-  const raw = node.denoNode.typeAnnotation as Raw | null | undefined;
-  return raw ? new Tree(raw, node).root : null;
 }
 
 /** The parent of a node; the file itself has none. */
