@@ -66,6 +66,9 @@ export function refine(node: Expression, isTrue: boolean, at: At): void {
     case "Literal":
       if (test.raw === (isTrue ? "false" : "true")) at.state.dead = true;
       return;
+    case "Identifier":
+      refineFlag(test, isTrue, at);
+      break;
     case "MemberExpression": {
       if (memberName(test) === "released") {
         return refineReleased(test.object, isTrue, at);
@@ -77,27 +80,69 @@ export function refine(node: Expression, isTrue: boolean, at: At): void {
   if (place !== undefined) refinePlace(place, !isTrue, at);
 }
 
-/** `x === undefined`, `x != null`. */
+/** `x === undefined`, `x != null`, `this.block === block`. */
 function refineEquality(
   { operator, left, right }: Deno.lint.BinaryExpression,
   isTrue: boolean,
   at: At,
 ): void {
   if (left.type === "PrivateIdentifier" || !/^[!=]==?$/.test(operator)) return;
+  const isEqual = operator.startsWith("=") === isTrue;
   const [one, other] = isNothing(right) ? [left, right] : [right, left];
-  if (!isNothing(other)) return;
-  const place = placeOf(bare(one), at);
-  if (place !== undefined) {
-    refinePlace(place, operator.startsWith("=") === isTrue, at);
+  if (isNothing(other)) {
+    const inner = bare(one);
+    const named = operator.length === 3 ? at.file.textOf(other) : undefined;
+    if (inner.type === "Identifier") refineFlag(inner, !isEqual, at, named);
+    const place = placeOf(inner, at);
+    if (place !== undefined) refinePlace(place, isEqual, at);
+  } else if (isEqual) {
+    // Another variable or field has the block as well.
+    for (const side of [left, right]) {
+      for (const lease of leasesAt(side, at)) at.state.letGo(lease);
+    }
   }
+}
+
+/**
+ * A variable that is `true`, `false` or empty on the path walked: the other branch is not taken.
+ * Only of the function itself: what another function assigns may be assigned at any time.
+ */
+function refineFlag(
+  node: Deno.lint.Identifier,
+  isTrue: boolean,
+  at: At,
+  /** What a strict comparison compares it with. */
+  named?: string,
+): void {
+  const binding = at.scope.lookup(node.name);
+  if (binding?.scope.owner !== at.frame.node) return;
+  const value = at.state.vars.get(binding);
+  let isSet: boolean;
+  switch (value?.kind) {
+    case "boolean":
+      isSet = named !== undefined || value.isTrue;
+      break;
+    case "nothing":
+      if (named !== undefined && value.is === "either") return;
+      isSet = named !== undefined && value.is !== named;
+      break;
+    default:
+      return;
+  }
+  if (isSet === isTrue || at.file.isSetElsewhere(binding)) return;
+  at.state.dead = true;
+}
+
+/** The leases of the block that a variable or a field has. */
+function leasesAt(node: Expression, at: At): readonly Lease[] {
+  const place = placeOf(bare(node), at);
+  const value = place === undefined ? undefined : at.state.vars.get(place);
+  return value?.kind === "block" ? value.leases : [];
 }
 
 /** `block.released`. */
 function refineReleased(object: Expression, isTrue: boolean, at: At): void {
-  const place = placeOf(bare(object), at);
-  const value = place === undefined ? undefined : at.state.vars.get(place);
-  if (value?.kind !== "block") return;
-  for (const lease of value.leases) {
+  for (const lease of leasesAt(object, at)) {
     const { is } = at.state.status(lease);
     if (isTrue && is !== "ended") at.state.leases.set(lease, EMPTY);
     if (!isTrue && /^(maybe|open|guarded|perhaps)$/.test(is)) {

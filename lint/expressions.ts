@@ -28,9 +28,25 @@ import {
 } from "./syntax.ts";
 import { typedValue } from "./types.ts";
 import type { Value } from "./values.ts";
-import { blockOf, listOf, NOTHING, union, UNKNOWN } from "./values.ts";
+import {
+  blockOf,
+  FALSE,
+  listOf,
+  NOTHING,
+  NULL,
+  TRUE,
+  union,
+  UNKNOWN,
+} from "./values.ts";
 import type { At } from "./walk.ts";
 import { evaluate, isOuter } from "./walk.ts";
+
+/** Literals whose value decides conditions. */
+const CONSTANTS: ReadonlyMap<string, Value> = new Map([
+  ["null", NULL],
+  ["true", TRUE],
+  ["false", FALSE],
+]);
 
 /** What an expression gives, for `evaluate` of `walk.ts`. */
 export function valueOf(
@@ -46,7 +62,7 @@ export function valueOf(
         ? UNKNOWN
         : { kind: "self", node: at.frame.self };
     case "Literal":
-      return isNothing(node) ? NOTHING : UNKNOWN;
+      return CONSTANTS.get(node.raw) ?? UNKNOWN;
     case "MemberExpression":
       return member(node, at, isPeek);
     case "CallExpression":
@@ -66,9 +82,11 @@ export function valueOf(
     case "UnaryExpression":
       evaluate(node.argument, at, true);
       return node.operator === "void" ? NOTHING : UNKNOWN;
-    case "UpdateExpression":
-      evaluate(node.argument, at, true);
+    case "UpdateExpression": {
+      const before = evaluate(node.argument, at, true);
+      forgetConstant(node.argument, before, at);
       return UNKNOWN;
+    }
     case "SequenceExpression":
       return evaluateAll(node.expressions, at).at(-1) ?? UNKNOWN;
     case "TemplateLiteral":
@@ -196,7 +214,15 @@ function assignment(node: Deno.lint.AssignmentExpression, at: At): Value {
   }
   asText(left, before, `\`${operator}\``, at);
   asText(right, evaluate(right, at), `\`${operator}\``, at);
+  forgetConstant(left, before, at);
   return UNKNOWN;
+}
+
+/** After `+=` and `++` a variable is not what it was. */
+function forgetConstant(target: Expression, before: Value, at: At): void {
+  if (before.kind === "boolean" || before.kind === "nothing") {
+    assign(target, UNKNOWN, at);
+  }
 }
 
 function logical(node: Deno.lint.LogicalExpression, at: At): Value {

@@ -231,6 +231,17 @@ export class File {
     }
   }
 
+  /** Whether a function inside of the one that declares a variable assigns to it. */
+  isSetElsewhere({ name, scope: { owner } }: Binding): boolean {
+    const sets = new RegExp(
+      `${name.replaceAll("$", "\\$")}\\s*([-+*/|&?]{0,2}=(?!=)|\\+\\+|--)`,
+    );
+    return this.tasks.some(({ node }) =>
+      node !== owner && node.range[0] >= owner.range[0] &&
+      node.range[1] <= owner.range[1] && sets.test(this.textOf(node))
+    );
+  }
+
   /** Begins a walk with a budget of its own. */
   refill(): void {
     this.#steps = 0;

@@ -9,7 +9,7 @@ import { CowMap, CowSet } from "./cow.ts";
 import type { Binding } from "./scope.ts";
 import type { Node } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
-import { blocksIn, replaced, union } from "./values.ts";
+import { blocksIn, maybe, replaced, union } from "./values.ts";
 
 /** How a lease came to its end. */
 export interface End {
@@ -166,8 +166,8 @@ export class State {
     }
     for (const place of own) {
       const value = this.vars.get(place);
-      if (value?.kind === "block" && !other.vars.has(place)) {
-        this.vars.set(place, empty(value));
+      if (value !== undefined && !other.vars.has(place)) {
+        this.vars.set(place, maybe(value));
       }
     }
   }
@@ -175,7 +175,7 @@ export class State {
   #joinVar(place: Place, value: Value): void {
     const own = this.vars.get(place);
     if (own === undefined) {
-      this.vars.set(place, empty(value));
+      this.vars.set(place, maybe(value));
       return;
     }
     const both = union(own, value);
@@ -196,11 +196,6 @@ export class State {
       }
     }
   }
-}
-
-/** A variable that has the value on one path and nothing known on the other. */
-function empty(value: Value): Value {
-  return value.kind === "block" ? { ...value, maybe: true } : value;
 }
 
 /** What is known of a lease that is so far on one path and so far on the other. */

@@ -83,7 +83,11 @@ export interface Operation {
 /** What an expression is. */
 export type Value =
   | { readonly kind: "unknown" }
-  | { readonly kind: "nothing" }
+  | {
+    readonly kind: "nothing";
+    readonly is: "null" | "undefined" | "either";
+  }
+  | { readonly kind: "boolean"; readonly isTrue: boolean }
   | { readonly kind: "foreign" }
   | { readonly kind: "pool"; readonly origin: Origin }
   | {
@@ -137,7 +141,11 @@ export type Value =
   | { readonly kind: "thing"; readonly type: string };
 
 export const UNKNOWN: Value = { kind: "unknown" };
-export const NOTHING: Value = { kind: "nothing" };
+export const NOTHING: Value = { kind: "nothing", is: "undefined" };
+export const NULL: Value = { kind: "nothing", is: "null" };
+const EITHER: Value = { kind: "nothing", is: "either" };
+export const TRUE: Value = { kind: "boolean", isTrue: true };
+export const FALSE: Value = { kind: "boolean", isTrue: false };
 export const FOREIGN: Value = { kind: "foreign" };
 
 /** A block of one lease. */
@@ -166,6 +174,7 @@ export function listOf(items: readonly Value[], many = false): Value {
 /** What an expression is that may be either of two. */
 export function union(a: Value, b: Value): Value {
   if (a === b) return a;
+  if (a.kind === "nothing" && b.kind === "nothing") return EITHER;
   if (a.kind === "nothing") return maybe(b);
   if (b.kind === "nothing") return maybe(a);
   if (a.kind === "block" && b.kind === "block") {
@@ -203,8 +212,15 @@ export function union(a: Value, b: Value): Value {
   return UNKNOWN;
 }
 
-function maybe(value: Value): Value {
-  return value.kind === "block" ? { ...value, maybe: true } : value;
+/** A value, or nothing. */
+export function maybe(value: Value): Value {
+  switch (value.kind) {
+    case "block":
+      return { ...value, maybe: true };
+    case "boolean":
+      return UNKNOWN;
+  }
+  return value;
 }
 
 /** What awaiting a value gives, as far as that needs no state. */
