@@ -80,6 +80,8 @@ export interface Receiver {
   readonly methods: Readonly<Record<string, Fate>>;
   /** The rule that an operation on it breaks; `lend-io` if not given. */
   readonly rule?: "no-queue";
+  /** Methods that give the bytes back: first in an array, or as the member `buffer`. */
+  readonly returns?: Readonly<Record<string, "array" | "buffer">>;
 }
 
 /** Kinds of objects whose methods take bytes. The first one whose name fits wins. */
@@ -135,12 +137,14 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
       writeFile: "promise",
       appendFile: "promise",
     },
+    returns: { read: "buffer", write: "buffer" },
   },
   "datagram conn": {
     types: ["Deno.DatagramConn"],
     makers: ["Deno.listenDatagram"],
     names: /^(datagram|udpConn)$/i,
     methods: { send: "promise", receive: "promise" },
+    returns: { receive: "array" },
   },
   "dgram.Socket": {
     types: ["dgram.Socket"],

@@ -193,6 +193,7 @@ function receiverCall(
       api: `${name}.${method}`,
       fate,
       rule: RECEIVERS[type].rule,
+      returns: RECEIVERS[type].returns?.[method],
       receiver: at.file.textOf(callee.object),
     }, at);
   }

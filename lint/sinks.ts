@@ -9,7 +9,7 @@ import { reportNotAwaited } from "./members.ts";
 import * as words from "./messages.ts";
 import type { Call, Node } from "./syntax.ts";
 import type { Lease, Value } from "./values.ts";
-import { promiseOf, UNKNOWN, viewOf, viewsIn } from "./values.ts";
+import { listOf, promiseOf, UNKNOWN, viewOf, viewsIn } from "./values.ts";
 import type { At } from "./walk.ts";
 import { mayThrow, touch } from "./walk.ts";
 
@@ -20,6 +20,8 @@ export interface Api {
   readonly rule?: "no-queue";
   /** What the method was called on. */
   readonly receiver?: string;
+  /** How it gives the bytes back, if it does. */
+  readonly returns?: "array" | "buffer";
   /** Made by `promisify`: its callback is a promise. */
   readonly promisified?: boolean;
 }
@@ -31,7 +33,7 @@ const CLONES = /(postMessage|structuredClone)$/;
 export function sink(
   call: Call,
   args: readonly Value[],
-  { api, fate, rule, receiver, promisified = false }: Api,
+  { api, fate, rule, receiver, returns, promisified = false }: Api,
   at: At,
 ): Value {
   mayThrow(at);
@@ -47,7 +49,7 @@ export function sink(
       receiver,
       at,
     );
-    return promiseOf(UNKNOWN, operations);
+    return promiseOf(givenBack(views, returns), operations);
   }
   for (const each of args) {
     if (each.kind === "function") runsLater(each, [], at);
@@ -72,6 +74,15 @@ export function sink(
     }
   }
   return copied(args, api);
+}
+
+/** The bytes, as an operation gives them back. */
+function givenBack(views: readonly Lease[], returns: Api["returns"]): Value {
+  if (views.length === 0 || returns === undefined) return UNKNOWN;
+  const view = viewOf(views);
+  return returns === "array"
+    ? listOf([view, UNKNOWN])
+    : { kind: "record", members: new Map([["buffer", view]]) };
 }
 
 function callsBack(args: readonly Value[]): boolean {
