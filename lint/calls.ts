@@ -106,7 +106,7 @@ export function evaluateAll(nodes: readonly Argument[], at: At): Value[] {
     if (node?.type !== "SpreadElement") return evaluate(node, at);
     const value = evaluate(node.argument, at);
     asText(node.argument, value, "a spread", at);
-    return value;
+    return value.kind === "view" ? UNKNOWN : value;
   });
 }
 

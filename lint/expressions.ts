@@ -309,6 +309,7 @@ function array(node: Deno.lint.ArrayExpression, at: At): Value {
     isMany = true;
     const value = evaluate(each.argument, at);
     asText(each.argument, value, "a spread", at);
+    if (value.kind === "view") return [];
     return value.kind === "list" ? [...value.items] : [value];
   });
   return listOf(items, isMany);

@@ -281,7 +281,7 @@ export function checkFresh(at: At): void {
     const { is } = at.state.status(lease);
     if (
       is === "held" && lease.owner === "function" &&
-      !isHeldBy(lease, at, undefined)
+      !isHeldBy(lease, at)
     ) {
       at.state.leases.delete(lease);
       if (lease.isCaught) continue;
@@ -307,7 +307,8 @@ export function checkOverwritten(
   if (old?.kind !== "block" || old.leases.length !== 1) return;
   const [lease] = old.leases;
   const isLost = at.state.status(lease).is === "held" && !lease.isUsing &&
-    lease.owner === "function" && lease.frame === at.frame;
+    lease.owner === "function" && lease.frame === at.frame &&
+    lease.array === undefined;
   if (!isLost || blocksIn(value).includes(lease)) return;
   at.state.vars.delete(place);
   if (isHeldBy(lease, at, undefined)) return;
@@ -365,8 +366,8 @@ function isOpen({ is }: Status): boolean {
   return is === "held" || is === "perhaps" || is === "maybe" || is === "open";
 }
 
-/** Whether a variable outside of `leaving` has the block. */
-function isHeldBy(lease: Lease, at: At, leaving: Scope | undefined): boolean {
+/** Whether a variable has the block, one of the scope that is left aside. */
+export function isHeldBy(lease: Lease, at: At, leaving?: Scope): boolean {
   for (const place of at.state.vars.keys()) {
     if (typeof place !== "string" && place.scope === leaving) continue;
     if (blocksIn(at.state.vars.get(place)!).includes(lease)) return true;

@@ -7,6 +7,7 @@ import {
   begin,
   checkOverwritten,
   clearPlace,
+  isHeldBy,
   markUsing,
   take,
 } from "./leases.ts";
@@ -128,13 +129,15 @@ function declareElements(
 ): void {
   // The tree leaves out a hole and all that follows it.
   const hasHole = /\[\s*,|,\s*,/.test(at.file.textOf(pattern));
-  if (value.kind === "blocks" && value.lease.isUsing) {
+  if (value.kind === "blocks" && isHeldBy(value.lease, at)) {
+    // They stay elements of the array that has a name.
     pattern.elements.forEach((each, i) => {
-      declarePattern(
-        each,
-        each ? memberOf(value, `${i}`, each, at) : UNKNOWN,
-        at,
-      );
+      if (!each) return;
+      const element = memberOf(value, `${i}`, each, at);
+      if (each.type === "Identifier") {
+        for (const lease of blocksIn(element)) lease.name = each.name;
+      }
+      declarePattern(each, element, at);
     });
     return;
   }
@@ -160,6 +163,9 @@ function declareElements(
   }
   const items = value.kind === "list" && !hasHole ? value.items : [];
   if (hasHole) escape(value, at);
+  // `[a, b] = [b, a]`: all of them are held until each has its name.
+  const inside = `elements ${at.file.idOf(pattern)}`;
+  at.state.vars.set(inside, value);
   pattern.elements.forEach((each, i) => {
     const isMany = value.kind === "list" && value.many;
     const item = isMany && each && items.length > 0
@@ -167,6 +173,7 @@ function declareElements(
       : items[i];
     declarePattern(each, item ?? UNKNOWN, at);
   });
+  at.state.vars.delete(inside);
 }
 
 /** Gives a block to a name that ends it with its block of statements. */

@@ -26,8 +26,8 @@ export function programsOf(path: string, rule = ""): Program[] {
   const text = Deno.readTextFileSync(new URL(path, import.meta.url));
   return text.split(/^--- /m).slice(1).map((part) => {
     const [head, ...lines] = part.trimEnd().split("\n");
-    const [, kind, title, js] = head.match(/^(bad|good): (.*?)( \(jsx?\))?$/) ??
-      [];
+    const [, kind, title, , ext] =
+      head.match(/^(bad|good): (.*?)( \((jsx?|tsx)\))?$/) ?? [];
     if (kind === undefined) throw new Error(`${path}: what is "${head}"?`);
     const expected = lines.flatMap((line, at) => {
       const mark = line.match(MARK);
@@ -36,7 +36,7 @@ export function programsOf(path: string, rule = ""): Program[] {
     return {
       title,
       isBad: kind === "bad",
-      fileName: js ? "program.js" : "program.ts",
+      fileName: `program.${ext ?? "ts"}`,
       source: lines.map((line) => line.replace(MARK, "")).join("\n") + "\n",
       expected,
     };
