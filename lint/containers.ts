@@ -131,17 +131,25 @@ export interface Each {
  * round becomes of all of them.
  */
 export function eachOf(value: Value, node: Node, at: At): Each {
+  const items = value.kind === "list" ? value.items : [];
+  const any = items.length > 0 ? items.reduce(union) : UNKNOWN;
   const leases = value.kind === "blocks"
     ? [value.lease]
-    : [...new Set(blocksIn(value))];
-  if (leases.length === 0 || value.kind !== "blocks" && value.kind !== "list") {
-    const element = value.kind === "list" && value.items.length > 0
-      ? value.items.reduce(union)
-      : UNKNOWN;
+    : any.kind === "block"
+    ? any.leases
+    : [];
+  if (leases.length === 0) {
+    if (any.kind === "unknown") escape(value, at);
     return {
-      begin: () => element,
+      isCertain: items.length > 0,
+      begin(at) {
+        // Those of the caller are others in each round.
+        for (const lease of blocksIn(any)) {
+          if (lease.owner === "caller") renew(lease, HELD, at);
+        }
+        return any;
+      },
       end() {},
-      isCertain: value.kind === "list" && value.items.length > 0,
     };
   }
   const element = at.file.elementOf(leases[0], `${at.file.idOf(node)}`);

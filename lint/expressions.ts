@@ -7,7 +7,7 @@
 import { callExpression, evaluateAll, newExpression } from "./calls.ts";
 import { escape } from "./closures.ts";
 import { readContainer } from "./containers.ts";
-import { checkUse, keep } from "./leases.ts";
+import { checkUse, keep, take } from "./leases.ts";
 import { asText, memberOf } from "./members.ts";
 import { api, moduleMember, moduleOf } from "./modules.ts";
 import { valueOfBinding } from "./origins.ts";
@@ -129,7 +129,10 @@ export function valueOf(
     case "TSTypeAssertion": {
       const value = evaluate(node.expression, at, isPeek);
       if (value.kind !== "unknown") return value;
-      return typedValue(at.file, at.scope, node.typeAnnotation, "") ?? value;
+      const typed = typedValue(at.file, at.scope, node.typeAnnotation, "");
+      if (typed === undefined) return value;
+      take(typed, at);
+      return typed;
     }
     case "ImportExpression": {
       evaluate(node.source, at);
@@ -304,14 +307,26 @@ function binary(node: Deno.lint.BinaryExpression, at: At): Value {
 
 function array(node: Deno.lint.ArrayExpression, at: At): Value {
   let isMany = false;
+  let copied: Value | undefined;
   const items = node.elements.flatMap((each): Value[] => {
     if (each?.type !== "SpreadElement") return [evaluate(each, at)];
     isMany = true;
     const value = evaluate(each.argument, at);
     asText(each.argument, value, "a spread", at);
-    if (value.kind === "view") return [];
-    return value.kind === "list" ? [...value.items] : [value];
+    switch (value.kind) {
+      case "view":
+        return [];
+      case "list":
+        return [...value.items];
+      case "blocks":
+        copied = value;
+        if (node.elements.length > 1) escape(value, at);
+        return [];
+    }
+    return [value];
   });
+  // `[...blocks]` has the same blocks.
+  if (copied !== undefined && node.elements.length === 1) return copied;
   return listOf(items, isMany);
 }
 

@@ -33,7 +33,9 @@ export function awaitValue(value: Value, at: At): Value {
     case "acquiring":
       return bear(value, at);
     case "promise":
-      return value.of.kind === "promise" ? value.of.of : value.of;
+      return value.of.kind === "acquiring" || value.of.kind === "promise"
+        ? awaitValue(value.of, at)
+        : value.of;
   }
   return value;
 }

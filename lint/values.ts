@@ -187,6 +187,11 @@ export function union(a: Value, b: Value): Value {
   if (a.kind === "view" && b.kind === "view" && a.isBuffer === b.isBuffer) {
     return viewOf([...new Set([...a.leases, ...b.leases])], a.isBuffer);
   }
+  if (a.kind === "acquiring" && b.kind === "acquiring" && a.lease === b.lease) {
+    return a;
+  }
+  // Whether it has to be awaited is known of both alone.
+  if (a.kind === "acquiring" || b.kind === "acquiring") return UNKNOWN;
   if (a.kind === "promise" || b.kind === "promise") {
     return promiseOf(
       union(awaited(a), awaited(b)),
@@ -200,9 +205,6 @@ export function union(a: Value, b: Value): Value {
     return a;
   }
   if (a.kind === "pool" && b.kind === "pool" && a.origin === b.origin) return a;
-  if (a.kind === "acquiring" && b.kind === "acquiring" && a.lease === b.lease) {
-    return a;
-  }
   if (a.kind === "thing" && b.kind === "thing" && a.type === b.type) return a;
   if (a.kind === "function" && b.kind === "function" && a.node === b.node) {
     return a;
