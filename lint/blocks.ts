@@ -22,7 +22,8 @@ import {
   POOL_CLASSES,
   POOL_MAKERS,
 } from "./smriti_api.ts";
-import type { Call, FunctionNode } from "./syntax.ts";
+import type { Call, FunctionNode, Node } from "./syntax.ts";
+import { stringOf } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
   awaited,
@@ -55,6 +56,8 @@ export function poolCall(
   if (gives !== undefined) {
     for (const each of args) escape(each, at);
     mayThrow(at);
+    // No pool of blocks takes a name.
+    if (isText(node.arguments[0])) origin.isOther = true;
     // Other pools have no such methods and options.
     if (gives.many || method === "acquireSync" || args.some(isAcquireOptions)) {
       origin.isBlock = true;
@@ -86,6 +89,11 @@ export function poolCall(
       return UNKNOWN;
   }
   return UNKNOWN;
+}
+
+/** Whether an argument is a text. */
+function isText(node: Node | undefined): boolean {
+  return stringOf(node) !== undefined || node?.type === "TemplateLiteral";
 }
 
 /** Whether an argument has options of `acquire`. */
@@ -149,7 +157,10 @@ export function blockCall(
   if (method === "lend") return lendCall(leases, args, node, at);
   const how = ENDS.get(method);
   if (how !== undefined) {
-    if (method === "abandon") leases[0].origin.isBlock = true;
+    for (const { origin, name } of leases) {
+      if (method === "abandon") origin.isBlock = true;
+      if (method === "release" && /block/i.test(name)) origin.isHandle = true;
+    }
     endBy(how, leases, method, node, at);
     return UNKNOWN;
   }

@@ -97,6 +97,20 @@ export function escape(value: Value, at: At): void {
   }
 }
 
+/** The functions in a value escape, its blocks do not. */
+export function escapeFunctions(value: Value, at: At): void {
+  switch (value.kind) {
+    case "list":
+      for (const each of value.items) escapeFunctions(each, at);
+      return;
+    case "record":
+      for (const each of value.members.values()) escapeFunctions(each, at);
+      return;
+    case "function":
+      return escapeFunction(value, at);
+  }
+}
+
 /** A function escapes: the leases that it uses or ends are not tracked any longer. */
 function escapeFunction(fn: FunctionValue, at: At): void {
   if (!mentionsLease(fn, at)) return;

@@ -4,7 +4,7 @@
  * Notes what was put where; whether it stays there for too long is decided when its lease ends, or
  * when the container is read after that.
  */
-import { escape } from "./closures.ts";
+import { escape, escapeFunctions } from "./closures.ts";
 import { clearPlace, isPlain, renew, reportKept } from "./leases.ts";
 import type { Binding } from "./scope.ts";
 import type { Place } from "./state.ts";
@@ -56,6 +56,8 @@ export function put(value: Value, binding: Binding, node: Node, at: At): void {
   const items = held?.kind === "list" ? held.items : [];
   at.state.vars.set(binding, listOf([...items, value], true));
   store(value, binding, false, node, at);
+  // What takes it out may call it.
+  escapeFunctions(value, at);
   for (const lease of blocksIn(value)) {
     lease.escapes = true;
     if (at.state.status(lease).is === "held") at.state.leases.set(lease, KEPT);

@@ -198,11 +198,17 @@ export class File {
   /** The pool of this key, made once. */
   originOf(
     key: string,
-    make: () => Omit<Origin, "key" | "isBlock" | "isOther">,
+    make: () => Pick<Origin, "name" | "sure" | "sized">,
   ): Origin {
     let origin = this.#origins.get(key);
     if (origin === undefined) {
-      origin = { key, isBlock: false, isOther: false, ...make() };
+      origin = {
+        key,
+        isBlock: false,
+        isHandle: false,
+        isOther: false,
+        ...make(),
+      };
       this.#origins.set(key, origin);
     }
     return origin;

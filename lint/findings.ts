@@ -58,12 +58,22 @@ export class Findings {
   }
 
   #isShown({ rule, origins }: Finding): boolean {
-    // Arrays that other pools give have indices, and need no await.
-    const isMisread = rule === "await-acquire" || rule === "no-block-as-bytes";
-    return origins.every((origin) =>
-      this.#isOurs(origin) &&
-      (!isMisread || origin.sure || origin.isBlock || this.#importsSmriti)
-    );
+    return origins.every((origin) => {
+      if (!this.#isOurs(origin)) return false;
+      // Arrays that other pools give have indices, and need no await.
+      switch (rule) {
+        case "await-acquire":
+          return this.#isTold(origin);
+        case "no-block-as-bytes":
+          return this.#isTold(origin) || origin.isHandle;
+      }
+      return true;
+    });
+  }
+
+  /** Whether more than a name says that a pool is Smriti's. */
+  #isTold({ sure, isBlock }: Origin): boolean {
+    return sure || isBlock || this.#importsSmriti;
   }
 
   /**

@@ -34,6 +34,8 @@ export interface Origin {
   readonly sized: boolean;
   /** Something was done that only a block allows. */
   isBlock: boolean;
+  /** What it gives is called a block and is released: no array of bytes. */
+  isHandle: boolean;
   /** Something was done that a block has not. */
   isOther: boolean;
 }
