@@ -9,7 +9,7 @@ import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
 import type { State } from "./state.ts";
 import type { Expression } from "./syntax.ts";
 import type { Value } from "./values.ts";
-import { UNKNOWN } from "./values.ts";
+import { blocksIn, UNKNOWN } from "./values.ts";
 import type { At } from "./walk.ts";
 import { evaluate, execute } from "./walk.ts";
 
@@ -165,10 +165,21 @@ function forOf(
     case "blocks":
     case "list": {
       const each = eachOf(value, node, at);
+      const isUsing = left.type === "VariableDeclaration" &&
+        kindOf(left) === "using";
+      let element: Value = UNKNOWN;
       return {
         isCertain: each.isCertain,
-        begin: (at) => bindLeft(left, each.begin(at), at),
-        end: each.end,
+        begin(at) {
+          element = each.begin(at);
+          bindLeft(left, element, at);
+        },
+        end(at) {
+          for (const lease of isUsing ? blocksIn(element) : []) {
+            endOf(lease, { how: "using", node: left }, at);
+          }
+          each.end(at);
+        },
       };
     }
     case "thing": {

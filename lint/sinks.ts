@@ -2,7 +2,7 @@
  * Calls of the APIs in the table: what they do with a view, with a block, with a promise of one.
  */
 import type { Fate } from "./apis.ts";
-import { lookInto, runsLater } from "./closures.ts";
+import { escape, lookInto, runsLater } from "./closures.ts";
 import { bytesFix } from "./fixes.ts";
 import { nameOf, startOperation } from "./leases.ts";
 import { reportNotAwaited } from "./members.ts";
@@ -97,7 +97,10 @@ function copied(args: readonly Value[], api: string): Value {
   return isView ? viewOf(first.leases) : promiseOf(UNKNOWN);
 }
 
-/** Puts views into something that sends them at a time of its own. */
+/**
+ * Puts views into something that sends them at a time of its own. Blocks go along with their leases,
+ * but for those that end here.
+ */
 function queue(
   call: Call,
   args: readonly Value[],
@@ -106,7 +109,10 @@ function queue(
 ): void {
   for (const each of args) {
     const leases = queuedIn(each, at);
-    if (leases.length === 0) continue;
+    if (leases.length === 0) {
+      escape(each, at);
+      continue;
+    }
     const what = each.kind === "chunks"
       ? "the views of this loop"
       : `a view of \`${nameOf(leases[0])}\``;
@@ -119,7 +125,11 @@ function queuedIn(value: Value, at: At): readonly Lease[] {
   if (value.kind === "list") {
     return value.items.flatMap((each) => [...queuedIn(each, at)]);
   }
-  if (value.kind === "block") return value.leases;
+  if (value.kind === "block") {
+    return value.leases.filter(({ isUsing, owner }) =>
+      isUsing || owner === "use" || owner === "step"
+    );
+  }
   if (value.kind !== "generator") return viewsIn(value);
   return lookInto(value.fn, value.args, at).yields.flatMap(viewsIn);
 }
