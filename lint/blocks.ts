@@ -225,29 +225,36 @@ function checkWaits(fn: FunctionNode, lease: Lease, at: At): void {
   }
 }
 
-/** A method of an array of blocks; `undefined` if it does nothing to their leases. */
+/** Methods of arrays that give all of the elements. */
+const GIVES_ALL = /^(values|reverse|sort|toReversed|toSorted)$/;
+
+/** A method of an array of blocks. */
 export function blocksCall(
-  { lease }: Value & { kind: "blocks" },
+  blocks: Value & { kind: "blocks" },
   method: string,
   args: readonly Value[],
   node: Call,
   at: At,
-): Value | undefined {
+): Value {
+  const { lease } = blocks;
   switch (method) {
     case "@dispose":
       endBy("release", [lease], method, node, at);
       return UNKNOWN;
     case "at":
-      return blockOf(lease);
+      return memberOf(blocks, "[]", node, at);
     case "pop":
-    case "shift":
-    case "splice":
-    case "push":
+    case "shift": {
+      const element = memberOf(blocks, "[]", node, at);
       at.state.letGo(lease);
-      for (const each of args) escape(each, at);
-      return blockOf(lease);
+      return element;
+    }
   }
-  return undefined;
+  if (GIVES_ALL.test(method)) return blocks;
+  // What it gives may be some of them, and released.
+  at.state.letGo(lease);
+  for (const each of args) escape(each, at);
+  return UNKNOWN;
 }
 
 /** A function or static method of this package; `undefined` if it does nothing of interest. */

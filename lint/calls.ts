@@ -125,9 +125,8 @@ function methodCall(
     case "block":
       return blockCall(object, method, args, node, at);
     case "blocks":
-      return blocksCall(object, method, args, node, at) ??
-        iterate(node, method, object, args, at) ??
-        outOfSight(args, node, method, at);
+      return iterate(node, method, object, args, at) ??
+        blocksCall(object, method, args, node, at);
     case "acquiring":
     case "promise":
       if (/^(then|catch|finally)$/.test(method)) {

@@ -10,7 +10,17 @@ const MISSED = new Set([
   "shutdown handler",
 ]);
 
-for (const name of ["second", "third", "fourth", "fifth", "sixth", "seventh"]) {
+for (
+  const name of [
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+  ]
+) {
   Deno.test(`the ${name} corpus: bad programs are found, good ones left alone`, () => {
     const missed: string[] = [];
     const wrong: string[] = [];
