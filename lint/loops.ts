@@ -5,6 +5,7 @@ import { refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
 import { mergeJumps, takeJumps } from "./jumps.ts";
 import { begin, endOf, keep, leaveScope } from "./leases.ts";
+import { reportNotAwaited } from "./members.ts";
 import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
 import type { State } from "./state.ts";
 import type { Expression } from "./syntax.ts";
@@ -188,8 +189,9 @@ function forOf(
         : UNKNOWN;
       return { ...PLAIN, begin: (at) => bindLeft(left, element, at) };
     }
-    case "view":
-      return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
+    case "acquiring":
+      reportNotAwaited(value, node.right, at);
+      break;
   }
   return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
 }
