@@ -46,7 +46,7 @@ export const FUNCTIONS: Readonly<Record<string, Fate>> = {
   "node:crypto.getRandomValues": "copies",
   "node:crypto.scrypt": "callback",
   "node:crypto.randomFill": "callback",
-  "node:crypto.pbkdf2": "copies",
+  "node:crypto.pbkdf2": "callback",
   "node:crypto.hkdf": "copies",
   "node:crypto.sign": "copies",
   "node:crypto.verify": "copies",
@@ -133,11 +133,11 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
     makers: ["node:fs/promises.open"],
     methods: {
       read: "promise",
-      write: "promise",
+      write: "copies",
       writeFile: "promise",
       appendFile: "promise",
     },
-    returns: { read: "buffer", write: "buffer" },
+    returns: { read: "buffer" },
   },
   "datagram conn": {
     types: ["Deno.DatagramConn"],
@@ -177,14 +177,23 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
     methods: { enqueue: "queues" },
   },
   "stream.Readable": {
-    types: ["Readable", "stream.Readable", "Duplex", "PassThrough"],
+    types: ["Readable", "stream.Readable", "Duplex"],
     makers: [
       "node:stream.Readable",
       "node:stream.Duplex",
       "node:stream.Transform",
-      "node:stream.PassThrough",
     ],
     methods: { push: "queues", unshift: "queues" },
+  },
+  "stream.PassThrough": {
+    types: ["PassThrough", "stream.PassThrough"],
+    makers: ["node:stream.PassThrough"],
+    methods: {
+      push: "queues",
+      unshift: "queues",
+      write: "queues",
+      end: "queues",
+    },
   },
   "http.ServerResponse": {
     types: [
@@ -220,7 +229,16 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
     methods: { write: "callback", end: "callback" },
   },
   "fs.WriteStream": {
-    types: ["WriteStream", "fs.WriteStream", "Writable", "stream.Writable"],
+    types: [
+      "WriteStream",
+      "fs.WriteStream",
+      "Writable",
+      "stream.Writable",
+      "ServerHttp2Stream",
+      "http2.ServerHttp2Stream",
+      "ClientHttp2Stream",
+      "http2.ClientHttp2Stream",
+    ],
     makers: ["node:fs.createWriteStream", "node:stream.Writable"],
     names: /^(.*stream|ws)$/i,
     methods: { write: "callback", end: "callback" },

@@ -102,7 +102,7 @@ function isOfThisFunction(lease: Lease, at: At): boolean {
 }
 
 /** Whether two acquires of a `SizeClassPool` certainly ask for the same class. */
-function sameSize(a: Node, b: Node, at: At): boolean {
+export function sameSize(a: Node, b: Node, at: At): boolean {
   const [first, second] = [a, b].map((node) =>
     node.type === "CallExpression" && node.arguments.length > 0
       ? at.file.textOf(node.arguments[0])

@@ -4,7 +4,7 @@
  */
 import { receiverMadeBy } from "./apis.ts";
 import { awaitAcquireFix, bytesFix } from "./fixes.ts";
-import { checkUse, nameOf, renew } from "./leases.ts";
+import { begin, checkUse, isHeldBy, nameOf, renew } from "./leases.ts";
 import * as words from "./messages.ts";
 import { memberOfApi } from "./modules.ts";
 import { descendant, fieldValue } from "./origins.ts";
@@ -38,9 +38,10 @@ export function memberOf(
       return memberOfBlock(value, name, node, at);
     case "blocks":
       if (name === "length") return UNKNOWN;
-      return name === "[]" || /^\d+$/.test(name)
-        ? elementOf(value.lease, name, node, at)
-        : UNKNOWN;
+      if (name !== "[]" && !/^\d+$/.test(name)) return UNKNOWN;
+      return isNameless(value.lease, at)
+        ? blockOf(ownElement(value.lease, node, at))
+        : elementOf(value.lease, name, node, at);
     case "chunk": {
       if (name !== "bytes" && name !== "head") return UNKNOWN;
       checkUse([value.lease], "A view of this loop", node, at);
@@ -86,6 +87,20 @@ function memberOfList(
   if (items.length === 0) return UNKNOWN;
   const any = items.reduce(union);
   return any.kind === "block" ? elementOf(any.leases[0], name, node, at) : any;
+}
+
+/** Whether nothing but this expression has an array of blocks. */
+function isNameless(array: Lease, at: At): boolean {
+  return at.frame.fresh.includes(array) && !isHeldBy(array, at);
+}
+
+/** A block out of an array that is not kept: the array goes, the block has a lease of its own. */
+export function ownElement(array: Lease, node: Node, at: At): Lease {
+  const { origin, owner } = array;
+  const lease = at.file.leaseAt(node, () => ({ origin, owner, many: false }));
+  at.state.leases.delete(array);
+  begin(lease, at);
+  return lease;
 }
 
 /** `blocks[0]` is one block, `blocks[i]` another one each time. */

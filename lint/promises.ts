@@ -5,7 +5,7 @@
  */
 import { RACES } from "./apis.ts";
 import { callInPlace, escape, runsLater } from "./closures.ts";
-import { begin, checkDeadlock } from "./leases.ts";
+import { begin, checkDeadlock, sameSize } from "./leases.ts";
 import * as words from "./messages.ts";
 import { HELD } from "./state.ts";
 import type { Call, Node } from "./syntax.ts";
@@ -146,15 +146,16 @@ function all(path: string, value: Value, at: At): Value {
     return promiseOf(UNKNOWN, operationsOf(value));
   }
   const acquiring = value.items.filter((each) => each.kind === "acquiring");
-  const pools = new Set<string>();
-  for (const { lease, call } of acquiring) {
-    const { key } = lease.origin;
-    if (key === undefined) continue;
-    if (!lease.origin.sized && (value.many || pools.has(key))) {
-      at.file.report("acquire-many", call, words.holdsMore(), [lease]);
-    }
-    pools.add(key);
-  }
+  acquiring.forEach(({ lease, call }, i) => {
+    const { key, sized } = lease.origin;
+    if (key === undefined) return;
+    const isMore = value.many && !sized || acquiring.slice(0, i).some((each) =>
+      each.lease.origin === lease.origin &&
+      (!sized || sameSize(call, each.call, at))
+    );
+    if (!isMore) return;
+    at.file.report("acquire-many", call, words.holdsMore(), [lease]);
+  });
   const items = value.items.map((each) => {
     if (each.kind !== "acquiring") return awaited(each);
     begin(each.lease, at);

@@ -19,6 +19,8 @@ for (
     "sixth",
     "seventh",
     "eighth",
+    "ninth",
+    "tenth",
   ]
 ) {
   Deno.test(`the ${name} corpus: bad programs are found, good ones left alone`, () => {
