@@ -143,7 +143,7 @@ Deno.test("programs with random damage do not throw", () => {
   const below = (n: number) => rng.next() % n;
   const programs = [
     ...programsOf("programs/release.txt"),
-    ...programsOf("corpus/second.txt"),
+    ...programsOf("programs/mixed.txt"),
   ];
   let linted = 0;
   for (let round = 0; round < 3_000; round++) {
