@@ -3,8 +3,7 @@
  *
  * Dispatches by the callee: pools and blocks to `blocks.ts`, promises to `promises.ts`,
  * containers to `containers.ts`, the table of APIs to `sinks.ts`, functions in sight to
- * `functions.ts`. Any other callee is opaque: its arguments
- * escape.
+ * `functions.ts`. Any other callee is opaque: its arguments escape.
  */
 import {
   DEFERRED,
@@ -24,8 +23,13 @@ import {
   poolCall,
   smritiCall,
 } from "./blocks.ts";
-import { defer, escape, mentionsLease, runsLater } from "./closures.ts";
-import { callInPlace } from "./closures.ts";
+import {
+  callInPlace,
+  defer,
+  escape,
+  mentionsLease,
+  runsLater,
+} from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
 import { isAwaited } from "./functions.ts";
 import { checkUse, nameOf } from "./leases.ts";
@@ -396,7 +400,7 @@ function isOurs(value: Value, at: At): boolean {
 }
 
 /** A call of an opaque function: it may use, keep or end what its arguments hold. */
-export function outOfSight(
+function outOfSight(
   args: readonly Value[],
   node: Call,
   name: string,

@@ -13,28 +13,17 @@ export function enqueueClass(node: ClassNode, at: At): void {
   for (const member of node.body?.body ?? []) {
     switch (member.type) {
       case "MethodDefinition":
-        if (!isFunction(member.value)) break;
-        at.file.enqueue({
-          node: member.value,
-          scope: at.scope,
-          self: node,
-          made: undefined,
-        });
-        break;
       case "PropertyDefinition":
-      case "AccessorProperty":
-        if (member.value && isFunction(member.value)) {
-          at.file.enqueue({
-            node: member.value,
-            scope: at.scope,
-            self: node,
-            made: undefined,
-          });
-        } else if (member.value) {
-          const aside = { ...at, state: new State() };
-          evaluate(member.value, aside);
-        }
+      case "AccessorProperty": {
+        const { value } = member;
+        // An overload has no body.
+        if (!value || value.type === "TSEmptyBodyFunctionExpression") break;
+        if (isFunction(value)) {
+          const { scope } = at;
+          at.file.enqueue({ node: value, scope, self: node, made: undefined });
+        } else evaluate(value, { ...at, state: new State() });
         break;
+      }
       case "StaticBlock":
         execute(member, { ...at, state: new State() });
         break;

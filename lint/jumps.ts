@@ -1,6 +1,6 @@
 /**
- * Ways out of a statement other than its end: where they begin, which statement takes them, and which scopes
- * they leave.
+ * Ways out of a statement other than its end: where they begin, which statement takes them, and
+ * which scopes they leave.
  */
 import { leaveScope } from "./leases.ts";
 import type { Scope } from "./scope.ts";

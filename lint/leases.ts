@@ -244,7 +244,7 @@ export function startOperation(
 }
 
 /** Reports an operation that was still under way when its lease ended. */
-export function reportUnfinished(operation: Operation, at: At): void {
+function reportUnfinished(operation: Operation, at: At): void {
   const { lease, site, raced, rule, api } = operation;
   const name = nameOf(lease);
   if (raced !== undefined) {

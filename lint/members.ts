@@ -95,7 +95,7 @@ function isNameless(array: Lease, at: At): boolean {
 }
 
 /** A block out of an array that is not kept: the array goes, the block has a lease of its own. */
-export function ownElement(array: Lease, node: Node, at: At): Lease {
+function ownElement(array: Lease, node: Node, at: At): Lease {
   const { origin, owner } = array;
   const lease = at.file.leaseAt(node, () => ({ origin, owner, many: false }));
   at.state.leases.delete(array);
@@ -149,7 +149,7 @@ function memberOfBlock(
 }
 
 /** A promise of a block has nothing that a block has. */
-export function checkAwaited(
+function checkAwaited(
   value: Value & { kind: "acquiring" },
   name: string,
   node: Node,

@@ -249,7 +249,7 @@ function isKeptBy(target: Deno.lint.MemberExpression, at: At): boolean {
 }
 
 /** Gives a variable, or `this.name`, its value. */
-export function setPlace(place: Place, value: Value, node: Node, at: At): void {
+function setPlace(place: Place, value: Value, node: Node, at: At): void {
   checkOverwritten(place, value, node, at);
   clearPlace(place, at);
   const name = typeof place === "string" ? place : place.name;

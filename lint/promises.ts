@@ -49,7 +49,7 @@ export function bear(value: Value & { kind: "acquiring" }, at: At): Value {
 }
 
 /** Another part of the program has run: fields may be something else. */
-export function forgetFields(at: At): void {
+function forgetFields(at: At): void {
   for (const place of at.state.vars.keys()) {
     if (typeof place === "string" && place.startsWith("this.")) {
       at.state.vars.delete(place);
@@ -149,10 +149,11 @@ function all(path: string, value: Value, at: At): Value {
   acquiring.forEach(({ lease, call }, i) => {
     const { key, sized } = lease.origin;
     if (key === undefined) return;
-    const isMore = value.many && !sized || acquiring.slice(0, i).some((each) =>
-      each.lease.origin === lease.origin &&
-      (!sized || sameSize(call, each.call, at))
-    );
+    const isMore = value.many && !sized ||
+      acquiring.slice(0, i).some((each) =>
+        each.lease.origin === lease.origin &&
+        (!sized || sameSize(call, each.call, at))
+      );
     if (!isMore) return;
     at.file.report("acquire-many", call, words.holdsMore(), [lease]);
   });

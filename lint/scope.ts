@@ -139,7 +139,7 @@ export class Scope {
 }
 
 /** The identifiers that a pattern binds, in its order. */
-export function identifiersOf(
+function identifiersOf(
   pattern: Node | null | undefined,
 ): Deno.lint.Identifier[] {
   const found: Deno.lint.Identifier[] = [];

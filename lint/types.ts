@@ -215,7 +215,7 @@ function qualified(node: Node): string[] | undefined {
 }
 
 /** The pool that a variable or member of this name holds. */
-export function typedOrigin(
+function typedOrigin(
   file: File,
   scope: Scope,
   name: string,
