@@ -5,11 +5,11 @@
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type Block, BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody } from "@smriti/pool/io";
-import { BAD_CLIENTS, type Victim } from "./support/bad_clients.ts";
-import { lawful } from "./support/law.ts";
-import { until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { Client, keepsConnections, pattern, serve } from "./support/uploads.ts";
+import { BAD_CLIENTS, type Victim } from "../support/bad_clients.ts";
+import { lawful } from "../support/law.ts";
+import { until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { Client, keepsConnections, pattern, serve } from "../support/uploads.ts";
 
 const ALL = Number(Deno.env.get("SMRITI_BAD_CLIENTS") ?? 10_000);
 /** Clients at once. */

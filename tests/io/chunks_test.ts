@@ -12,12 +12,12 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { chunks } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { refused, rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
-import { Client, join, pattern, serve, streamOf } from "./support/uploads.ts";
-import { Fifo } from "./support/wires.ts";
+import { lawful } from "../support/law.ts";
+import { refused, rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { hasPosixShell } from "../support/platform.ts";
+import { Client, join, pattern, serve, streamOf } from "../support/uploads.ts";
+import { Fifo } from "../support/wires.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 1 });

@@ -11,12 +11,12 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { readBody } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
-import { Client, pattern, serve, streamOf } from "./support/uploads.ts";
-import { Fifo, wire } from "./support/wires.ts";
+import { lawful } from "../support/law.ts";
+import { rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { hasPosixShell } from "../support/platform.ts";
+import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
+import { Fifo, wire } from "../support/wires.ts";
 
 const SIZE = 256 * 1024;
 const SIZES = [0, 1, 100, 4095, 65535, 65536, 65537, SIZE - 1, SIZE];

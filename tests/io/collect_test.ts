@@ -11,10 +11,10 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { refused, rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { Client, join, pattern, serve, streamOf } from "./support/uploads.ts";
+import { lawful } from "../support/law.ts";
+import { refused, rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { Client, join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number, maxBlocks = 8): BlockPool {
   return new BlockPool({ blockSize, maxBlocks });

@@ -11,12 +11,12 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { type FrameOptions, readFrames } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { Rng, seedOfRun } from "./support/rng.ts";
-import { join, pattern } from "./support/uploads.ts";
-import { wire } from "./support/wires.ts";
+import { lawful } from "../support/law.ts";
+import { rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { Rng, seedOfRun } from "../support/rng.ts";
+import { join, pattern } from "../support/uploads.ts";
+import { wire } from "../support/wires.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
