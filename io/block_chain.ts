@@ -6,6 +6,7 @@ import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import { checkMethod, optionsOf } from "./check.ts";
 import { kindOf, sizeWritten, type Writer } from "./streams.ts";
+import { type Chunk, notBytes } from "./window.ts";
 
 /**
  * A body in a chain of blocks, as `collect` makes it. Release it, or let `using` do so; after that
@@ -28,11 +29,11 @@ export class BlockChain implements Disposable {
   }
 
   /**
-   * The bytes in order, a view of each block in turn; nothing is copied. The views are valid until
-   * the chain is released; then their length is 0.
+   * The bytes in order, block by block; nothing is copied. The chunks are valid until the chain is
+   * released; then their `bytes` throw `released`, and views that were kept have length 0.
    */
-  chunks(): IterableIterator<Uint8Array<ArrayBuffer>> {
-    return views(this.#held(), 0, this.byteLength);
+  chunks(): IterableIterator<Chunk> {
+    return slices(this.#held(), 0, this.byteLength);
   }
 
   /** A copy of all bytes, in memory of its own. It is as large as the body: mind what you ask for. */
@@ -47,8 +48,8 @@ export class BlockChain implements Disposable {
   text(): string {
     const decoder = new TextDecoder();
     let text = "";
-    for (const view of this.chunks()) {
-      text += decoder.decode(view, { stream: true });
+    for (const { bytes } of this.chunks()) {
+      text += decoder.decode(bytes, { stream: true });
     }
     return text + decoder.decode();
   }
@@ -67,9 +68,9 @@ export class BlockChain implements Disposable {
     const to = position(end ?? this.byteLength, this.byteLength);
     const copy = new Uint8Array(Math.max(0, to - from));
     let filled = 0;
-    for (const view of views(blocks, from, to)) {
-      copy.set(view, filled);
-      filled += view.byteLength;
+    for (const { bytes } of slices(blocks, from, to)) {
+      copy.set(bytes, filled);
+      filled += bytes.byteLength;
     }
     return copy;
   }
@@ -134,6 +135,11 @@ export class BlockChain implements Disposable {
     if (this.#blocks !== undefined) this.release();
   }
 
+  /** Throws: a response or a socket that takes text would send the name of this class. */
+  [Symbol.toPrimitive](): never {
+    throw notBytes("chain", "chain.chunks(), chain.bytes() or chain.text()");
+  }
+
   /** One line for `console.log`. */
   [Symbol.for("Deno.customInspect")](): string {
     const state = this.#blocks === undefined
@@ -172,22 +178,42 @@ export function disposeAll(blocks: readonly Block[]): void {
 }
 
 /** The bytes from `from` to before `to`, block by block. */
-function* views(
+function* slices(
   blocks: readonly Block[],
   from: number,
   to: number,
-): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
+): Generator<Chunk, void, undefined> {
   let start = 0;
   for (const block of blocks) {
     if (start >= to) return;
     const end = start + block.size;
     if (end > from) {
-      yield block.bytes.subarray(
-        Math.max(0, from - start),
-        Math.min(block.size, to - start),
-      );
+      const first = Math.max(0, from - start);
+      yield new Slice(block, first, Math.min(block.size, to - start));
     }
     start = end;
+  }
+}
+
+/** A part of a block, for as long as the block is held. */
+class Slice implements Chunk {
+  readonly #block: Block;
+  readonly #start: number;
+  readonly #end: number;
+
+  constructor(block: Block, start: number, end: number) {
+    if (block.released) block.bytes; // which throws what fits
+    this.#block = block;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#block.bytes.subarray(this.#start, this.#end);
+  }
+
+  [Symbol.toPrimitive](): never {
+    throw notBytes("chunk", "chunk.bytes");
   }
 }
 

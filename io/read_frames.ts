@@ -2,7 +2,7 @@
  * The messages of a length-prefixed protocol, found in one block that serves as a window over the
  * connection. The block is released on every way out of the loop; the connection is not closed.
  */
-import type { Block, LendOptions, Pool } from "../mod.ts";
+import type { Pool } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import {
   checkMethod,
@@ -12,7 +12,9 @@ import {
   refuse,
   type WaitOptions,
 } from "./check.ts";
-import { emptyReads, kindOf, type Reader, sizeRead } from "./streams.ts";
+import { Inflow } from "./inflow.ts";
+import type { Reader } from "./streams.ts";
+import { type Chunk, notBytes, type Piece, Window } from "./window.ts";
 
 /** What the frames look like. */
 export interface FrameOptions extends WaitOptions {
@@ -27,15 +29,21 @@ export interface FrameOptions extends WaitOptions {
   limit?: number;
 }
 
+/** One message. Like a {@linkcode Chunk}, it ends with its step. */
+export interface Frame extends Chunk {
+  /** What came before the bytes and said how many there are. Ends with them. */
+  readonly head: Uint8Array<ArrayBuffer>;
+}
+
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
  * Walks over the frames that arrive on a connection: `length, bytes, length, bytes, …`.
  *
- * One block is the window: a read brings as many frames as have arrived, and each is given as a
- * view, without its length and without a copy. **Each view is valid until the next step.** After
- * the loop its length is 0. Await what you do with it before the step ends. A frame may have
- * 0 bytes.
+ * One block is the window: a read brings as many frames as have arrived, and each is given as
+ * `{ head, bytes }`, without a copy. **Both are valid until the next step.** Then they throw
+ * `released`, and views that were kept have length 0. Await what you do with them before the step
+ * ends. A frame may have 0 bytes.
  *
  * Worth it for frames from some hundred bytes to the block's size: at 30 000 bytes about a third
  * of the CPU time of `conn.readable` with concatenation. Choose blocks of at least twice the usual
@@ -68,8 +76,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * const path = await Deno.makeTempFile();
  * await Deno.writeFile(path, new Uint8Array([0, 2, 5, 6, 0, 1, 7]));
  * using file = await Deno.open(path);
- * for await (const frame of readFrames(file, pool, { lengthBytes: 2 })) {
- *   console.log(frame.reduce((sum, byte) => sum + byte)); // 11, then 7
+ * for await (const { bytes } of readFrames(file, pool, { lengthBytes: 2 })) {
+ *   console.log(bytes.reduce((sum, byte) => sum + byte)); // 11, then 7
  * }
  * ```
  */
@@ -77,7 +85,7 @@ export function readFrames(
   reader: Reader,
   pool: Pool,
   options: FrameOptions,
-): AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
+): AsyncIterableIterator<Frame> {
   checkMethod("reader", reader, "read");
   checkPool(pool);
   const { lengthBytes, littleEndian } = optionsOf(options, [
@@ -106,86 +114,67 @@ async function* walk(
   reader: Reader,
   pool: Pool,
   options: FrameOptions & { limit: number },
-): AsyncGenerator<Bytes, void, undefined> {
+): AsyncGenerator<Frame, void, undefined> {
   const { lengthBytes, limit, signal, timeoutMs } = options;
   const abort = new Abort(signal);
-  let block: Block | undefined;
+  let window: Window | undefined;
   try {
-    block = await pool.acquire({ signal, timeoutMs });
-    const window = new Window(reader, block, abort);
+    window = new Window(await pool.acquire({ signal, timeoutMs }));
+    const inflow = new Inflow(reader, window, abort);
     // No promise for what has arrived already.
-    while (window.available >= lengthBytes || await window.fill(lengthBytes)) {
-      const size = lengthIn(window.take(lengthBytes), options.littleEndian);
+    while (inflow.available >= lengthBytes || await inflow.fill(lengthBytes)) {
+      const head = inflow.bytes.slice(0, lengthBytes);
+      inflow.skip(lengthBytes);
+      const size = lengthIn(head, options.littleEndian);
       if (size > limit) {
         throw new Deno.errors.InvalidData(
           `a frame of ${size} bytes is longer than the limit of ${limit}`,
         );
       }
-      if (window.available < size && !await window.fill(size)) {
-        throw cut(size, window.available);
+      if (inflow.available < size && !await inflow.fill(size)) {
+        throw cut(size, inflow.available);
       }
-      yield window.take(size);
+      const frame = new OneFrame(head, inflow.take(size));
+      yield frame;
+      frame.end();
+      window.next();
       abort.check();
     }
-    if (window.available > 0) throw cut(lengthBytes, window.available);
+    if (inflow.available > 0) throw cut(lengthBytes, inflow.available);
   } finally {
     abort.end();
-    block?.[Symbol.dispose]();
+    window?.end();
   }
 }
 
-/** A block through which a reader's bytes pass in order. */
-class Window {
-  readonly #block: Block;
-  readonly #abort: Abort;
-  readonly #kind: LendOptions;
-  readonly #read: (bytes: Uint8Array) => Promise<number | null>;
-  #start = 0;
-  #end = 0;
-  #empty = 0;
+/** The head has memory of its own: the frame alone may fill the block. */
+class OneFrame implements Frame {
+  readonly #head: Bytes;
+  readonly #piece: Piece;
+  #seen = false;
 
-  constructor(reader: Reader, block: Block, abort: Abort) {
-    this.#block = block;
-    this.#abort = abort;
-    this.#kind = kindOf(reader);
-    this.#read = (bytes) => reader.read(bytes.subarray(this.#end));
+  constructor(head: Bytes, piece: Piece) {
+    this.#head = head;
+    this.#piece = piece;
   }
 
-  /** Bytes that have arrived and were not taken. */
-  get available(): number {
-    return this.#end - this.#start;
+  get head(): Bytes {
+    this.#piece.check();
+    this.#seen = true;
+    return this.#head;
   }
 
-  /** Reads until `size` bytes are there, at most a block; `false` if the reader ends before. */
-  async fill(size: number): Promise<boolean> {
-    while (this.available < size) {
-      this.#abort.check();
-      this.#makeRoom(size);
-      const lent = this.#block.lend(this.#read, this.#kind);
-      const read = await this.#abort.race(lent);
-      if (read === null) return false;
-      this.#empty = emptyReads(read, this.#empty);
-      this.#end += sizeRead(read, this.#block.size - this.#end);
-    }
-    return true;
+  get bytes(): Bytes {
+    return this.#piece.bytes;
   }
 
-  /** The next `size` bytes, which are there; valid until the next call of `fill`. */
-  take(size: number): Bytes {
-    const start = this.#start;
-    this.#start += size;
-    return this.#block.bytes.subarray(start, this.#start);
+  [Symbol.toPrimitive](): never {
+    throw notBytes("frame", "frame.bytes");
   }
 
-  /** Moves what is there to the front if the rest of it would not fit, or only in small reads. */
-  #makeRoom(size: number): void {
-    if (this.#start === 0) return;
-    const room = this.#block.size - this.#end;
-    const missing = size - this.available;
-    if (room >= missing && room >= this.#block.size / 4) return;
-    this.#block.bytes.copyWithin(0, this.#start, this.#end);
-    this.#end -= this.#start;
-    this.#start = 0;
+  end(): void {
+    // SAFETY: an array of this loop's own.
+    if (this.#seen) this.#head.buffer.transfer(0);
   }
 }
 

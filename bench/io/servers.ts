@@ -61,9 +61,9 @@ const UPLOADS: Record<string, () => Upload> = {
     return async (request) => {
       let size = 0;
       let last = 0;
-      for await (const view of chunks(request, pool)) {
-        size += view.length;
-        last = view[view.length - 1];
+      for await (const { bytes } of chunks(request, pool)) {
+        size += bytes.length;
+        last = bytes[bytes.length - 1];
       }
       return size + last;
     };
@@ -169,8 +169,10 @@ const FRAMES: Record<string, () => Frames> = {
     const pool = pages();
     return async (conn) => {
       const reply = new Uint8Array(4);
-      for await (const frame of readFrames(conn, pool, { lengthBytes: 4 })) {
-        reply[0] = frame[frame.length - 1];
+      for await (
+        const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
+      ) {
+        reply[0] = bytes[bytes.length - 1];
         await conn.write(reply);
       }
     };

@@ -9,7 +9,12 @@ import { BAD_CLIENTS, type Victim } from "../support/bad_clients.ts";
 import { lawful } from "../support/law.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
-import { Client, keepsConnections, pattern, serve } from "../support/uploads.ts";
+import {
+  Client,
+  keepsConnections,
+  pattern,
+  serve,
+} from "../support/uploads.ts";
 
 const ALL = Number(Deno.env.get("SMRITI_BAD_CLIENTS") ?? 10_000);
 /** Clients at once. */
@@ -84,8 +89,8 @@ class Server implements Victim, AsyncDisposable {
       case "/chunks": {
         let size = 0;
         transfer.arrived = () => isEmpty || size > 0;
-        for await (const view of chunks(request, this.pool, { signal })) {
-          size += view.length;
+        for await (const { bytes } of chunks(request, this.pool, { signal })) {
+          size += bytes.length;
           if (size > limit) return null;
         }
         return size;

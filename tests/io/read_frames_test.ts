@@ -9,10 +9,11 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { BlockPool } from "@smriti/pool";
-import { type FrameOptions, readFrames } from "@smriti/pool/io";
+import { BlockPool, type Pool } from "@smriti/pool";
+import { type Frame, type FrameOptions, readFrames } from "@smriti/pool/io";
 import { lawful } from "../support/law.ts";
-import { rejected, until } from "../support/misuse.ts";
+import { everyPool } from "../support/every_pool.ts";
+import { refused, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern } from "../support/uploads.ts";
@@ -22,7 +23,7 @@ function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
 }
 
-function unharmed(pool: BlockPool): void {
+function unharmed(pool: Pool): void {
   const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
   assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
 }
@@ -59,11 +60,14 @@ function readerOf(bytes: Uint8Array, next: () => number = () => Infinity) {
   };
 }
 
-async function all(
-  walk: AsyncIterable<Uint8Array>,
-): Promise<Uint8Array[]> {
+/** Copies of the frames' bytes. Their heads must say how many there are. */
+async function all(walk: AsyncIterable<Frame>): Promise<Uint8Array[]> {
   const frames = [];
-  for await (const frame of walk) frames.push(frame.slice());
+  for await (const { head, bytes } of walk) {
+    const sum = head.length === 1 ? head[0] : head.reduce((a, b) => a + b);
+    assert(sum > 0 || bytes.length === 0);
+    frames.push(bytes.slice());
+  }
   return frames;
 }
 
@@ -121,18 +125,56 @@ Deno.test("readFrames() gives frames of a real connection while they arrive", as
   unharmed(pool);
 });
 
-Deno.test("readFrames() gives views of one block that die after the loop", async () => {
-  using pool = poolOf(16);
+Deno.test("readFrames() ends what a step gave out when the next one is asked for, at every level", async () => {
   const options = { lengthBytes: 1 } as const;
-  const frames = [pattern(3), pattern(10), pattern(16)];
-  const kept: Uint8Array[] = [];
-  for await (
-    const frame of readFrames(readerOf(encode(frames, options)), pool, options)
-  ) {
-    if (kept.length > 0) assertStrictEquals(frame.buffer, kept[0].buffer);
-    kept.push(frame);
+  const frames = [pattern(3), pattern(10), pattern(0), pattern(16)];
+  const bytes = encode(frames, options);
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 1 })) {
+    const kept: Frame[] = [];
+    const views: Uint8Array[] = [];
+    const ended = () => {
+      for (const one of kept) {
+        refused("released", () => one.bytes);
+        refused("released", () => one.head);
+      }
+      assertEquals(views.map(({ length }) => length), views.map(() => 0));
+    };
+    for await (const frame of readFrames(readerOf(bytes), pool, options)) {
+      ended();
+      assertEquals(frame.bytes, frames[kept.length]);
+      assertEquals(frame.head, new Uint8Array([frame.bytes.length]));
+      kept.push(frame);
+      views.push(frame.bytes, frame.bytes.subarray(3), frame.head);
+    }
+    assertEquals(kept.length, 4);
+    ended();
+    unharmed(pool);
+    await pool.close();
+    assertEquals(pool.stats().mappedBytes, 0);
   }
-  assertEquals(kept.map(({ length }) => length), [0, 0, 0]);
+});
+
+Deno.test("readFrames() fails when a step's buffer was transferred, and its bytes are nobody else's", async () => {
+  const options = { lengthBytes: 1 } as const;
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
+    const reader = readerOf(encode(Array(9).fill(pattern(4)), options));
+    let taken!: Uint8Array;
+    const loop = async () => {
+      for await (const { bytes } of readFrames(reader, pool, options)) {
+        const { byteOffset, buffer } = bytes;
+        const moved = structuredClone(buffer, { transfer: [buffer] });
+        taken = new Uint8Array(moved, byteOffset, 4);
+      }
+    };
+    await rejected("lent", loop());
+    {
+      using other = pool.acquireSync();
+      other.bytes.fill(9);
+      assertEquals(taken, pattern(4));
+    }
+    assertEquals(lawful(pool).acquiredBlocks, 0);
+    await pool.close();
+  }
 });
 
 Deno.test("readFrames() fails when the connection ends within a frame", async () => {
@@ -162,7 +204,7 @@ Deno.test("readFrames() refuses a frame above the limit before it gives any of i
     const head = encode([pattern(most + 1)], options).subarray(0, 4);
     const endless = join([fits, head]);
     const walk = readFrames(readerOf(endless), pool, options);
-    assertEquals((await walk.next()).value, pattern(most));
+    assertEquals((await walk.next()).value!.bytes, pattern(most));
     await assertRejects(
       () => walk.next(),
       Deno.errors.InvalidData,
