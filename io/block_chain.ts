@@ -4,8 +4,14 @@
  */
 import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
-import { checkMethod, optionsOf } from "./check.ts";
-import { kindOf, sizeWritten, type Writer } from "./streams.ts";
+import { optionsOf } from "./check.ts";
+import {
+  checkWriter,
+  kindOf,
+  promised,
+  sizeWritten,
+  type Writer,
+} from "./streams.ts";
 import { type Chunk, notBytes } from "./window.ts";
 
 /**
@@ -91,7 +97,7 @@ export class BlockChain implements Disposable {
     writer: Writer,
     options?: { signal?: AbortSignal },
   ): Promise<number> {
-    checkMethod("writer", writer, "write");
+    checkWriter(writer);
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
     const kind = kindOf(writer);
@@ -99,7 +105,7 @@ export class BlockChain implements Disposable {
     let start = 0;
     let end = 0;
     const write = (bytes: Uint8Array) =>
-      writer.write(bytes.subarray(start, end));
+      promised("writer.write()", writer.write(bytes.subarray(start, end)));
     try {
       abort.check();
       let left = this.byteLength;

@@ -4,7 +4,7 @@
  *
  * Knows shapes only: it never reads, locks or acquires anything.
  */
-import { Block, type Pool } from "../mod.ts";
+import type { Block, Pool } from "../mod.ts";
 
 /** What every adaptor that waits for a block may be told. */
 export interface WaitOptions {
@@ -27,7 +27,8 @@ export function refuse(
   throw new Kind(`${name} must be ${rule}, got ${show(value)}`);
 }
 
-function show(value: unknown): string {
+/** A value, in a message. */
+export function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
   if (typeof value === "bigint") return `${value}n`;
   if (value === null || typeof value !== "object") {
@@ -86,9 +87,12 @@ export function limitOf(
   return value;
 }
 
-/** Throws unless this is a block, of whichever pool. */
+/** Throws unless this looks like a block, of whichever pool. */
 export function checkBlock(block: unknown): asserts block is Block {
-  if (!(block instanceof Block)) refuse(TypeError, "block", block, "a Block");
+  const { lend, size } = Object(block);
+  if (typeof lend !== "function" || typeof size !== "number") {
+    refuse(TypeError, "block", block, "a Block");
+  }
 }
 
 /** Throws unless this looks like a pool: a test double of yours does, too. */
@@ -96,12 +100,5 @@ export function checkPool(pool: unknown): asserts pool is Pool {
   const { acquire, blockSize } = Object(pool);
   if (typeof acquire !== "function" || !(blockSize >= 1)) {
     refuse(TypeError, "pool", pool, "a pool of blocks of one size");
-  }
-}
-
-/** Throws unless the value has this method. */
-export function checkMethod(name: string, value: unknown, method: string) {
-  if (typeof Object(value)[method] !== "function") {
-    refuse(TypeError, name, value, `an object with a ${method}() method`);
   }
 }

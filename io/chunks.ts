@@ -3,7 +3,8 @@
  * and released on every way out of the loop.
  */
 import type { Pool } from "../mod.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkPool, optionsOf, type WaitOptions } from "./check.ts";
 import { type Chunk, Window } from "./window.ts";
 

@@ -4,7 +4,8 @@
  */
 import type { Block, Pool } from "../mod.ts";
 import { BlockChain, disposeAll } from "./block_chain.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 
 /** How to collect a body. */

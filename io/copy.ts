@@ -4,10 +4,15 @@
  */
 import type { Block } from "../mod.ts";
 import { Abort } from "./abort.ts";
-import { checkBlock, checkMethod, optionsOf } from "./check.ts";
+import { checkBlock, optionsOf } from "./check.ts";
+import type { BodySource } from "./source.ts";
 import {
+  checkReader,
+  checkWriter,
   emptyReads,
   kindOf,
+  openReader,
+  promised,
   type Reader,
   sizeRead,
   sizeWritten,
@@ -35,7 +40,8 @@ export interface CopyOptions {
  * sides then. A reader of your own counts as a file: if its read rejects with
  * `Deno.errors.Interrupted`, the block is abandoned.
  *
- * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`
+ * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`; or the source of
+ * a body, which is cancelled if it is not read to its end
  * @param writer The same with `write`; short writes are continued
  * @param block Used whole: its size is the most that one read asks for
  * @returns Bytes copied
@@ -61,27 +67,29 @@ export interface CopyOptions {
  * ```
  */
 export async function copy(
-  reader: Reader,
+  reader: Reader | BodySource,
   writer: Writer,
   block: Block,
   options?: CopyOptions,
 ): Promise<number> {
-  checkMethod("reader", reader, "read");
-  checkMethod("writer", writer, "write");
+  checkReader(reader);
+  checkWriter(writer);
   checkBlock(block);
   optionsOf(options, ["signal", "onProgress"]);
-  const [from, to] = [kindOf(reader), kindOf(writer)];
+  const inlet = openReader(reader, block.size, options?.signal);
   const abort = new Abort(options?.signal);
+  const to = kindOf(writer);
   let start = 0;
   let end = 0;
-  const read = (bytes: Uint8Array) => reader.read(bytes);
-  const write = (bytes: Uint8Array) => writer.write(bytes.subarray(start, end));
+  const read = (bytes: Uint8Array) => inlet.read(bytes);
+  const write = (bytes: Uint8Array) =>
+    promised("writer.write()", writer.write(bytes.subarray(start, end)));
   try {
     let copied = 0;
     let empty = 0;
     for (;;) {
       abort.check();
-      const size = await abort.race(block.lend(read, from));
+      const size = await abort.race(block.lend(read, inlet.kind));
       if (size === null) return copied;
       end = sizeRead(size, block.size);
       empty = emptyReads(end, empty);
@@ -95,5 +103,6 @@ export async function copy(
     }
   } finally {
     abort.end();
+    inlet.end();
   }
 }

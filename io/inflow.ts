@@ -2,15 +2,13 @@
  * The bytes of a reader on their way through one block, in order: what has arrived and was not
  * taken lies together and can be looked at. Knows nothing of frames and lines.
  */
-import type { LendOptions } from "../mod.ts";
 import type { Abort } from "./abort.ts";
-import { emptyReads, kindOf, type Reader, sizeRead } from "./streams.ts";
+import { emptyReads, type Inlet, sizeRead } from "./streams.ts";
 import type { Piece, Window } from "./window.ts";
 
 /** Bytes that pass through a window. The caller ends the window. */
 export class Inflow {
-  readonly #reader: Reader;
-  readonly #kind: LendOptions;
+  readonly #inlet: Inlet;
   readonly #window: Window;
   readonly #abort: Abort;
   #start = 0;
@@ -18,9 +16,8 @@ export class Inflow {
   #empty = 0;
 
   /** Nothing has been read yet. */
-  constructor(reader: Reader, window: Window, abort: Abort) {
-    this.#reader = reader;
-    this.#kind = kindOf(reader);
+  constructor(inlet: Inlet, window: Window, abort: Abort) {
+    this.#inlet = inlet;
     this.#window = window;
     this.#abort = abort;
   }
@@ -41,7 +38,8 @@ export class Inflow {
       this.#abort.check();
       this.#makeRoom(size);
       const room = this.#window.bytes.subarray(this.#end);
-      const lent = this.#window.lend(this.#reader.read(room), this.#kind);
+      const { kind } = this.#inlet;
+      const lent = this.#window.lend(this.#inlet.read(room), kind);
       const read = await this.#abort.race(lent);
       if (read === null) return false;
       this.#empty = emptyReads(read, this.#empty);

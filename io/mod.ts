@@ -40,7 +40,7 @@
  * @module
  */
 export { BlockChain } from "./block_chain.ts";
-export type { BodySource } from "./body.ts";
+export type { BodySource } from "./source.ts";
 export type { WaitOptions } from "./check.ts";
 export { chunks } from "./chunks.ts";
 export { collect, type CollectOptions } from "./collect.ts";

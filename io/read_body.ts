@@ -3,7 +3,8 @@
  * the request.
  */
 import type { Block } from "../mod.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkBlock, limitOf, optionsOf } from "./check.ts";
 
 /** How to read a body into a block. */

@@ -5,7 +5,6 @@
 import type { Pool } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import {
-  checkMethod,
   checkPool,
   limitOf,
   optionsOf,
@@ -13,7 +12,8 @@ import {
   type WaitOptions,
 } from "./check.ts";
 import { Inflow } from "./inflow.ts";
-import type { Reader } from "./streams.ts";
+import { checkReader, openReader, type Reader } from "./streams.ts";
+import type { BodySource } from "./source.ts";
 import { type Chunk, notBytes, type Piece, Window } from "./window.ts";
 
 /** What the frames look like. */
@@ -54,7 +54,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * connection then. After `signal` was aborted a read is still under way: it owns the block until
  * you close the connection.
  *
- * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`
+ * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`; or the source of
+ * a body, which is cancelled on every way out before its end
  * @param pool Where the one block comes from; its `blockSize` is at least `lengthBytes`
  * @throws {TypeError} if an argument is of the wrong kind
  * @throws {RangeError} if `lengthBytes`, `limit` or `timeoutMs` is out of range
@@ -82,11 +83,11 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * ```
  */
 export function readFrames(
-  reader: Reader,
+  reader: Reader | BodySource,
   pool: Pool,
   options: FrameOptions,
 ): AsyncIterableIterator<Frame> {
-  checkMethod("reader", reader, "read");
+  checkReader(reader);
   checkPool(pool);
   const { lengthBytes, littleEndian } = optionsOf(options, [
     "lengthBytes",
@@ -111,16 +112,17 @@ export function readFrames(
 }
 
 async function* walk(
-  reader: Reader,
+  reader: Reader | BodySource,
   pool: Pool,
   options: FrameOptions & { limit: number },
 ): AsyncGenerator<Frame, void, undefined> {
   const { lengthBytes, limit, signal, timeoutMs } = options;
+  const inlet = openReader(reader, pool.blockSize, signal);
   const abort = new Abort(signal);
   let window: Window | undefined;
   try {
     window = new Window(await pool.acquire({ signal, timeoutMs }));
-    const inflow = new Inflow(reader, window, abort);
+    const inflow = new Inflow(inlet, window, abort);
     // No promise for what has arrived already.
     while (inflow.available >= lengthBytes || await inflow.fill(lengthBytes)) {
       const head = inflow.bytes.slice(0, lengthBytes);
@@ -143,7 +145,11 @@ async function* walk(
     if (inflow.available > 0) throw cut(lengthBytes, inflow.available);
   } finally {
     abort.end();
-    window?.end();
+    try {
+      window?.end();
+    } finally {
+      inlet.end();
+    }
   }
 }
 

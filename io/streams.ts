@@ -1,12 +1,15 @@
 /**
- * What `copy`, `readFrames` and `BlockChain` know of the things they read from and write to: their
- * shape, what `lend` must be told of them, and which counts they may give.
+ * What the loops read from and write to: their shapes, what `lend` must be told of them, and which
+ * counts they may give.
  *
  * There, native code works on the block's own memory, so each call is lent the block: whatever
  * becomes of the caller, the block is not reused before the call has settled. The loops are written
  * out where they run, because a promise more for each step is a tenth of its cost.
  */
 import type { LendOptions } from "../mod.ts";
+import { Body } from "./body.ts";
+import { refuse, show } from "./check.ts";
+import { type BodySource, checkSource } from "./source.ts";
 
 /** What bytes can be read from: `Deno.Conn`, `Deno.FsFile`, `Deno.stdin`, or your own. */
 export interface Reader {
@@ -20,11 +23,96 @@ export interface Writer {
   write(p: Uint8Array): Promise<number>;
 }
 
+/** One thing to read from. Exactly one `end()` must follow. */
+export interface Inlet {
+  /** What `lend` has to know. */
+  readonly kind: LendOptions;
+  /** As a reader does, and always a promise. */
+  read(p: Uint8Array): Promise<number | null>;
+  /** No more is read. A reader stays open, anything else is let go of. */
+  end(): void;
+}
+
 /** So often in a row may a reader give no bytes and yet not be at its end. */
 const MOST_EMPTY_READS = 100;
 
 const SOCKET: LendOptions = { socket: true };
 const OTHER: LendOptions = {};
+
+/** Throws unless bytes can be read from this. */
+export function checkReader(
+  reader: unknown,
+): asserts reader is Reader | BodySource {
+  if (!isReader(reader)) {
+    checkSource(reader, "reader", "an object with a read() method, or ");
+  }
+}
+
+/** Throws unless bytes can be written to this. */
+export function checkWriter(writer: unknown): asserts writer is Writer {
+  if (isNode(writer)) {
+    // Its write() keeps the memory, and there is nothing to wait for.
+    const rule = "no node stream: use Writable.toWeb(writer)";
+    refuse(TypeError, "writer", writer, rule);
+  }
+  if (typeof Object(writer).write === "function") return;
+  refuse(TypeError, "writer", writer, "an object with a write() method");
+}
+
+/** Begins to read. What is no reader is read as a body is, `room` bytes at once. */
+export function openReader(
+  reader: Reader | BodySource,
+  room: number,
+  signal: AbortSignal | undefined,
+): Inlet {
+  return isReader(reader)
+    ? new ReaderInlet(reader)
+    : new BodyInlet(new Body(reader, room, signal));
+}
+
+class ReaderInlet implements Inlet {
+  readonly kind: LendOptions;
+  readonly #reader: Reader;
+
+  constructor(reader: Reader) {
+    this.kind = kindOf(reader);
+    this.#reader = reader;
+  }
+
+  read(p: Uint8Array): Promise<number | null> {
+    return promised("reader.read()", this.#reader.read(p));
+  }
+
+  end(): void {}
+}
+
+class BodyInlet implements Inlet {
+  /** Only bytes that have arrived are copied to the block. */
+  readonly kind = SOCKET;
+  readonly #body: Body;
+
+  constructor(body: Body) {
+    this.#body = body;
+  }
+
+  async read(p: Uint8Array): Promise<number | null> {
+    return await this.#body.fill() ? this.#body.take(p) : null;
+  }
+
+  end(): void {
+    this.#body.end();
+  }
+}
+
+/** Whether this is to be asked for bytes by `read`; a node stream's gives none to ask for. */
+function isReader(reader: unknown): reader is Reader {
+  return typeof Object(reader).read === "function" && !isNode(reader);
+}
+
+function isNode(stream: unknown): boolean {
+  const { pipe, on } = Object(stream);
+  return typeof pipe === "function" && typeof on === "function";
+}
 
 /**
  * What `lend` has to know: a socket that was closed has let go of the memory, a file has not. What
@@ -32,6 +120,12 @@ const OTHER: LendOptions = {};
  */
 export function kindOf(stream: Reader | Writer): LendOptions {
   return "remoteAddr" in stream && "localAddr" in stream ? SOCKET : OTHER;
+}
+
+/** What a call gave, if it is a promise: nothing else says when the memory is free again. */
+export function promised<T>(call: string, result: Promise<T>): Promise<T> {
+  if (typeof Object(result).then === "function") return result;
+  throw new TypeError(`${call} must give a promise, got ${show(result)}`);
 }
 
 /** What a read of at most `most` bytes gave, if that can be. */
@@ -59,6 +153,6 @@ export function emptyReads(size: number, before: number): number {
 function checkSize(call: string, size: number, most: number): number {
   if (Number.isInteger(size) && size >= 0 && size <= most) return size;
   throw new TypeError(
-    `${call} must give an integer from 0 to ${most}, got ${size}`,
+    `${call} must give an integer from 0 to ${most}, got ${show(size)}`,
   );
 }

@@ -404,7 +404,7 @@ Deno.test("readBody() checks its arguments and then has touched nothing", async 
       [
         [],
         TypeError,
-        "source must be a Request, Response or ReadableStream, got undefined",
+        "source must be a Request, Response, ReadableStream or AsyncIterable of bytes, got undefined",
       ],
       [["body", block], TypeError, 'got "body"'],
       [[stream], TypeError, "block must be a Block, got undefined"],
