@@ -107,12 +107,12 @@ export class BlockChain implements Disposable {
     const write = (bytes: Uint8Array) =>
       promised("writer.write()", writer.write(bytes.subarray(start, end)));
     try {
-      abort.check();
+      if (abort.check()) await abort.turn();
       let left = this.byteLength;
       for (const block of blocks) {
         end = Math.min(block.size, left);
         for (start = 0; start < end;) {
-          abort.check();
+          if (abort.check()) await abort.turn();
           const written = await abort.race(block.lend(write, kind));
           start += sizeWritten(written, end - start);
         }

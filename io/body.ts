@@ -6,9 +6,6 @@ import { Abort } from "./abort.ts";
 import { bytesIn, checkStillThere } from "./bytes.ts";
 import { announcedBy, type BodySource, type Feed, open } from "./source.ts";
 
-/** Empty chunks in a row before others get a turn. */
-const MOST_EMPTY = 100;
-
 const NOTHING: Uint8Array = new Uint8Array(0);
 
 /** One body being read. Exactly one `end()` must follow. */
@@ -26,11 +23,15 @@ export class Body {
 
   /** Locks the source's stream. Reads go no further than needed to fill `room` bytes at once. */
   constructor(source: BodySource, room: number, signal?: AbortSignal) {
-    this.announced = announcedBy(source);
-    this.#feed = open(source, room);
-    this.#done = this.#feed === undefined;
-    if (this.#done) this.announced = undefined;
     this.#abort = new Abort(signal);
+    try {
+      this.#feed = open(source, room);
+      this.#done = this.#feed === undefined;
+      if (!this.#done) this.announced = announcedBy(source);
+    } catch (error) {
+      this.#abort.end();
+      throw error;
+    }
   }
 
   /** Bytes that have arrived and can be taken. */
@@ -43,13 +44,8 @@ export class Body {
    * bytes as announced.
    */
   async fill(): Promise<boolean> {
-    this.#abort.check();
-    for (let empty = 0; this.#left === 0; empty++) {
-      // A stream of nothing, without end, would let no timer fire, not even that of the signal.
-      if (empty % MOST_EMPTY === MOST_EMPTY - 1) {
-        await new Promise((next) => setTimeout(next, 0));
-        this.#abort.check();
-      }
+    if (this.#abort.check()) await this.#abort.turn();
+    while (this.#left === 0) {
       if (this.#done) {
         this.#checkLength();
         return false;
@@ -58,6 +54,7 @@ export class Body {
       this.#done = Boolean(done);
       // Also when done: a stream's last bytes may come with the end.
       if (!this.#done || value !== undefined) this.#arrived(value);
+      if (this.#left === 0 && this.#abort.check()) await this.#abort.turn();
     }
     return true;
   }

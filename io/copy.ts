@@ -88,13 +88,15 @@ export async function copy(
     let copied = 0;
     let empty = 0;
     for (;;) {
-      abort.check();
-      const size = await abort.race(block.lend(read, inlet.kind));
+      if (abort.check()) await abort.turn();
+      const size = inlet.kind === undefined
+        ? await read(block.bytes)
+        : await abort.race(block.lend(read, inlet.kind));
       if (size === null) return copied;
       end = sizeRead(size, block.size);
       empty = emptyReads(end, empty);
       for (start = 0; start < end;) {
-        abort.check();
+        if (abort.check()) await abort.turn();
         const written = await abort.race(block.lend(write, to));
         start += sizeWritten(written, end - start);
       }

@@ -35,12 +35,14 @@ export class Inflow {
   /** Reads until `size` bytes are there, at most a block; `false` if the reader ends before. */
   async fill(size: number): Promise<boolean> {
     while (this.available < size) {
-      this.#abort.check();
+      if (this.#abort.check()) await this.#abort.turn();
       this.#makeRoom(size);
       const room = this.#window.bytes.subarray(this.#end);
       const { kind } = this.#inlet;
-      const lent = this.#window.lend(this.#inlet.read(room), kind);
-      const read = await this.#abort.race(lent);
+      const reading = this.#inlet.read(room);
+      const read = kind === undefined
+        ? await reading
+        : await this.#abort.race(this.#window.lend(reading, kind));
       if (read === null) return false;
       this.#empty = emptyReads(read, this.#empty);
       this.#end += sizeRead(read, room.length);

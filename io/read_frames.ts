@@ -140,7 +140,7 @@ async function* walk(
       yield frame;
       frame.end();
       window.next();
-      abort.check();
+      if (abort.check()) await abort.turn();
     }
     if (inflow.available > 0) throw cut(lengthBytes, inflow.available);
   } finally {

@@ -25,8 +25,8 @@ export interface Writer {
 
 /** One thing to read from. Exactly one `end()` must follow. */
 export interface Inlet {
-  /** What `lend` has to know. */
-  readonly kind: LendOptions;
+  /** What `lend` has to know; `undefined` if only what has arrived is copied to the memory. */
+  readonly kind: LendOptions | undefined;
   /** As a reader does, and always a promise. */
   read(p: Uint8Array): Promise<number | null>;
   /** No more is read. A reader stays open, anything else is let go of. */
@@ -87,8 +87,7 @@ class ReaderInlet implements Inlet {
 }
 
 class BodyInlet implements Inlet {
-  /** Only bytes that have arrived are copied to the block. */
-  readonly kind = SOCKET;
+  readonly kind = undefined;
   readonly #body: Body;
 
   constructor(body: Body) {
