@@ -1,11 +1,7 @@
 // Signals: one listener however many operations share one, and time for it to fire
 // however ready a source is.
 
-import {
-  assertEquals,
-  assertInstanceOf,
-  assertStrictEquals,
-} from "@std/assert";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import { getEventListeners } from "node:events";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
