@@ -22,11 +22,17 @@ export class BlockChain implements Disposable {
   /** Bytes in the chain. */
   readonly byteLength: number;
   #blocks: readonly Block[] | undefined;
+  readonly #onRelease: () => void;
 
   /** For `collect` only: all blocks are full, but for the last. */
-  constructor(blocks: readonly Block[], byteLength: number) {
+  constructor(
+    blocks: readonly Block[],
+    byteLength: number,
+    onRelease: () => void,
+  ) {
     this.#blocks = blocks;
     this.byteLength = byteLength;
+    this.#onRelease = onRelease;
   }
 
   /** Whether the chain was released. */
@@ -132,8 +138,12 @@ export class BlockChain implements Disposable {
   release(): void {
     const blocks = this.#held();
     this.#blocks = undefined;
-    // A pool that was closed in the meantime may have ended the lease.
-    disposeAll(blocks);
+    try {
+      // A pool that was closed in the meantime may have ended the lease.
+      disposeAll(blocks);
+    } finally {
+      this.#onRelease();
+    }
   }
 
   /** Gives the blocks back if that was not done before. */

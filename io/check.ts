@@ -72,19 +72,15 @@ export function optionsOf(
   return options as Record<string, unknown>;
 }
 
-/** A count of bytes from 0 to `most`, or `fallback` if none is given. */
-export function limitOf(
-  value: unknown,
-  most: number,
-  fallback: number,
-): number {
-  if (value === undefined) return fallback;
+/** A count of bytes from 0 to `most`, which is the default. */
+export function limitOf(value: unknown, most: number): number {
+  if (value === undefined) return most;
   const rule = `an integer from 0 to ${most}`;
   if (typeof value !== "number") refuse(TypeError, "limit", value, rule);
-  if (!Number.isInteger(value) || value < 0 || value > most) {
-    refuse(RangeError, "limit", value, rule);
+  if (value >= 0 && value <= most) {
+    if (Number.isInteger(value) || value === Infinity) return value;
   }
-  return value;
+  refuse(RangeError, "limit", value, rule);
 }
 
 /** Throws unless this looks like a block, of whichever pool. */

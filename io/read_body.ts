@@ -69,7 +69,7 @@ export async function readBody(
   checkSource(source);
   checkBlock(block);
   const { limit, signal } = optionsOf(options, ["limit", "signal"]);
-  const most = limitOf(limit, block.size, block.size);
+  const most = limitOf(limit, block.size);
   const body = new Body(source, block.size, signal as AbortSignal | undefined);
   try {
     if ((body.announced ?? 0) > most) return null;

@@ -107,7 +107,7 @@ export function readFrames(
     const rule = `at least lengthBytes (${lengthBytes})`;
     refuse(RangeError, "blockSize of pool", pool.blockSize, rule);
   }
-  const limit = limitOf(options.limit, pool.blockSize, pool.blockSize);
+  const limit = limitOf(options.limit, pool.blockSize);
   return walk(reader, pool, { ...options, limit });
 }
 

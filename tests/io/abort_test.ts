@@ -96,13 +96,14 @@ Deno.test("a signal has one listener for all operations, and none afterwards", a
   const stalled = () =>
     new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) });
   const running: Promise<unknown>[] = [];
+  const caught = (one: Promise<unknown>) => one.catch((error) => error);
   const options = { lengthBytes: 1, signal } as const;
   for (let i = 0; i < 10; i++) {
     running.push(
-      readBody(stalled(), pool.acquireSync(), { signal }),
-      collect(stalled(), pool, { signal }),
-      chunks(stalled(), pool, { signal }).next(),
-      readFrames(stalled(), pool, options).next(),
+      caught(readBody(stalled(), pool.acquireSync(), { signal })),
+      caught(collect(stalled(), pool, { signal })),
+      caught(chunks(stalled(), pool, { signal }).next()),
+      caught(readFrames(stalled(), pool, options).next()),
     );
   }
   await microtasks();
@@ -116,8 +117,6 @@ Deno.test("a signal has one listener for all operations, and none afterwards", a
 
   const reason = new Error("the server stops");
   aborting.abort(reason);
-  for (const one of running) {
-    assertStrictEquals(await one.catch((error) => error), reason);
-  }
+  for (const one of running) assertStrictEquals(await one, reason);
   assertEquals(listeners(), 0);
 });
