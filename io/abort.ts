@@ -12,15 +12,61 @@
 /** So long may an operation go on before the event loop has a turn, in milliseconds. */
 const MOST_WORK_MS = 10;
 
-const watches = new WeakMap<AbortSignal, Watch>();
+/** What hears of an abort. */
+interface Listener {
+  /** The signal has been aborted. */
+  interrupt(reason: unknown): void;
+}
 
-/** All operations of one signal, behind one listener. */
+/** All that listens to one signal, behind one listener. */
 class Watch {
-  readonly aborts = new Set<Abort>();
+  readonly listeners = new Set<Listener>();
+  readonly #signal: AbortSignal;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
 
   handleEvent(): void {
-    for (const abort of this.aborts) abort.interrupt();
+    for (const each of this.listeners) each.interrupt(this.#signal.reason);
   }
+}
+
+const watches = new WeakMap<AbortSignal, Watch>();
+
+function listen(signal: AbortSignal, listener: Listener): void {
+  let watch = watches.get(signal);
+  if (watch === undefined) {
+    watches.set(signal, watch = new Watch(signal));
+    signal.addEventListener("abort", watch);
+  }
+  watch.listeners.add(listener);
+}
+
+function unlisten(signal: AbortSignal, listener: Listener): void {
+  const watch = watches.get(signal);
+  if (watch === undefined) return;
+  watch.listeners.delete(listener);
+  if (watch.listeners.size > 0) return;
+  watches.delete(signal);
+  signal.removeEventListener("abort", watch);
+}
+
+/**
+ * Tells `listener` of an abort, without keeping it alive: a signal may live as long as its server,
+ * and what nobody has any more must be found by the garbage collector. Gives what ends it.
+ */
+export function listenWeakly(
+  signal: AbortSignal | undefined,
+  listener: Listener,
+): () => void {
+  if (signal === undefined) return () => {};
+  const weak = new WeakRef(listener);
+  const each = {
+    interrupt: (reason: unknown) => weak.deref()?.interrupt(reason),
+  };
+  listen(signal, each);
+  return () => unlisten(signal, each);
 }
 
 /** Lets a signal interrupt the waiting for other promises, never what those do. */
@@ -32,13 +78,7 @@ export class Abort {
   /** Listens until {@linkcode Abort.end}. */
   constructor(signal: AbortSignal | undefined) {
     this.#signal = signal;
-    if (signal === undefined) return;
-    let watch = watches.get(signal);
-    if (watch === undefined) {
-      watches.set(signal, watch = new Watch());
-      signal.addEventListener("abort", watch);
-    }
-    watch.aborts.add(this);
+    if (signal !== undefined) listen(signal, this);
   }
 
   /**
@@ -66,23 +106,17 @@ export class Abort {
     return new Promise((resolve, reject) => {
       this.#reject = reject;
       step.then(resolve, reject);
-      if (this.#signal!.aborted) this.interrupt();
+      if (this.#signal!.aborted) reject(this.#signal!.reason);
     });
   }
 
   /** For the signal. */
-  interrupt(): void {
-    this.#reject?.(this.#signal!.reason);
+  interrupt(reason: unknown): void {
+    this.#reject?.(reason);
   }
 
   /** Stops listening. */
   end(): void {
-    const signal = this.#signal;
-    const watch = signal && watches.get(signal);
-    if (watch === undefined) return;
-    watch.aborts.delete(this);
-    if (watch.aborts.size > 0) return;
-    watches.delete(signal!);
-    signal!.removeEventListener("abort", watch);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
   }
 }

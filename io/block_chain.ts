@@ -4,13 +4,15 @@
  */
 import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
+import { disposeAll } from "./blocks.ts";
+import { chainStream } from "./chain_stream.ts";
 import { optionsOf } from "./check.ts";
 import {
   checkWriter,
-  kindOf,
-  promised,
+  on,
+  openWriter,
+  type Sink,
   sizeWritten,
-  type Writer,
 } from "./streams.ts";
 import { type Chunk, notBytes } from "./window.ts";
 
@@ -88,10 +90,33 @@ export class BlockChain implements Disposable {
   }
 
   /**
-   * Writes all bytes, block by block; short writes are continued. Nothing is copied. The writer is
-   * not closed; a block is not reused before the write from it has settled.
+   * All bytes as a stream, for a `Response`, `fetch` or `pipeTo`. The blocks move to the stream: the
+   * chain is released with this call, and disposing it does nothing more. A read copies at most
+   * 64 KiB, and a block goes back to the pool as soon as it was read.
    *
-   * @param writer A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `write`
+   * Costs a copy, as `bytes()` does, but never more memory than one slice. The stream owns the
+   * blocks to its end: read it, cancel it, or give a `signal`. One that is dropped unread is found
+   * as a leak.
+   *
+   * @param options `signal`: the stream fails with its reason, and all blocks go back
+   * @throws {SmritiError} `released`
+   */
+  stream(
+    options?: { signal?: AbortSignal | undefined },
+  ): ReadableStream<Uint8Array<ArrayBuffer>> {
+    optionsOf(options, ["signal"]);
+    const blocks = this.#held();
+    this.#blocks = undefined;
+    const { byteLength } = this;
+    return chainStream(blocks, byteLength, options?.signal, this.#onRelease);
+  }
+
+  /**
+   * Writes all bytes, block by block; short writes are continued. The writer is not closed; a block
+   * is not reused before the write from it has settled.
+   *
+   * @param writer A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `write`: nothing is
+   * copied. Or a `WritableStream`, or a writer of one: it gets a copy of each block
    * @returns Bytes written: `byteLength`
    * @throws {TypeError} (as a rejection) if an argument is of the wrong kind, or the writer gives
    * counts that cannot be
@@ -100,18 +125,18 @@ export class BlockChain implements Disposable {
    * @throws `signal.reason`, and whatever the writer fails with
    */
   async writeTo(
-    writer: Writer,
-    options?: { signal?: AbortSignal },
+    writer: Sink,
+    options?: { signal?: AbortSignal | undefined },
   ): Promise<number> {
     checkWriter(writer);
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
-    const kind = kindOf(writer);
+    const outlet = openWriter(writer);
     const abort = new Abort(options?.signal);
     let start = 0;
     let end = 0;
     const write = (bytes: Uint8Array) =>
-      promised("writer.write()", writer.write(bytes.subarray(start, end)));
+      outlet.write(bytes.subarray(start, end));
     try {
       if (abort.check()) await abort.turn();
       let left = this.byteLength;
@@ -119,7 +144,7 @@ export class BlockChain implements Disposable {
         end = Math.min(block.size, left);
         for (start = 0; start < end;) {
           if (abort.check()) await abort.turn();
-          const written = await abort.race(block.lend(write, kind));
+          const written = await abort.race(on(block, write, outlet.kind));
           start += sizeWritten(written, end - start);
         }
         left -= end;
@@ -127,6 +152,7 @@ export class BlockChain implements Disposable {
       return this.byteLength;
     } finally {
       abort.end();
+      outlet.end();
     }
   }
 
@@ -153,7 +179,7 @@ export class BlockChain implements Disposable {
 
   /** Throws: a response or a socket that takes text would send the name of this class. */
   [Symbol.toPrimitive](): never {
-    throw notBytes("chain", "chain.chunks(), chain.bytes() or chain.text()");
+    throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
   /** One line for `console.log`. */
@@ -171,26 +197,6 @@ export class BlockChain implements Disposable {
       `this chain of ${this.byteLength} bytes was released: use it before`,
     );
   }
-}
-
-/**
- * Gives blocks back, all of them, and throws then what one of them threw: in strict mode a release
- * says what was found on another slot.
- */
-export function disposeAll(blocks: readonly Block[]): void {
-  let failed: { readonly error: unknown } | undefined;
-  for (const block of blocks) {
-    try {
-      block[Symbol.dispose]();
-    } catch (error) {
-      failed = {
-        error: failed === undefined
-          ? error
-          : new SuppressedError(error, failed.error),
-      };
-    }
-  }
-  if (failed !== undefined) throw failed.error;
 }
 
 /** The bytes from `from` to before `to`, block by block. */

@@ -10,13 +10,15 @@ import {
   checkReader,
   checkWriter,
   emptyReads,
-  kindOf,
+  type Inlet,
+  on,
   openReader,
-  promised,
+  openWriter,
+  type Outlet,
   type Reader,
+  type Sink,
   sizeRead,
   sizeWritten,
-  type Writer,
 } from "./streams.ts";
 
 /** How to copy. */
@@ -42,7 +44,8 @@ export interface CopyOptions {
  *
  * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`; or the source of
  * a body, which is cancelled if it is not read to its end
- * @param writer The same with `write`; short writes are continued
+ * @param writer The same with `write`, whose short writes are continued; or a `WritableStream`, or
+ * a writer of one, which gets copies
  * @param block Used whole: its size is the most that one read asks for
  * @returns Bytes copied
  * @throws {TypeError} (as all errors here: as a rejection) if an argument is of the wrong kind, or
@@ -68,7 +71,7 @@ export interface CopyOptions {
  */
 export async function copy(
   reader: Reader | BodySource,
-  writer: Writer,
+  writer: Sink,
   block: Block,
   options?: CopyOptions,
 ): Promise<number> {
@@ -76,35 +79,44 @@ export async function copy(
   checkWriter(writer);
   checkBlock(block);
   optionsOf(options, ["signal", "onProgress"]);
-  const inlet = openReader(reader, block.size, options?.signal);
+  const outlet = openWriter(writer);
   const abort = new Abort(options?.signal);
-  const to = kindOf(writer);
+  let inlet: Inlet | undefined;
+  try {
+    inlet = openReader(reader, block.size, options?.signal);
+    return await run(inlet, outlet, block, abort, options?.onProgress);
+  } finally {
+    abort.end();
+    inlet?.end();
+    outlet.end();
+  }
+}
+
+async function run(
+  inlet: Inlet,
+  outlet: Outlet,
+  block: Block,
+  abort: Abort,
+  onProgress: CopyOptions["onProgress"],
+): Promise<number> {
   let start = 0;
   let end = 0;
   const read = (bytes: Uint8Array) => inlet.read(bytes);
-  const write = (bytes: Uint8Array) =>
-    promised("writer.write()", writer.write(bytes.subarray(start, end)));
-  try {
-    let copied = 0;
-    let empty = 0;
-    for (;;) {
+  const write = (bytes: Uint8Array) => outlet.write(bytes.subarray(start, end));
+  let copied = 0;
+  let empty = 0;
+  for (;;) {
+    if (abort.check()) await abort.turn();
+    const size = await abort.race(on(block, read, inlet.kind));
+    if (size === null) return copied;
+    end = sizeRead(size, block.size);
+    empty = emptyReads(end, empty);
+    for (start = 0; start < end;) {
       if (abort.check()) await abort.turn();
-      const size = inlet.kind === undefined
-        ? await read(block.bytes)
-        : await abort.race(block.lend(read, inlet.kind));
-      if (size === null) return copied;
-      end = sizeRead(size, block.size);
-      empty = emptyReads(end, empty);
-      for (start = 0; start < end;) {
-        if (abort.check()) await abort.turn();
-        const written = await abort.race(block.lend(write, to));
-        start += sizeWritten(written, end - start);
-      }
-      copied += end;
-      if (end > 0) options?.onProgress?.(copied);
+      const written = await abort.race(on(block, write, outlet.kind));
+      start += sizeWritten(written, end - start);
     }
-  } finally {
-    abort.end();
-    inlet.end();
+    copied += end;
+    if (end > 0) onProgress?.(copied);
   }
 }

@@ -3,7 +3,8 @@
  * from is somebody else's business.
  */
 import type { Block, Pool } from "../mod.ts";
-import { BlockChain, disposeAll } from "./block_chain.ts";
+import { BlockChain } from "./block_chain.ts";
+import { disposeAll } from "./blocks.ts";
 import type { WaitOptions } from "./check.ts";
 import { Grower, growthOf } from "./growth.ts";
 

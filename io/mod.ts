@@ -47,5 +47,5 @@ export { collect, type CollectOptions } from "./collect.ts";
 export { copy, type CopyOptions } from "./copy.ts";
 export { type Frame, type FrameOptions, readFrames } from "./read_frames.ts";
 export { readBody, type ReadBodyOptions } from "./read_body.ts";
-export type { Reader, Writer } from "./streams.ts";
+export type { Reader, Sink, Writer } from "./streams.ts";
 export type { Chunk } from "./window.ts";

@@ -6,7 +6,7 @@
  * becomes of the caller, the block is not reused before the call has settled. The loops are written
  * out where they run, because a promise more for each step is a tenth of its cost.
  */
-import type { LendOptions } from "../mod.ts";
+import type { Block, LendOptions } from "../mod.ts";
 import { Body } from "./body.ts";
 import { refuse, show } from "./check.ts";
 import { type BodySource, checkSource } from "./source.ts";
@@ -23,6 +23,17 @@ export interface Writer {
   write(p: Uint8Array): Promise<number>;
 }
 
+/**
+ * What `copy` and `BlockChain.writeTo` write to. A stream gets copies, because it may keep what it
+ * is given. It is locked meanwhile and unlocked afterwards, a writer of yours stays as it is;
+ * neither is closed.
+ */
+export type Sink =
+  | Writer
+  | WritableStream<Uint8Array<ArrayBuffer>>
+  // Its `write` left out, the parameter of a writer made in place has its type still.
+  | Omit<WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>, "write">;
+
 /** One thing to read from. Exactly one `end()` must follow. */
 export interface Inlet {
   /** What `lend` has to know; `undefined` if only what has arrived is copied to the memory. */
@@ -30,6 +41,16 @@ export interface Inlet {
   /** As a reader does, and always a promise. */
   read(p: Uint8Array): Promise<number | null>;
   /** No more is read. A reader stays open, anything else is let go of. */
+  end(): void;
+}
+
+/** One thing to write to. Exactly one `end()` must follow. */
+export interface Outlet {
+  /** What `lend` has to know; `undefined` if the memory is copied before anything waits. */
+  readonly kind: LendOptions | undefined;
+  /** As a writer does, and always a promise. */
+  write(p: Uint8Array): Promise<number>;
+  /** No more is written; nothing is closed. */
   end(): void;
 }
 
@@ -49,14 +70,68 @@ export function checkReader(
 }
 
 /** Throws unless bytes can be written to this. */
-export function checkWriter(writer: unknown): asserts writer is Writer {
+export function checkWriter(writer: unknown): asserts writer is Sink {
   if (isNode(writer)) {
     // Its write() keeps the memory, and there is nothing to wait for.
     const rule = "no node stream: use Writable.toWeb(writer)";
     refuse(TypeError, "writer", writer, rule);
   }
+  if (writer instanceof WritableStream) {
+    if (!writer.locked) return;
+    throw new TypeError("writer must not be locked, got a locked stream");
+  }
   if (typeof Object(writer).write === "function") return;
-  refuse(TypeError, "writer", writer, "an object with a write() method");
+  const rule = "an object with a write() method, or a WritableStream";
+  refuse(TypeError, "writer", writer, rule);
+}
+
+/** Begins to write, which locks a stream. */
+export function openWriter(writer: Sink): Outlet {
+  if (writer instanceof WritableStream) {
+    return new StreamOutlet(writer.getWriter(), true);
+  }
+  return writer instanceof WritableStreamDefaultWriter
+    ? new StreamOutlet(writer, false)
+    : new WriterOutlet(writer as Writer);
+}
+
+class WriterOutlet implements Outlet {
+  readonly kind: LendOptions;
+  readonly #writer: Writer;
+
+  constructor(writer: Writer) {
+    this.kind = kindOf(writer);
+    this.#writer = writer;
+  }
+
+  write(p: Uint8Array): Promise<number> {
+    return promised("writer.write()", this.#writer.write(p));
+  }
+
+  end(): void {}
+}
+
+class StreamOutlet implements Outlet {
+  readonly kind = undefined;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #unlock: boolean;
+
+  constructor(
+    writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>,
+    unlock: boolean,
+  ) {
+    this.#writer = writer;
+    this.#unlock = unlock;
+  }
+
+  async write(p: Uint8Array): Promise<number> {
+    await this.#writer.write(new Uint8Array(p));
+    return p.length;
+  }
+
+  end(): void {
+    if (this.#unlock) this.#writer.releaseLock();
+  }
 }
 
 /** Begins to read. What is no reader is read as a body is, `room` bytes at once. */
@@ -117,12 +192,21 @@ function isNode(stream: unknown): boolean {
  * What `lend` has to know: a socket that was closed has let go of the memory, a file has not. What
  * is neither for certain counts as a file.
  */
-export function kindOf(stream: Reader | Writer): LendOptions {
+function kindOf(stream: Reader | Writer): LendOptions {
   return "remoteAddr" in stream && "localAddr" in stream ? SOCKET : OTHER;
 }
 
+/** Does something on a block's memory, which is lent to it unless `kind` says that it need not be. */
+export function on<T>(
+  block: Block,
+  fn: (bytes: Uint8Array<ArrayBuffer>) => Promise<T>,
+  kind: LendOptions | undefined,
+): Promise<T> {
+  return kind === undefined ? fn(block.bytes) : block.lend(fn, kind);
+}
+
 /** What a call gave, if it is a promise: nothing else says when the memory is free again. */
-export function promised<T>(call: string, result: Promise<T>): Promise<T> {
+function promised<T>(call: string, result: Promise<T>): Promise<T> {
   if (typeof Object(result).then === "function") return result;
   throw new TypeError(`${call} must give a promise, got ${show(result)}`);
 }
