@@ -35,6 +35,14 @@ export class Filling {
       : block.bytes.subarray(this.filled % size);
   }
 
+  /** Adds a block if there is one now. */
+  tryGrow(): boolean {
+    const block = this.#grower.tryNext();
+    if (block === undefined) return false;
+    this.#blocks.push(block);
+    return true;
+  }
+
   /** Adds a block. */
   async grow(): Promise<void> {
     this.#blocks.push(await this.#grower.next());

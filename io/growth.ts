@@ -85,15 +85,23 @@ export class Growth {
     }
   }
 
-  /** Lets a body have its first block, or admits one that has it, as soon as that may be. */
-  async enter(grower: Grower): Promise<void> {
+  /** Lets a body have its first block, or admits one that has it, if that may be now. */
+  tryEnter(grower: Grower): boolean {
     if (grower.stage === "outside") {
-      if (this.#toBegin.size === 0 && this.#mayBegin()) this.#begin(grower);
-      else await this.#wait(this.#toBegin, grower);
-    } else if (grower.stage === "begun") {
-      if (this.#toGrow.size === 0 && this.#mayGrow(grower)) this.#admit(grower);
-      else await this.#wait(this.#toGrow, grower);
+      if (this.#toBegin.size > 0 || !this.#mayBegin()) return false;
+      this.#begin(grower);
+    } else if (grower.stage === "begun" && grower.held > 0) {
+      if (this.#toGrow.size > 0 || !this.#mayGrow(grower)) return false;
+      this.#admit(grower);
     }
+    return true;
+  }
+
+  /** The same as soon as it may be. */
+  async enter(grower: Grower): Promise<void> {
+    if (this.tryEnter(grower)) return;
+    const isOutside = grower.stage === "outside";
+    await this.#wait(isOutside ? this.#toBegin : this.#toGrow, grower);
   }
 
   /** A body has got a block; one without a limit may come to more than was thought. */
@@ -102,13 +110,20 @@ export class Growth {
     if (beyondClaim) this.#claimed++;
   }
 
-  /** A body has ended, with so many blocks. */
-  ended(grower: Grower, held: number): void {
+  /** A body has ended. */
+  ended(grower: Grower): void {
+    for (const gate of [this.#toBegin, this.#toGrow]) {
+      for (const place of gate) {
+        if (place.grower !== grower) continue;
+        gate.delete(place);
+        place.reject(new SmritiError("released", "the body was given up"));
+      }
+    }
     if (grower.stage === "outside") return;
     if (this.#admitted.delete(grower)) this.#claimed -= grower.claim;
     else this.#firsts--;
     grower.stage = "outside";
-    this.#held -= held;
+    this.#held -= grower.held;
     this.look();
   }
 
@@ -179,12 +194,14 @@ export class Grower {
   stage: "outside" | "begun" | "admitted" = "outside";
   /** Blocks that it may come to, as far as is known. */
   claim: number;
+  /** Blocks that it has. */
+  held = 0;
   /** Of the waits. */
   readonly options: WaitOptions;
 
   readonly #pool: Pool;
   readonly #growth: Growth;
-  #held = 0;
+  #isOver = false;
 
   /** `most`: blocks that it may come to, if it has a limit. */
   constructor(pool: Pool, most: number | undefined, options: WaitOptions) {
@@ -195,29 +212,50 @@ export class Grower {
       Math.max(2, Math.floor(this.#growth.capacity / USUAL_SHARE));
   }
 
+  /** One more block, if there is one now. */
+  tryNext(): Block | undefined {
+    if (this.#isAlone || this.#growth.tryEnter(this)) {
+      return this.#had(this.#pool.tryAcquire());
+    }
+  }
+
   /**
-   * One more block.
+   * The same as soon as there is one.
    *
-   * @throws what the pool's `acquire` does
+   * @throws what the pool's `acquire` does; `released` if `end` is called meanwhile
    */
   async next(): Promise<Block> {
-    // One block alone is as any other acquire; and a closed pool says itself that it is.
-    if (this.claim > 1 && !this.#pool.closed) await this.#growth.enter(this);
-    const block = this.#held === 0
+    const now = this.tryNext();
+    if (now !== undefined) return now;
+    if (!this.#isAlone) await this.#growth.enter(this);
+    const block = this.held === 0
       ? await this.#pool.acquire(this.options)
-      : this.#pool.tryAcquire() ?? await this.#further();
-    this.#held++;
-    if (this.stage !== "outside") {
-      const isBeyond = this.#held > this.claim;
-      if (isBeyond) this.claim++;
-      this.#growth.gained(isBeyond);
-    }
-    return block;
+      : await this.#further();
+    if (!this.#isOver) return this.#had(block);
+    block.release();
+    throw new SmritiError("released", "the body was given up");
   }
 
   /** It has all its blocks, or gives them back. */
   end(): void {
-    this.#growth.ended(this, this.#held);
+    this.#isOver = true;
+    this.#growth.ended(this);
+  }
+
+  /** One block alone is as any other acquire; and a closed pool says itself that it is. */
+  get #isAlone(): boolean {
+    return this.claim <= 1 || this.#pool.closed;
+  }
+
+  #had<T extends Block | undefined>(block: T): T {
+    if (block === undefined) return block;
+    this.held++;
+    if (this.stage !== "outside") {
+      const isBeyond = this.held > this.claim;
+      if (isBeyond) this.claim++;
+      this.#growth.gained(isBeyond);
+    }
+    return block;
   }
 
   async #further(): Promise<Block> {

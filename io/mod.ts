@@ -44,6 +44,7 @@ export type { BodySource } from "./source.ts";
 export type { WaitOptions } from "./check.ts";
 export { chunks } from "./chunks.ts";
 export { collect, type CollectOptions } from "./collect.ts";
+export { type Collector, collector } from "./collector.ts";
 export { copy, type CopyOptions } from "./copy.ts";
 export { type Frame, type FrameOptions, readFrames } from "./read_frames.ts";
 export { readBody, type ReadBodyOptions } from "./read_body.ts";
