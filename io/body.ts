@@ -4,6 +4,7 @@
  */
 import { Abort } from "./abort.ts";
 import { bytesIn, checkStillThere } from "./bytes.ts";
+import { invalidData, unexpectedEof } from "./errors.ts";
 import { announcedBy, type BodySource, type Feed, open } from "./source.ts";
 
 const NOTHING: Uint8Array = new Uint8Array(0);
@@ -84,7 +85,7 @@ export class Body {
     this.#received += this.#left;
     const { announced } = this;
     if (announced !== undefined && this.#received > announced) {
-      throw new Deno.errors.InvalidData(
+      throw invalidData(
         `the body is longer than the ${announced} bytes that its Content-Length announced`,
       );
     }
@@ -94,7 +95,7 @@ export class Body {
     const { announced } = this;
     // An HTTP/2 upload that its sender cancels ends like a complete one: only the count shows it.
     if (announced === undefined || this.#received === announced) return;
-    throw new Deno.errors.UnexpectedEof(
+    throw unexpectedEof(
       `the body ended after ${this.#received} of the ${announced} bytes that its ` +
         "Content-Length announced",
     );

@@ -46,7 +46,12 @@ export { chunks } from "./chunks.ts";
 export { collect, type CollectOptions } from "./collect.ts";
 export { type Collector, collector } from "./collector.ts";
 export { copy, type CopyOptions } from "./copy.ts";
-export { type Frame, type FrameOptions, readFrames } from "./read_frames.ts";
+export {
+  type Frame,
+  type FrameOptions,
+  type HeadedFrameOptions,
+  readFrames,
+} from "./read_frames.ts";
 export { readBody, type ReadBodyOptions } from "./read_body.ts";
 export type { Reader, Sink, Writer } from "./streams.ts";
 export type { Chunk } from "./window.ts";

@@ -12,21 +12,35 @@ import {
   type WaitOptions,
 } from "./check.ts";
 import { Inflow } from "./inflow.ts";
+import { invalidData, unexpectedEof } from "./errors.ts";
 import { checkReader, openReader, type Reader } from "./streams.ts";
 import type { BodySource } from "./source.ts";
 import { type Chunk, notBytes, type Piece, Window } from "./window.ts";
 
-/** What the frames look like. */
+/** Frames with their length in front. */
 export interface FrameOptions extends WaitOptions {
   /** Bytes of the unsigned length in front of each frame, which does not count itself. */
   lengthBytes: 1 | 2 | 4;
   /** Whether the least significant byte of the length comes first. Default false: network order. */
-  littleEndian?: boolean;
+  littleEndian?: boolean | undefined;
   /**
-   * The longest frame accepted, in bytes without its length: an integer from 0 to the pool's
+   * The longest frame accepted, in bytes without its head: an integer from 0 to the pool's
    * `blockSize`, which is the default.
    */
-  limit?: number;
+  limit?: number | undefined;
+}
+
+/** Frames with a head of any other kind. */
+export interface HeadedFrameOptions extends WaitOptions {
+  /** Bytes of the head, or of its first part: an integer from 1 to the pool's `blockSize`. */
+  header: number;
+  /**
+   * How many bytes follow the head; `undefined` if the head is one byte longer than this. What is
+   * below 0 or above `limit` is `InvalidData`. The array ends with the step.
+   */
+  length: (head: Uint8Array<ArrayBuffer>) => number | undefined;
+  /** As with {@linkcode FrameOptions.limit}. */
+  limit?: number | undefined;
 }
 
 /** One message. Like a {@linkcode Chunk}, it ends with its step. */
@@ -37,8 +51,18 @@ export interface Frame extends Chunk {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Both kinds of options, checked. */
+interface Shape {
+  readonly header: number;
+  readonly length: (head: Bytes) => number | undefined;
+  /** Whether `length` is the caller's, who sees the head. */
+  readonly isOwn: boolean;
+  readonly limit: number;
+}
+
 /**
- * Walks over the frames that arrive on a connection: `length, bytes, length, bytes, …`.
+ * Walks over the frames that arrive on a connection: `length, bytes, length, bytes, …`, or
+ * `head, bytes, …` where a function of yours says how many bytes follow a head.
  *
  * One block is the window: a read brings as many frames as have arrived, and each is given as
  * `{ head, bytes }`, without a copy. **Both are valid until the next step.** Then they throw
@@ -57,13 +81,16 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`; or the source of
  * a body, which is cancelled on every way out before its end
  * @param pool Where the one block comes from; its `blockSize` is at least `lengthBytes`
+ * @param options Either `lengthBytes` or `header` and `length`
  * @throws {TypeError} if an argument is of the wrong kind
- * @throws {RangeError} if `lengthBytes`, `limit` or `timeoutMs` is out of range
+ * @throws {RangeError} if `lengthBytes`, `header`, `limit` or `timeoutMs` is out of range
  *
  * The loop fails with
  * - `signal.reason`, when the signal is aborted
- * - `Deno.errors.InvalidData`, when a frame is longer than `limit`; none of it was given
- * - `Deno.errors.UnexpectedEof`, when the connection ends within a frame or its length
+ * - `Deno.errors.InvalidData`, when a frame is longer than `limit`, or its head than a block; none
+ *   of it was given
+ * - `Deno.errors.UnexpectedEof`, when the connection ends within a frame or its head
+ * - a `TypeError`, when `length` gives what is no length, and what it throws
  * - `SmritiError` `timeout`, `exhausted` or `closed`, when there is no block
  * - whatever the reader fails with
  *
@@ -81,15 +108,39 @@ type Bytes = Uint8Array<ArrayBuffer>;
  *   console.log(bytes.reduce((sum, byte) => sum + byte)); // 11, then 7
  * }
  * ```
+ *
+ * @example Messages as Postgres has them: a letter, then a length that counts itself
+ * ```ts
+ * import { BlockPool } from "@smriti/pool";
+ * import { readFrames } from "@smriti/pool/io";
+ *
+ * using pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 64 });
+ *
+ * const query = new Uint8Array([81, 0, 0, 0, 6, 59, 0]); // Q, 6 bytes, ";" and its end
+ * const messages = readFrames(new Response(query), pool, {
+ *   header: 5,
+ *   length: (head) => new DataView(head.buffer).getUint32(1) - 4,
+ * });
+ * for await (const { head, bytes } of messages) {
+ *   console.log(String.fromCharCode(head[0]), bytes.length); // Q 2
+ * }
+ * ```
  */
 export function readFrames(
   reader: Reader | BodySource,
   pool: Pool,
-  options: FrameOptions,
+  options: FrameOptions | HeadedFrameOptions,
 ): AsyncIterableIterator<Frame> {
   checkReader(reader);
   checkPool(pool);
-  const { lengthBytes, littleEndian } = optionsOf(options, [
+  const shape = Object(options).header === undefined
+    ? lengthShape(options, pool.blockSize)
+    : headShape(options, pool.blockSize);
+  return walk(reader, pool, shape, { ...options });
+}
+
+function lengthShape(options: unknown, blockSize: number): Shape {
+  const { lengthBytes, littleEndian = false, limit } = optionsOf(options, [
     "lengthBytes",
     "littleEndian",
     "limit",
@@ -100,51 +151,87 @@ export function readFrames(
     const Kind = typeof lengthBytes === "number" ? RangeError : TypeError;
     refuse(Kind, "lengthBytes", lengthBytes, "1, 2 or 4");
   }
-  if (littleEndian !== undefined && typeof littleEndian !== "boolean") {
+  if (typeof littleEndian !== "boolean") {
     refuse(TypeError, "littleEndian", littleEndian, "true or false");
   }
-  if (pool.blockSize < lengthBytes) {
+  if (blockSize < lengthBytes) {
     const rule = `at least lengthBytes (${lengthBytes})`;
-    refuse(RangeError, "blockSize of pool", pool.blockSize, rule);
+    refuse(RangeError, "blockSize of pool", blockSize, rule);
   }
-  const limit = limitOf(options.limit, pool.blockSize);
-  return walk(reader, pool, { ...options, limit });
+  return {
+    header: lengthBytes,
+    length: (head) => lengthIn(head, littleEndian),
+    isOwn: false,
+    limit: limitOf(limit, blockSize),
+  };
+}
+
+function headShape(options: unknown, blockSize: number): Shape {
+  const { header, length, limit } = optionsOf(options, [
+    "header",
+    "length",
+    "limit",
+    "signal",
+    "timeoutMs",
+  ]);
+  const rule = `an integer from 1 to the blockSize of pool (${blockSize})`;
+  if (typeof header !== "number") refuse(TypeError, "header", header, rule);
+  if (!Number.isInteger(header) || header < 1 || header > blockSize) {
+    refuse(RangeError, "header", header, rule);
+  }
+  if (typeof length !== "function") {
+    refuse(TypeError, "length", length, "a function");
+  }
+  return {
+    header,
+    length: length as Shape["length"],
+    isOwn: true,
+    limit: limitOf(limit, blockSize),
+  };
 }
 
 async function* walk(
   reader: Reader | BodySource,
   pool: Pool,
-  options: FrameOptions & { limit: number },
+  shape: Shape,
+  { signal, timeoutMs }: WaitOptions,
 ): AsyncGenerator<Frame, void, undefined> {
-  const { lengthBytes, limit, signal, timeoutMs } = options;
+  const { header, isOwn } = shape;
   const inlet = openReader(reader, pool.blockSize, signal);
   const abort = new Abort(signal);
   let window: Window | undefined;
+  let frame: OneFrame | undefined;
   try {
     window = new Window(await pool.acquire({ signal, timeoutMs }));
     const inflow = new Inflow(inlet, window, abort);
     // No promise for what has arrived already.
-    while (inflow.available >= lengthBytes || await inflow.fill(lengthBytes)) {
-      const head = inflow.bytes.slice(0, lengthBytes);
-      inflow.skip(lengthBytes);
-      const size = lengthIn(head, options.littleEndian);
-      if (size > limit) {
-        throw new Deno.errors.InvalidData(
-          `a frame of ${size} bytes is longer than the limit of ${limit}`,
-        );
+    while (inflow.available >= header || await inflow.fill(header)) {
+      let headSize = header;
+      let head = inflow.bytes.slice(0, headSize);
+      let size: number | undefined;
+      while ((size = sizeOf(shape, head)) === undefined) {
+        if (++headSize > pool.blockSize) {
+          throw invalidData(`a head is longer than ${pool.blockSize} bytes`);
+        }
+        if (inflow.available < headSize && !await inflow.fill(headSize)) {
+          throw cut(headSize, inflow.available);
+        }
+        head = inflow.bytes.slice(0, headSize);
       }
+      inflow.skip(headSize);
       if (inflow.available < size && !await inflow.fill(size)) {
         throw cut(size, inflow.available);
       }
-      const frame = new OneFrame(head, inflow.take(size));
+      frame = new OneFrame(head, inflow.take(size), isOwn);
       yield frame;
       frame.end();
       window.next();
       if (abort.check()) await abort.turn();
     }
-    if (inflow.available > 0) throw cut(lengthBytes, inflow.available);
+    if (inflow.available > 0) throw cut(header, inflow.available);
   } finally {
     abort.end();
+    frame?.end();
     try {
       window?.end();
     } finally {
@@ -153,20 +240,37 @@ async function* walk(
   }
 }
 
+/** What the head says of the bytes behind it, if that can be; `undefined` if it is longer. */
+function sizeOf({ length, limit }: Shape, head: Bytes): number | undefined {
+  const size = length(head);
+  if (size === undefined) return undefined;
+  if (!Number.isInteger(size)) {
+    refuse(TypeError, "length(head)", size, "an integer or undefined");
+  }
+  if (size >= 0 && size <= limit) return size;
+  throw invalidData(
+    size < 0
+      ? `a frame has ${size} bytes`
+      : `a frame of ${size} bytes is longer than the limit of ${limit}`,
+  );
+}
+
 /** The head has memory of its own: the frame alone may fill the block. */
 class OneFrame implements Frame {
-  readonly #head: Bytes;
+  #head: Bytes;
   readonly #piece: Piece;
-  #seen = false;
+  /** Whether somebody has the head. */
+  #isSeen: boolean;
 
-  constructor(head: Bytes, piece: Piece) {
+  constructor(head: Bytes, piece: Piece, isSeen: boolean) {
     this.#head = head;
     this.#piece = piece;
+    this.#isSeen = isSeen;
   }
 
   get head(): Bytes {
     this.#piece.check();
-    this.#seen = true;
+    this.#isSeen = true;
     return this.#head;
   }
 
@@ -179,8 +283,9 @@ class OneFrame implements Frame {
   }
 
   end(): void {
+    const { buffer } = this.#head;
     // SAFETY: an array of this loop's own.
-    if (this.#seen) this.#head.buffer.transfer(0);
+    if (this.#isSeen && !buffer.detached) buffer.transfer(0);
   }
 }
 
@@ -194,7 +299,7 @@ function lengthIn(bytes: Bytes, littleEndian = false): number {
 }
 
 function cut(size: number, available: number): Error {
-  return new Deno.errors.UnexpectedEof(
+  return unexpectedEof(
     `the connection ended after ${available} of ${size} bytes`,
   );
 }

@@ -9,6 +9,7 @@
 import type { Block, LendOptions } from "../mod.ts";
 import { Body } from "./body.ts";
 import { refuse, show } from "./check.ts";
+import { writeZero } from "./errors.ts";
 import { type BodySource, checkSource } from "./source.ts";
 
 /** What bytes can be read from: `Deno.Conn`, `Deno.FsFile`, `Deno.stdin`, or your own. */
@@ -219,7 +220,7 @@ export function sizeRead(size: number, most: number): number {
 /** What a write of `most` bytes took, if that can be: some of it. */
 export function sizeWritten(size: number, most: number): number {
   if (checkSize("writer.write()", size, most) > 0) return size;
-  throw new Deno.errors.WriteZero(
+  throw writeZero(
     `writer.write() took none of ${most} bytes`,
   );
 }
