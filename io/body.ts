@@ -14,23 +14,25 @@ export class Body {
   /** The length that the sender has announced, in bytes. */
   readonly announced: number | undefined;
 
-  readonly #abort: Abort;
+  /** Interrupts it, and lets the event loop have its turns. */
+  readonly abort: Abort;
   readonly #feed: Feed | undefined;
   /** What has arrived and was not taken: a plain view, and how long it was when it came. */
   #rest = NOTHING;
   #left = 0;
   #received = 0;
   #done: boolean;
+  #hasLeft = false;
 
   /** Locks the source's stream. Reads go no further than needed to fill `room` bytes at once. */
   constructor(source: BodySource, room: number, signal?: AbortSignal) {
-    this.#abort = new Abort(signal);
+    this.abort = new Abort(signal);
     try {
       this.#feed = open(source, room);
       this.#done = this.#feed === undefined;
       if (!this.#done) this.announced = announcedBy(source);
     } catch (error) {
-      this.#abort.end();
+      this.abort.end();
       throw error;
     }
   }
@@ -45,17 +47,17 @@ export class Body {
    * bytes as announced.
    */
   async fill(): Promise<boolean> {
-    if (this.#abort.check()) await this.#abort.turn();
+    if (this.abort.check()) await this.abort.turn();
     while (this.#left === 0) {
       if (this.#done) {
         this.#checkLength();
         return false;
       }
-      const { done, value } = await this.#abort.race(this.#feed!.next());
+      const { done, value } = await this.abort.race(this.#feed!.next());
       this.#done = Boolean(done);
       // Also when done: a stream's last bytes may come with the end.
       if (!this.#done || value !== undefined) this.#arrived(value);
-      if (this.#left === 0 && this.#abort.check()) await this.#abort.turn();
+      if (this.#left === 0 && this.abort.check()) await this.abort.turn();
     }
     return true;
   }
@@ -73,10 +75,19 @@ export class Body {
 
   /** Lets go of the source, and cancels it unless it was read to its end. */
   end(): void {
-    this.#abort.end();
+    this.abort.end();
     this.#rest = NOTHING;
     this.#left = 0;
-    this.#feed?.end(this.#done);
+    if (!this.#hasLeft) this.#feed?.end(this.#done);
+  }
+
+  /** Lets go of the source as it is; gives what has arrived and was not taken. */
+  leave(): Uint8Array {
+    const rest = new Uint8Array(this.#left);
+    this.take(rest);
+    this.#hasLeft = true;
+    this.#feed?.leave();
+    return rest;
   }
 
   #arrived(value: unknown): void {

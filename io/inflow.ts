@@ -57,9 +57,14 @@ export class Inflow {
 
   /** The same, as a piece of the window. */
   take(size: number): Piece {
-    const start = this.#start;
+    const piece = this.peek(size);
     this.#start += size;
-    return this.#window.piece(start, this.#start);
+    return piece;
+  }
+
+  /** The same, and they are not taken. */
+  peek(size: number): Piece {
+    return this.#window.piece(this.#start, this.#start + size);
   }
 
   /** Moves what is there to the front if the rest of it would not fit, or only in small reads. */

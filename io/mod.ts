@@ -40,12 +40,13 @@
  * @module
  */
 export { BlockChain } from "./block_chain.ts";
-export type { BodySource } from "./source.ts";
+export { type BufferedReader, bufferedReader } from "./buffered_reader.ts";
 export type { WaitOptions } from "./check.ts";
 export { chunks } from "./chunks.ts";
 export { collect, type CollectOptions } from "./collect.ts";
 export { type Collector, collector } from "./collector.ts";
 export { copy, type CopyOptions } from "./copy.ts";
+export { type LineOptions, lines } from "./lines.ts";
 export {
   type Frame,
   type FrameOptions,
@@ -53,5 +54,6 @@ export {
   readFrames,
 } from "./read_frames.ts";
 export { readBody, type ReadBodyOptions } from "./read_body.ts";
+export type { BodySource } from "./source.ts";
 export type { Reader, Sink, Writer } from "./streams.ts";
 export type { Chunk } from "./window.ts";

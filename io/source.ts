@@ -26,6 +26,8 @@ export interface Feed {
   next(): Promise<IteratorResult<unknown, unknown>>;
   /** No more are wanted: lets go of the source. Never throws. */
   end(done: boolean): void;
+  /** The source is the caller's again, to be read on. */
+  leave(): void;
 }
 
 /** No read asks for more: each connection keeps a buffer as large as its largest read. */
@@ -129,7 +131,11 @@ class StreamFeed implements Feed {
     if (!done) plain.cancel.call(this.#reader).catch(() => {});
     // This makes an error with a stack, which costs as much as reading 20 KiB; nobody can read
     // the body of a request once more anyway.
-    if (this.#unlock) plain.releaseLock.call(this.#reader);
+    if (this.#unlock) this.leave();
+  }
+
+  leave(): void {
+    plain.releaseLock.call(this.#reader);
   }
 }
 
@@ -167,6 +173,15 @@ class ByteStreamFeed implements Feed {
   end(done: boolean): void {
     if (!done) byob.cancel.call(this.#reader).catch(() => {});
     if (this.#unlock) byob.releaseLock.call(this.#reader);
+    this.#keepBuffer();
+  }
+
+  leave(): void {
+    byob.releaseLock.call(this.#reader);
+    this.#keepBuffer();
+  }
+
+  #keepBuffer(): void {
     const buffer = this.#buffer;
     this.#buffer = undefined;
     if (buffer?.length === MOST_READ && spare.length < MOST_SPARE) {
@@ -218,6 +233,8 @@ class IteratorFeed implements Feed {
       // It has failed at once.
     }
   }
+
+  leave(): void {}
 }
 
 function byobReader(

@@ -43,6 +43,8 @@ export interface Inlet {
   read(p: Uint8Array): Promise<number | null>;
   /** No more is read. A reader stays open, anything else is let go of. */
   end(): void;
+  /** What has arrived and was not read; the source is the caller's again. `end()` must follow. */
+  rest(): Uint8Array;
 }
 
 /** One thing to write to. Exactly one `end()` must follow. */
@@ -160,6 +162,10 @@ class ReaderInlet implements Inlet {
   }
 
   end(): void {}
+
+  rest(): Uint8Array {
+    return new Uint8Array(0);
+  }
 }
 
 class BodyInlet implements Inlet {
@@ -176,6 +182,10 @@ class BodyInlet implements Inlet {
 
   end(): void {
     this.#body.end();
+  }
+
+  rest(): Uint8Array {
+    return this.#body.leave();
   }
 }
 
