@@ -73,6 +73,19 @@ export class Body {
     return size;
   }
 
+  /** Reads what is left and keeps none of it. Fails only with the signal's reason. */
+  async drain(): Promise<void> {
+    try {
+      while (await this.fill()) {
+        this.#rest = NOTHING;
+        this.#left = 0;
+      }
+    } catch {
+      // Whoever sends it will not hear what was wrong with it.
+      this.abort.check();
+    }
+  }
+
   /** Lets go of the source, and cancels it unless it was read to its end. */
   end(): void {
     this.abort.end();

@@ -9,12 +9,12 @@ import type { Block, Pool } from "../mod.ts";
 /** What every adaptor that waits for a block may be told. */
 export interface WaitOptions {
   /** Ends the whole operation: it rejects with `signal.reason`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * The longest wait for a block of the pool in milliseconds, from 0 to 2^31 − 1; 0 tries once.
    * Default: as long as it takes. It does not limit the reading: `signal` does.
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 /** A wrong argument. */
@@ -53,7 +53,10 @@ export function optionsOf(
       );
     }
   }
-  const { signal, timeoutMs, onProgress } = options as Record<string, unknown>;
+  const { signal, timeoutMs, onProgress, drain } = options as Record<
+    string,
+    unknown
+  >;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     refuse(TypeError, "signal", signal, "an AbortSignal");
   }
@@ -68,6 +71,9 @@ export function optionsOf(
   }
   if (onProgress !== undefined && typeof onProgress !== "function") {
     refuse(TypeError, "onProgress", onProgress, "a function");
+  }
+  if (drain !== undefined && typeof drain !== "boolean") {
+    refuse(TypeError, "drain", drain, "true or false");
   }
   return options as Record<string, unknown>;
 }

@@ -18,7 +18,12 @@ export interface CollectOptions extends WaitOptions {
    * bodies whose length is not known are read side by side as far as their limits fit into the
    * pool together.
    */
-  limit?: number;
+  limit?: number | undefined;
+  /**
+   * Whether the rest of a body that is too large is read, and thrown away, before the answer is
+   * `null`, as with `readBody`. Default false.
+   */
+  drain?: boolean | undefined;
 }
 
 /**
@@ -69,8 +74,8 @@ export async function collect(
 ): Promise<BlockChain | null> {
   checkSource(source);
   checkPool(pool);
-  optionsOf(options, ["limit", "signal", "timeoutMs"]);
-  const { signal, timeoutMs } = options ?? {};
+  optionsOf(options, ["limit", "signal", "timeoutMs", "drain"]);
+  const { signal, timeoutMs, drain = false } = options ?? {};
   const most = growthOf(pool).capacity * pool.blockSize;
   const limit = Math.min(limitOf(options?.limit, Infinity), most);
   const body = new Body(source, pool.blockSize, signal);
@@ -78,20 +83,21 @@ export async function collect(
   const known = announced ?? (options?.limit === undefined ? undefined : limit);
   const filling = new Filling(pool, known, { signal, timeoutMs });
   try {
-    if (announced !== undefined && announced > limit) return null;
-    while (await body.fill()) {
-      if (body.available > limit - filling.filled) return null;
-      while (body.available > 0) {
-        let { room } = filling;
-        if (room.length === 0) {
-          if (announced === undefined) await filling.grow();
-          else await filling.reserve(announced);
-          room = filling.room;
+    let isTooLarge = announced !== undefined && announced > limit;
+    while (!isTooLarge && await body.fill()) {
+      isTooLarge = body.available > limit - filling.filled;
+      while (!isTooLarge && body.available > 0) {
+        if (filling.room.length === 0) {
+          if (announced !== undefined) await filling.reserve(announced);
+          else if (!filling.tryGrow()) await filling.grow();
         }
-        filling.filled += body.take(room);
+        filling.filled += body.take(filling.room);
       }
     }
-    return filling.finish();
+    if (!isTooLarge) return filling.finish();
+    filling.end(); // before a wait for what is thrown away
+    if (drain) await body.drain();
+    return null;
   } finally {
     try {
       filling.end();

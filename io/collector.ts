@@ -6,10 +6,15 @@ import { type Pool, SmritiError } from "../mod.ts";
 import { Abort, listenWeakly } from "./abort.ts";
 import type { BlockChain } from "./block_chain.ts";
 import { bytesIn, checkStillThere } from "./bytes.ts";
-import { checkPool, limitOf, optionsOf } from "./check.ts";
-import type { CollectOptions } from "./collect.ts";
+import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { Filling } from "./filling.ts";
 import { growthOf } from "./growth.ts";
+
+/** How to collect what is written. */
+export interface CollectorOptions extends WaitOptions {
+  /** The most bytes that may be written; as with `collect`. */
+  limit?: number | undefined;
+}
 
 /** Takes bytes until they are a chain. */
 export interface Collector extends Disposable {
@@ -65,7 +70,7 @@ export interface Collector extends Disposable {
  * console.log(chain?.text());
  * ```
  */
-export function collector(pool: Pool, options?: CollectOptions): Collector {
+export function collector(pool: Pool, options?: CollectorOptions): Collector {
   checkPool(pool);
   optionsOf(options, ["limit", "signal", "timeoutMs"]);
   return new Collecting(pool, options ?? {});
@@ -88,7 +93,7 @@ class Collecting implements Collector {
   #writable: WritableStream<Uint8Array> | undefined;
   #isPiping = false;
 
-  constructor(pool: Pool, { limit, signal, timeoutMs }: CollectOptions) {
+  constructor(pool: Pool, { limit, signal, timeoutMs }: CollectorOptions) {
     const most = growthOf(pool).capacity * pool.blockSize;
     this.#limit = Math.min(limitOf(limit, Infinity), most);
     const known = limit === undefined ? undefined : this.#limit;

@@ -24,9 +24,9 @@ import {
 /** How to copy. */
 export interface CopyOptions {
   /** Ends the copying: it rejects with `signal.reason`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Called after each full write with the bytes copied so far. What it throws ends the copying. */
-  onProgress?: (bytes: number) => void;
+  onProgress?: ((bytes: number) => void) | undefined;
 }
 
 /**

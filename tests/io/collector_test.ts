@@ -9,7 +9,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { BlockPool, type Pool } from "@smriti/pool";
-import { type CollectOptions, collector } from "@smriti/pool/io";
+import { collector, type CollectorOptions } from "@smriti/pool/io";
 import { getEventListeners } from "node:events";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/law.ts";
@@ -259,7 +259,7 @@ Deno.test("collector() checks its arguments at once", () => {
   for (const [args, Kind, message] of wrong) {
     assertThrows(() => call(...args), Kind, message);
   }
-  const options: CollectOptions = { limit: Infinity, signal: undefined };
+  const options: CollectorOptions = { limit: Infinity, signal: undefined };
   using filling = collector(pool, options);
   assert(!filling.writable.locked);
   assertEquals(filling.finish()?.byteLength, 0);
