@@ -4,113 +4,18 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import "./support/open_library.ts";
 import { canRunDeno } from "./support/platform.ts";
+import { command, Running } from "./support/running.ts";
 import { Client, join, pattern } from "./support/uploads.ts";
 
 const EXAMPLES = new URL("../examples/", import.meta.url);
 const decoder = new TextDecoder();
 const hostname = "127.0.0.1";
 
-/** Those run here; the upload server and the dashboard have tests of their own. */
-const NAMES = [
-  "batch_reader",
-  "echo_frames",
-  "tcp_proxy",
-  "upload_hash",
-  "worker_pipeline",
-];
-/** `deno serve` runs this one: shared_parallel_test.ts does. */
-const SERVED = "parallel_server";
+/** Those of more than one page. */
+const LONG = ["dashboard.ts", "upload_server.ts"];
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: !canRunDeno, fn });
-}
-
-function command(name: string, permissions: string, args: string[]) {
-  return new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      ...permissions.split(" "),
-      new URL(`${name}.ts`, EXAMPLES).href,
-      ...args,
-    ],
-    stdout: "piped",
-    stderr: "piped",
-  });
-}
-
-/** A running example that listens. */
-class Running implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #lines: ReadableStreamDefaultReader<string>;
-  readonly #errors: Promise<string>;
-  #told = "";
-  #heard = Promise.withResolvers<void>();
-  port = 0;
-
-  constructor(name: string, ...args: string[]) {
-    // A Worker's script is read as a program's data is.
-    const permissions = name === "worker_pipeline"
-      ? "--allow-net --allow-ffi --allow-read"
-      : "--allow-net --allow-ffi";
-    this.#child = command(name, permissions, args).spawn();
-    this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
-      .getReader();
-    this.#errors = this.#listen();
-  }
-
-  async #listen(): Promise<string> {
-    const text = this.#child.stderr.pipeThrough(new TextDecoderStream());
-    for await (const piece of text) {
-      this.#told += piece;
-      this.#heard.resolve();
-      this.#heard = Promise.withResolvers();
-    }
-    return this.#told;
-  }
-
-  /** Waits until it has written a line to stderr. */
-  async told(): Promise<void> {
-    while (!this.#told.endsWith("\n")) await this.#heard.promise;
-  }
-
-  async listening(): Promise<this> {
-    const { value = "" } = await this.#lines.read();
-    const match = /^listening on \S+:(\d+)/.exec(value);
-    if (match === null) throw new Error(`${value}\n${await this.#errors}`);
-    this.port = Number(match[1]);
-    return this;
-  }
-
-  /** Stops it as Ctrl-C would; gives what it wrote to stderr. */
-  async stop(): Promise<string> {
-    const isWindows = Deno.build.os === "windows"; // has no signals to send
-    this.#child.kill(isWindows ? "SIGKILL" : "SIGINT");
-    let rest = "";
-    for (;;) {
-      const { done, value } = await this.#lines.read();
-      if (done) break;
-      rest += value;
-    }
-    const { code } = await this.#child.status;
-    const errors = await this.#errors;
-    if (!isWindows) {
-      assertEquals([code, rest], [0, "every block came back\n"], errors);
-    }
-    return errors;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await this.#child.status;
-    await this.#errors;
-    await this.#lines.cancel();
-  }
 }
 
 async function exchange(
@@ -201,7 +106,6 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   await Deno.mkdir(`${folder}/d`);
   const { stdout, stderr } = await command(
     "batch_reader",
-    "--allow-read --allow-ffi",
     [folder],
   ).output();
   await Deno.remove(folder, { recursive: true });
@@ -209,10 +113,18 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   assertEquals(decoder.decode(stdout), "3 files, 100002 lines\n");
 });
 
-Deno.test("the examples are short", async () => {
-  for (const name of [...NAMES, SERVED]) {
-    const text = await Deno.readTextFile(new URL(`${name}.ts`, EXAMPLES));
+Deno.test("the examples are short, and each is run by a test", async () => {
+  const tests = await Promise.all(
+    ["examples_test.ts", "clients_test.ts", "shared_parallel_test.ts"].map(
+      (name) => Deno.readTextFile(new URL(name, import.meta.url)),
+    ),
+  );
+  for await (const { name, isFile } of Deno.readDir(EXAMPLES)) {
+    if (!isFile || !name.endsWith(".ts") || LONG.includes(name)) continue;
+    const text = await Deno.readTextFile(new URL(name, EXAMPLES));
     assertLess(text.split("\n").length, 80, name);
     assert(text.startsWith("/**\n"), name);
+    const isRun = tests.some((test) => test.includes(name.slice(0, -3)));
+    assert(isRun, `no test runs ${name}`);
   }
 });
