@@ -255,7 +255,7 @@ function http2Stream(api: string, end: boolean): Probe {
         stream.on("data", (part) => parts.push(part as Uint8Array));
         stream.on("end", () => {
           got.resolve(joined(parts));
-          stream.respond({ ":status": 200 });
+          (stream as http2.ServerHttp2Stream).respond({ ":status": 200 });
           stream.end();
         });
       }, 20);
