@@ -20,8 +20,8 @@ async function command(reader: BufferedReader): Promise<string[] | null> {
   for (let left = count(line, 1024); left > 0; left--) {
     const size = count(await reader.readLine({ limit: 32 }), 32 * 1024);
     if (!await reader.fill(size + 2)) throw new Error("cut in a command");
-    words.push(Buffer.from(reader.take(size)).toString("latin1"));
-    reader.take(2); // the end of its line
+    const word = reader.take(size + 2).subarray(0, size); // without the end of its line
+    words.push(Buffer.from(word).toString("latin1"));
   }
   return words;
 }

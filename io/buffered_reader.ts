@@ -112,6 +112,10 @@ export function bufferedReader(
 
 const LF = 10;
 const CR = 13;
+/** Calls that need not wait between two looks at the clock. */
+const CALLS_A_LOOK = 16;
+/** What is as long as that, and ASCII, is text sooner without a decoder. */
+const SHORT = 16;
 
 class Buffered implements BufferedReader {
   readonly #pool: Pool;
@@ -123,6 +127,7 @@ class Buffered implements BufferedReader {
   #inflow: Inflow | undefined;
   #isReading = false;
   #isOver = false;
+  #calls = 0;
 
   constructor(
     reader: Reader | BodySource,
@@ -142,19 +147,22 @@ class Buffered implements BufferedReader {
   async fill(n: number): Promise<boolean> {
     this.#next();
     count(n, this.#pool.blockSize);
-    return await this.#read((inflow) => inflow.fill(n));
+    if (this.available < n || this.#inflow === undefined) {
+      return await this.#read((inflow) => inflow.fill(n));
+    }
+    if (this.#isDue()) await this.#abort.turn();
+    return true;
   }
 
   peek(n: number): Bytes {
     this.#next();
-    if (this.#has(n) === 0) return new Uint8Array(0);
-    return this.#inflow!.peek(n).bytes;
+    return this.#has(n) === 0 ? new Uint8Array(0) : this.#inflow!.view(n);
   }
 
   take(n: number): Bytes {
-    this.#next();
-    if (this.#has(n) === 0) return new Uint8Array(0);
-    return this.#inflow!.take(n).bytes;
+    const bytes = this.peek(n);
+    this.#inflow?.skip(n);
+    return bytes;
   }
 
   indexOf(byte: number): number {
@@ -167,9 +175,15 @@ class Buffered implements BufferedReader {
     options?: { limit?: number | undefined },
   ): Promise<string | null> {
     this.#next();
-    const { limit } = optionsOf(options, ["limit"]);
-    const most = limitOf(limit, this.#pool.blockSize);
-    return await this.#read((inflow) => this.#line(inflow, most));
+    const { blockSize } = this.#pool;
+    const limit = options === undefined
+      ? blockSize
+      : limitOf(optionsOf(options, ["limit"]).limit, blockSize);
+    // No more promises for what has arrived already.
+    if (this.#isDue()) await this.#abort.turn();
+    const line = this.#inflow && this.#line(this.#inflow, 0, limit);
+    return line ??
+      await this.#read((inflow) => this.#readLine(inflow, limit));
   }
 
   rest(): Bytes {
@@ -217,34 +231,44 @@ class Buffered implements BufferedReader {
         else this.#window = window;
         this.#inflow = new Inflow(this.#inlet, window, this.#abort);
       }
-      if (this.#abort.check()) await this.#abort.turn();
       return await fn(this.#inflow);
     } finally {
       this.#isReading = false;
     }
   }
 
-  async #line(inflow: Inflow, limit: number): Promise<string | null> {
+  async #readLine(inflow: Inflow, limit: number): Promise<string | null> {
     for (let seen = 0;;) {
-      const { bytes } = inflow;
-      const end = bytes.indexOf(LF, seen);
-      seen = bytes.length;
-      // Where the line ends, as far as it is there.
-      const line = end < 0 ? seen : end;
-      const length = bytes[line - 1] === CR ? line - 1 : line;
-      if (length > limit || (end < 0 && seen === this.#pool.blockSize)) {
-        throw invalidData(`a line is longer than the limit of ${limit} bytes`);
-      }
-      if (end >= 0) return this.#text(inflow, length, end + 1);
+      const line = this.#line(inflow, seen, limit);
+      if (line !== undefined) return line;
+      seen = inflow.available;
       if (await inflow.fill(seen + 1)) continue;
-      return seen === 0 ? null : this.#text(inflow, seen, seen);
+      return seen === 0 ? null : this.#text(inflow, inflow.bytes, seen, seen);
     }
   }
 
-  #text(inflow: Inflow, length: number, size: number): string {
-    const text = this.#decoder.decode(inflow.bytes.subarray(0, length));
+  /** The next line, if it is there; of it, `seen` bytes have no end. */
+  #line(inflow: Inflow, seen: number, limit: number): string | undefined {
+    const { bytes } = inflow;
+    const end = bytes.indexOf(LF, seen);
+    // Where the line ends, as far as it is there.
+    const line = end < 0 ? bytes.length : end;
+    const length = line > 0 && bytes[line - 1] === CR ? line - 1 : line;
+    if (length > limit || (end < 0 && line === this.#pool.blockSize)) {
+      throw invalidData(`a line is longer than the limit of ${limit} bytes`);
+    }
+    return end < 0 ? undefined : this.#text(inflow, bytes, length, end + 1);
+  }
+
+  #text(inflow: Inflow, bytes: Bytes, length: number, size: number): string {
     inflow.skip(size);
-    return text;
+    return shortText(bytes, length) ??
+      this.#decoder.decode(bytes.subarray(0, length));
+  }
+
+  /** Whether the loop must have a turn; in calls that need not wait, asked now and then. */
+  #isDue(): boolean {
+    return ++this.#calls % CALLS_A_LOOK === 0 && this.#abort.check();
   }
 
   #end(): void {
@@ -260,9 +284,21 @@ class Buffered implements BufferedReader {
 
 /** Throws unless it is a count that can be. */
 function count(value: unknown, most: number, name = "n"): void {
-  const rule = `an integer from 0 to ${most}`;
-  if (typeof value !== "number") refuse(TypeError, name, value, rule);
-  if (!Number.isInteger(value) || value < 0 || value > most) {
-    refuse(RangeError, name, value, rule);
+  if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= most) {
+    return;
   }
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  refuse(Kind, name, value, `an integer from 0 to ${most}`);
+}
+
+/** The same as a decoder gives, of a few bytes of ASCII. */
+function shortText(bytes: Bytes, length: number): string | undefined {
+  if (length > SHORT) return undefined;
+  let text = "";
+  for (let i = 0; i < length; i++) {
+    const byte = bytes[i];
+    if (byte > 127) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }

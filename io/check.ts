@@ -81,12 +81,12 @@ export function optionsOf(
 /** A count of bytes from 0 to `most`, which is the default. */
 export function limitOf(value: unknown, most: number): number {
   if (value === undefined) return most;
-  const rule = `an integer from 0 to ${most}`;
-  if (typeof value !== "number") refuse(TypeError, "limit", value, rule);
-  if (value >= 0 && value <= most) {
-    if (Number.isInteger(value) || value === Infinity) return value;
+  const isCount = Number.isInteger(value) || value === Infinity;
+  if (isCount && Number(value) >= 0 && Number(value) <= most) {
+    return Number(value);
   }
-  refuse(RangeError, "limit", value, rule);
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  refuse(Kind, "limit", value, `an integer from 0 to ${most}`);
 }
 
 /** Throws unless this looks like a block, of whichever pool. */

@@ -4,7 +4,7 @@
  */
 import type { Abort } from "./abort.ts";
 import { emptyReads, type Inlet, sizeRead } from "./streams.ts";
-import type { Piece, Window } from "./window.ts";
+import { part, type Piece, type Window } from "./window.ts";
 
 /** Bytes that pass through a window. The caller ends the window. */
 export class Inflow {
@@ -29,7 +29,7 @@ export class Inflow {
 
   /** What is available, to look at until the next call. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#window.bytes.subarray(this.#start, this.#end);
+    return part(this.#window.bytes, this.#start, this.#end);
   }
 
   /** Reads until `size` bytes are there, at most a block; `false` if the reader ends before. */
@@ -37,7 +37,7 @@ export class Inflow {
     while (this.available < size) {
       if (this.#abort.check()) await this.#abort.turn();
       this.#makeRoom(size);
-      const room = this.#window.bytes.subarray(this.#end);
+      const room = part(this.#window.bytes, this.#end, this.#window.size);
       const { kind } = this.#inlet;
       const reading = this.#inlet.read(room);
       const read = kind === undefined
@@ -57,14 +57,14 @@ export class Inflow {
 
   /** The same, as a piece of the window. */
   take(size: number): Piece {
-    const piece = this.peek(size);
+    const start = this.#start;
     this.#start += size;
-    return piece;
+    return this.#window.piece(start, this.#start);
   }
 
-  /** The same, and they are not taken. */
-  peek(size: number): Piece {
-    return this.#window.piece(this.#start, this.#start + size);
+  /** The next `size` bytes, which are there, as a view that ends with the window's next step. */
+  view(size: number): Uint8Array<ArrayBuffer> {
+    return this.#window.show(this.#start, this.#start + size);
   }
 
   /** Moves what is there to the front if the rest of it would not fit, or only in small reads. */
