@@ -112,8 +112,6 @@ export function bufferedReader(
 
 const LF = 10;
 const CR = 13;
-/** Calls that need not wait between two looks at the clock. */
-const CALLS_A_LOOK = 16;
 /** What is as long as that, and ASCII, is text sooner without a decoder. */
 const SHORT = 16;
 
@@ -127,7 +125,6 @@ class Buffered implements BufferedReader {
   #inflow: Inflow | undefined;
   #isReading = false;
   #isOver = false;
-  #calls = 0;
 
   constructor(
     reader: Reader | BodySource,
@@ -150,7 +147,7 @@ class Buffered implements BufferedReader {
     if (this.available < n || this.#inflow === undefined) {
       return await this.#read((inflow) => inflow.fill(n));
     }
-    if (this.#isDue()) await this.#abort.turn();
+    if (this.#abort.check()) await this.#abort.turn();
     return true;
   }
 
@@ -180,7 +177,7 @@ class Buffered implements BufferedReader {
       ? blockSize
       : limitOf(optionsOf(options, ["limit"]).limit, blockSize);
     // No more promises for what has arrived already.
-    if (this.#isDue()) await this.#abort.turn();
+    if (this.#abort.check()) await this.#abort.turn();
     const line = this.#inflow && this.#line(this.#inflow, 0, limit);
     return line ??
       await this.#read((inflow) => this.#readLine(inflow, limit));
@@ -264,11 +261,6 @@ class Buffered implements BufferedReader {
     inflow.skip(size);
     return shortText(bytes, length) ??
       this.#decoder.decode(bytes.subarray(0, length));
-  }
-
-  /** Whether the loop must have a turn; in calls that need not wait, asked now and then. */
-  #isDue(): boolean {
-    return ++this.#calls % CALLS_A_LOOK === 0 && this.#abort.check();
   }
 
   #end(): void {

@@ -3,6 +3,7 @@
  * and released on every way out of the loop.
  */
 import type { Block, Pool } from "../mod.ts";
+import { Abort } from "./abort.ts";
 import { Body } from "./body.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { invalidData } from "./errors.ts";
@@ -19,8 +20,6 @@ export interface LineOptions extends WaitOptions {
 
 /** A string can have twice as many characters, and hardly anything else is left then. */
 const MOST_LIMIT = 2 ** 28;
-/** Lines between two looks at the clock. */
-const LINES_A_LOOK = 8;
 const LF = 10;
 const CR = 13;
 const BYTE_ORDER_MARK = "\ufeff";
@@ -72,7 +71,75 @@ export function lines(
     ? pool.blockSize
     : limitOf(options.limit, MOST_LIMIT);
   const { signal, timeoutMs } = options ?? {};
-  return walk(source, pool, limit, { signal, timeoutMs });
+  return new Lines(walk(source, pool, limit, { signal, timeoutMs }), signal);
+}
+
+/**
+ * Single lines out of arrays of lines. A generator that yields each costs as much again as all that
+ * is done for it.
+ */
+class Lines implements AsyncIterableIterator<string> {
+  readonly #batches: AsyncGenerator<string[], void, undefined>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #clock = new Abort(undefined);
+  #batch: readonly string[] = [];
+  #at = 0;
+  /** The last call that had to wait, until it has settled. */
+  #waiting: Promise<unknown> | undefined;
+
+  constructor(
+    batches: AsyncGenerator<string[], void, undefined>,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#batches = batches;
+    this.#signal = signal;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<string, undefined>> {
+    const isThere = this.#at < this.#batch.length;
+    if (!isThere || this.#waiting !== undefined || this.#signal?.aborted) {
+      return this.#wait(() => this.#next());
+    }
+    if (this.#clock.check()) {
+      return this.#wait(() => this.#clock.turn().then(() => this.#next()));
+    }
+    return Promise.resolve({ done: false, value: this.#batch[this.#at++] });
+  }
+
+  return(): Promise<IteratorResult<string, undefined>> {
+    return this.#wait(async () => {
+      this.#batch = [];
+      await this.#batches.return();
+      return { done: true, value: undefined };
+    });
+  }
+
+  async #next(): Promise<IteratorResult<string, undefined>> {
+    // The generator knows what to do about an abort.
+    if (this.#signal?.aborted) this.#batch = [];
+    while (this.#at >= this.#batch.length) {
+      const { done, value } = await this.#batches.next();
+      if (done) return { done, value: undefined };
+      this.#batch = value;
+      this.#at = 0;
+    }
+    return { done: false, value: this.#batch[this.#at++] };
+  }
+
+  /** One after another, as they were called. */
+  #wait<T>(fn: () => Promise<T>): Promise<T> {
+    const settled = this.#waiting?.then(fn, fn) ?? fn();
+    this.#waiting = settled;
+    const end = () => {
+      if (this.#waiting === settled) this.#waiting = undefined;
+    };
+    settled.then(end, end);
+    return settled;
+  }
 }
 
 async function* walk(
@@ -80,25 +147,19 @@ async function* walk(
   pool: Pool,
   limit: number,
   options: WaitOptions,
-): AsyncGenerator<string, void, undefined> {
-  const { signal } = options;
-  const body = new Body(source, pool.blockSize, signal);
+): AsyncGenerator<string[], void, undefined> {
+  const body = new Body(source, pool.blockSize, options.signal);
   const splitter = new Splitter(limit);
   let block: Block | undefined;
   try {
     while (await body.fill()) {
       block ??= await pool.acquire(options);
       const size = body.take(block.bytes);
-      let count = 0;
-      for (const line of splitter.feed(block.bytes.subarray(0, size))) {
-        yield line;
-        if (++count % LINES_A_LOOK > 0) signal?.throwIfAborted();
-        else if (body.abort.check()) await body.abort.turn();
-      }
+      yield splitter.feed(block.bytes.subarray(0, size));
       splitter.check();
     }
     const last = splitter.end();
-    if (last !== undefined) yield last;
+    if (last !== undefined) yield [last];
   } finally {
     try {
       block?.[Symbol.dispose]();

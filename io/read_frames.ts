@@ -55,8 +55,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 interface Shape {
   readonly header: number;
   readonly length: (head: Bytes) => number | undefined;
-  /** Whether `length` is the caller's, who sees the head. */
-  readonly isOwn: boolean;
+  /** The head of a frame of this size; `undefined` if only the caller's `length` knows. */
+  readonly headOf: ((size: number) => Bytes) | undefined;
   readonly limit: number;
 }
 
@@ -160,8 +160,8 @@ function lengthShape(options: unknown, blockSize: number): Shape {
   }
   return {
     header: lengthBytes,
-    length: (head) => lengthIn(head, littleEndian),
-    isOwn: false,
+    length: (bytes) => lengthIn(bytes, lengthBytes, littleEndian),
+    headOf: (size) => headOf(size, lengthBytes, littleEndian),
     limit: limitOf(limit, blockSize),
   };
 }
@@ -185,7 +185,7 @@ function headShape(options: unknown, blockSize: number): Shape {
   return {
     header,
     length: length as Shape["length"],
-    isOwn: true,
+    headOf: undefined,
     limit: limitOf(limit, blockSize),
   };
 }
@@ -196,7 +196,7 @@ async function* walk(
   shape: Shape,
   { signal, timeoutMs }: WaitOptions,
 ): AsyncGenerator<Frame, void, undefined> {
-  const { header, isOwn } = shape;
+  const { header } = shape;
   const inlet = openReader(reader, pool.blockSize, signal);
   const abort = new Abort(signal);
   let window: Window | undefined;
@@ -207,7 +207,7 @@ async function* walk(
     // No promise for what has arrived already.
     while (inflow.available >= header || await inflow.fill(header)) {
       let headSize = header;
-      let head = inflow.bytes.slice(0, headSize);
+      let head = headIn(inflow, headSize, shape);
       let size: number | undefined;
       while ((size = sizeOf(shape, head)) === undefined) {
         if (++headSize > pool.blockSize) {
@@ -216,13 +216,13 @@ async function* walk(
         if (inflow.available < headSize && !await inflow.fill(headSize)) {
           throw cut(headSize, inflow.available);
         }
-        head = inflow.bytes.slice(0, headSize);
+        head = headIn(inflow, headSize, shape);
       }
       inflow.skip(headSize);
       if (inflow.available < size && !await inflow.fill(size)) {
         throw cut(size, inflow.available);
       }
-      frame = new OneFrame(head, inflow.take(size), isOwn);
+      frame = new OneFrame(inflow.take(size), size, shape, head);
       yield frame;
       frame.end();
       window.next();
@@ -257,21 +257,22 @@ function sizeOf({ length, limit }: Shape, head: Bytes): number | undefined {
 
 /** The head has memory of its own: the frame alone may fill the block. */
 class OneFrame implements Frame {
-  #head: Bytes;
   readonly #piece: Piece;
-  /** Whether somebody has the head. */
-  #isSeen: boolean;
+  readonly #size: number;
+  readonly #shape: Shape;
+  /** What somebody has seen of it. */
+  #head: Bytes | undefined;
 
-  constructor(head: Bytes, piece: Piece, isSeen: boolean) {
-    this.#head = head;
+  constructor(piece: Piece, size: number, shape: Shape, head: Bytes) {
     this.#piece = piece;
-    this.#isSeen = isSeen;
+    this.#size = size;
+    this.#shape = shape;
+    this.#head = shape.headOf === undefined ? head : undefined;
   }
 
   get head(): Bytes {
     this.#piece.check();
-    this.#isSeen = true;
-    return this.#head;
+    return this.#head ??= this.#shape.headOf!(this.#size);
   }
 
   get bytes(): Bytes {
@@ -283,19 +284,34 @@ class OneFrame implements Frame {
   }
 
   end(): void {
-    const { buffer } = this.#head;
+    const buffer = this.#head?.buffer;
     // SAFETY: an array of this loop's own.
-    if (this.#isSeen && !buffer.detached) buffer.transfer(0);
+    if (buffer?.detached === false) buffer.transfer(0);
   }
 }
 
-/** An unsigned integer of 1, 2 or 4 bytes. */
-function lengthIn(bytes: Bytes, littleEndian = false): number {
+/** The bytes of a head: as they lie in the window, or a copy if the caller's `length` gets them. */
+function headIn(inflow: Inflow, size: number, { headOf }: Shape): Bytes {
+  const { bytes } = inflow;
+  return headOf === undefined ? bytes.slice(0, size) : bytes;
+}
+
+/** An unsigned integer, in the first bytes. */
+function lengthIn(bytes: Bytes, size: number, littleEndian: boolean): number {
   let value = 0;
-  for (let i = 0; i < bytes.length; i++) {
-    value = value * 256 + bytes[littleEndian ? bytes.length - 1 - i : i];
+  for (let i = 0; i < size; i++) {
+    value = value * 256 + bytes[littleEndian ? size - 1 - i : i];
   }
   return value;
+}
+
+/** The same, back again. */
+function headOf(value: number, size: number, littleEndian: boolean): Bytes {
+  const head = new Uint8Array(size);
+  for (let i = 0; i < size; i++) {
+    head[littleEndian ? i : size - 1 - i] = value / 256 ** i;
+  }
+  return head;
 }
 
 function cut(size: number, available: number): Error {

@@ -114,13 +114,14 @@ export async function forms(
   count: number,
   connections: number,
 ): Promise<void> {
+  const boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
   const start =
-    "--x\r\nContent-Disposition: form-data; name=f; filename=f\r\n" +
+    `--${boundary}\r\nContent-Disposition: form-data; name=f; filename=f\r\n` +
     "Content-Type: application/octet-stream\r\n\r\n";
-  const end = "\r\n--x--\r\n";
+  const end = `\r\n--${boundary}--\r\n`;
   const length = start.length + size + end.length;
   const head = "POST / HTTP/1.1\r\nHost: localhost\r\n" +
-    `Content-Type: multipart/form-data; boundary=x\r\nContent-Length: ${length}\r\n\r\n`;
+    `Content-Type: multipart/form-data; boundary=${boundary}\r\nContent-Length: ${length}\r\n\r\n`;
   const message = new Uint8Array(head.length + length).fill(7);
   message.set(encoder.encode(head + start));
   message.set(encoder.encode(end), message.length - end.length);

@@ -57,7 +57,8 @@ export function serveStore(contestant: string, target: string): number {
   const store = STORES[contestant]();
   const server = Deno.serve(
     { hostname, port: 0, onListen() {} },
-    async (request) => new Response((await store(request, target)).body),
+    async (request) =>
+      new Response(await (await store(request, target)).text()),
   );
   return server.addr.port;
 }
