@@ -89,7 +89,7 @@ export async function collect(
       while (!isTooLarge && body.available > 0) {
         if (filling.room.length === 0) {
           if (announced !== undefined) await filling.reserve(announced);
-          else if (!filling.tryGrow()) await filling.grow();
+          else await filling.grow();
         }
         filling.filled += body.take(filling.room);
       }

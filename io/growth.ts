@@ -8,7 +8,7 @@
  * who wait for that come in their order. What was promised can still be missing, when others of the
  * pool's users take blocks meanwhile; then the younger ones give way to the eldest.
  */
-import { type Block, type Pool, SmritiError } from "../mod.ts";
+import { type Block, type Pool, type PoolStats, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import type { WaitOptions } from "./check.ts";
 
@@ -27,6 +27,11 @@ export function growthOf(pool: Pool): Growth {
   let growth = growths.get(pool);
   if (growth === undefined) growths.set(pool, growth = new Growth(pool));
   return growth;
+}
+
+/** What a pool says of itself; a double of one may say less. */
+function numbersOf(pool: Pool): Partial<PoolStats> {
+  return pool.stats();
 }
 
 /** A body at one of the two gates. */
@@ -62,7 +67,7 @@ export class Growth {
   get capacity(): number {
     if (!this.#isKnown) {
       // The pool tells of the reserve as far as it is free.
-      const { reservedBlocks, freeBlocks } = this.#pool.stats();
+      const { reservedBlocks = 0, freeBlocks = 0 } = numbersOf(this.#pool);
       this.#reserved = Math.max(this.#reserved, reservedBlocks);
       this.#isKnown = reservedBlocks < freeBlocks;
     }
@@ -160,7 +165,8 @@ export class Growth {
 
   #mayGrow({ claim }: Grower): boolean {
     if (this.#admitted.size === 0) return true;
-    const others = this.#pool.stats().acquiredBlocks - this.#held;
+    const { acquiredBlocks = 0 } = numbersOf(this.#pool);
+    const others = acquiredBlocks - this.#held;
     const firsts = this.#firsts - 1;
     return this.#claimed + claim + firsts + others <= this.capacity;
   }
@@ -225,8 +231,6 @@ export class Grower {
    * @throws what the pool's `acquire` does; `released` if `end` is called meanwhile
    */
   async next(): Promise<Block> {
-    const now = this.tryNext();
-    if (now !== undefined) return now;
     if (!this.#isAlone) await this.#growth.enter(this);
     const block = this.held === 0
       ? await this.#pool.acquire(this.options)

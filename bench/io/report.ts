@@ -175,7 +175,7 @@ function row(
 
 /** Rows for docs/io.md: ratios, with what they are of. */
 function advise(
-  { unit, advice }: Scenario,
+  { advice }: Scenario,
   all: Map<string, Result[]>,
 ): string[] {
   return advice.map(({ have, use, is, against, not }) => {
@@ -185,7 +185,7 @@ function advise(
       const ratio = spread(ratios).median.toFixed(2);
       return `${ratio} of ${show(typical(other, value))}`;
     };
-    const time = cell("micros", (n) => `${n.toFixed(0)} ${unit.slice(4, 6)}`);
+    const time = cell("micros", (n) => `${n.toFixed(0)} µs`);
     const memory = cell("peakBytes", (n) => `${mb(n)} MB`);
     return `| ${have} | ${use} | \`${against}\` | ${time} | ${memory} | ${not} |`;
   });
@@ -200,7 +200,11 @@ for (const scenario of SCENARIOS) {
   const results = await measure(scenario);
   print(scenario, results);
   met = judge(scenario, results) && met;
-  rows.push(row(scenario, results));
+  // The README has those that must hold; the others are advice.
+  const { advice, targets } = scenario;
+  if (advice.length > 0 && targets.length > 0) {
+    rows.push(row(scenario, results));
+  }
   advices.push(...advise(scenario, results));
 }
 if ("slow uploads".includes(only)) met = await crowds() && met;

@@ -172,16 +172,13 @@ for (const [name, adaptor] of Object.entries(ADAPTORS)) {
     // One that has come to its end, or failed, is not ended again.
     const fails = new Error("in next");
     for (const next of [() => ({ done: true }), () => Promise.reject(fails)]) {
-      const iterator = {
-        next,
-        return() {
-          throw new Error("not this one");
-        },
-      };
+      let ended = 0;
+      const iterator = { next, return: () => ended++ };
       const source = { [Symbol.asyncIterator]: () => iterator } as never;
       const outcome = await adaptor(source, pool).catch((error) => error);
       if (outcome instanceof Error) assertStrictEquals(outcome, fails);
       else assertEquals(outcome, new Uint8Array(0));
+      assertEquals(ended, 0);
     }
     unharmed(pool);
   });
