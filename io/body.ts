@@ -28,9 +28,10 @@ export class Body {
   constructor(source: BodySource, room: number, signal?: AbortSignal) {
     this.abort = new Abort(signal);
     try {
+      const announced = announcedBy(source);
       this.#feed = open(source, room);
       this.#done = this.#feed === undefined;
-      if (!this.#done) this.announced = announcedBy(source);
+      if (!this.#done) this.announced = announced;
     } catch (error) {
       this.abort.end();
       throw error;

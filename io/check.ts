@@ -89,10 +89,10 @@ export function limitOf(value: unknown, most: number): number {
   refuse(Kind, "limit", value, `an integer from 0 to ${most}`);
 }
 
-/** Throws unless this looks like a block, of whichever pool. */
+/** Throws unless this looks like a block: a test double of yours does, too. */
 export function checkBlock(block: unknown): asserts block is Block {
   const { lend, size } = Object(block);
-  if (typeof lend !== "function" || typeof size !== "number") {
+  if (typeof lend !== "function" || !(size >= 1)) {
     refuse(TypeError, "block", block, "a Block");
   }
 }

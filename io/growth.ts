@@ -35,7 +35,7 @@ function numbersOf(pool: Pool): Partial<PoolStats> {
 }
 
 /** A body at one of the two gates. */
-interface Place {
+export interface Place {
   readonly grower: Grower;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
@@ -117,12 +117,11 @@ export class Growth {
 
   /** A body has ended. */
   ended(grower: Grower): void {
-    for (const gate of [this.#toBegin, this.#toGrow]) {
-      for (const place of gate) {
-        if (place.grower !== grower) continue;
-        gate.delete(place);
-        place.reject(new SmritiError("released", "the body was given up"));
-      }
+    const { place } = grower;
+    if (place !== undefined) {
+      this.#toBegin.delete(place);
+      this.#toGrow.delete(place);
+      place.reject(new SmritiError("released", "the body was given up"));
     }
     if (grower.stage === "outside") return;
     if (this.#admitted.delete(grower)) this.#claimed -= grower.claim;
@@ -184,9 +183,11 @@ export class Growth {
       timeoutMs,
     );
     gate.add(place);
+    grower.place = place;
     try {
       await abort.race(promise);
     } finally {
+      grower.place = undefined;
       gate.delete(place);
       clearTimeout(timer);
       abort.end();
@@ -196,8 +197,10 @@ export class Growth {
 
 /** One body that takes block after block. Exactly one `end()` must follow. */
 export class Grower {
-  /** How far the pool's other growing bodies have let it. Theirs to change. */
+  /** How far it has come among the pool's growing bodies. Theirs to change. */
   stage: "outside" | "begun" | "admitted" = "outside";
+  /** Where it waits, if it does. Theirs, too. */
+  place: Place | undefined = undefined;
   /** Blocks that it may come to, as far as is known. */
   claim: number;
   /** Blocks that it has. */

@@ -93,15 +93,16 @@ export function open(source: BodySource, room: number): Feed | undefined {
 /** The length of the body that will be read, if the sender has announced it. */
 export function announcedBy(source: BodySource): number | undefined {
   if (source instanceof ReadableStream) return undefined;
-  const { headers } = source as { headers?: unknown };
+  const { headers, method } = source as { headers?: unknown; method?: unknown };
   let text: unknown;
   if (headers instanceof Headers) {
     // `fetch` unpacks a compressed body and leaves the header with its packed length.
     const packed = source instanceof Response &&
       headers.has("content-encoding");
     if (!packed) text = headers.get("content-length");
-  } else {
-    text = Object(headers)["content-length"]; // as node has them
+  } else if (typeof method === "string") {
+    // As node's servers have them; what its clients get may be the answer to a HEAD.
+    text = Object(headers)["content-length"];
   }
   return typeof text === "string" && /^\d+$/.test(text)
     ? Number(text)

@@ -39,12 +39,17 @@ export class Window {
   /** Counts the pieces. */
   #step = 0;
 
-  /** Takes the block over. */
+  /** Takes the block over; if that cannot be, it is released. */
   constructor(block: Block) {
     this.size = block.size;
     this.#block = block;
-    // SAFETY: the block is held and its buffer not yet anybody else's; `end()` gives it back.
-    this.#bytes = new Uint8Array(block.bytes.buffer.transfer());
+    try {
+      // SAFETY: the block is held and its buffer not yet anybody else's; `end()` gives it back.
+      this.#bytes = new Uint8Array(block.bytes.buffer.transfer());
+    } catch (error) {
+      block[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**

@@ -10,6 +10,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
+import { markAsUntransferable } from "node:worker_threads";
 import { BlockPool, type Pool } from "@smriti/pool";
 import { type Chunk, chunks } from "@smriti/pool/io";
 import { lawful } from "../support/law.ts";
@@ -305,4 +306,21 @@ Deno.test("chunks() checks its arguments at once", () => {
   using block = pool.acquireSync();
   block.release();
   refused("released", () => block.bytes);
+});
+
+Deno.test("chunks() loses no block whose buffer cannot be moved", async () => {
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
+    // Marked in an earlier lease, or in a step.
+    using block = pool.acquireSync();
+    markAsUntransferable(block.bytes.buffer);
+    block.release();
+    const loop = async () => {
+      for await (const { bytes } of chunks(streamOf([pattern(64)]), pool)) {
+        markAsUntransferable(bytes.buffer);
+      }
+    };
+    await assertRejects(loop);
+    assertEquals(lawful(pool).acquiredBlocks, 0, pool.name);
+    await pool.close().catch(() => {}); // it says what it could not unmap
+  }
 });

@@ -10,7 +10,7 @@ import {
 } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { createReadStream } from "node:fs";
-import { createServer, type IncomingMessage } from "node:http";
+import { Agent, createServer, type IncomingMessage, request } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { BlockPool } from "@smriti/pool";
@@ -25,7 +25,7 @@ import {
 import { lawful } from "../support/law.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
-import { join, pattern, streamOf } from "../support/uploads.ts";
+import { join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 40 });
@@ -440,3 +440,19 @@ for (const name of ["readBody", "collect", "chunks"]) {
     unharmed(pool);
   });
 }
+
+Deno.test("the answer to a HEAD has no body, whatever length it names, on node too", async () => {
+  using pool = poolOf(50);
+  using block = pool.acquireSync();
+  await using server = serve(() =>
+    new Response(null, { headers: { "content-length": "5" } })
+  );
+  const { port } = server.addr;
+  const options = { host: "127.0.0.1", port, method: "HEAD" };
+  const agent = new Agent();
+  const answer = await new Promise<IncomingMessage>((resolve, reject) =>
+    request({ ...options, agent }, resolve).on("error", reject).end()
+  );
+  assertEquals((await readBody(answer, block))?.length, 0);
+  agent.destroy();
+});
