@@ -267,7 +267,12 @@ class PosixBackend implements Backend {
     // SAFETY: returns the address of this thread's errno, valid as long as the thread.
     const location = this.#c.errnoLocation();
     if (location === null) return -1;
-    // SAFETY: errno is a C int at that address.
-    return new Deno.UnsafePointerView(location).getInt32() || -1;
+    try {
+      // SAFETY: errno is a C int at that address.
+      return new Deno.UnsafePointerView(location).getInt32() || -1;
+    } catch {
+      // The permission was taken back: a refusal without a number.
+      return -1;
+    }
   }
 }

@@ -16,6 +16,7 @@ import {
   type PoolListenerOptions,
 } from "./events.ts";
 import { quarantineFor } from "./guard.ts";
+import { headroom } from "./headroom.ts";
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -77,6 +78,7 @@ export class BlockPool implements Pool {
    * backend, `out-of-memory` if the OS refuses; nothing is left mapped then
    */
   constructor(options: PoolOptions) {
+    headroom();
     const filled = this.#options = fillOptions(options);
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
@@ -84,10 +86,12 @@ export class BlockPool implements Pool {
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const leases = this.#leases = new Leases(filled, region, slots, counters, {
       ended: () => {
+        if (this.#closing.begun) headroom();
         this.#dispatcher.ended();
         this.#closing.check();
       },
       lost: () => {
+        if (this.#closing.begun) headroom();
         this.#dispatcher.lost();
         this.#closing.check();
       },
@@ -253,6 +257,7 @@ export class BlockPool implements Pool {
    * @returns Bytes given back
    */
   trim(): number {
+    headroom();
     return this.#sizer.trim();
   }
 
@@ -268,6 +273,7 @@ export class BlockPool implements Pool {
   close(options?: CloseOptions): Promise<void> {
     let timeoutMs: number;
     try {
+      headroom();
       timeoutMs = closeTimeout(options);
     } catch (error) {
       return Promise.reject(error);
@@ -323,16 +329,20 @@ export class BlockPool implements Pool {
   #takeFast(): Block | undefined {
     const slots = this.#slots;
     return slots.free > slots.calmAbove
-      ? this.#leases.begin(undefined)
+      ? this.#leases.beginAt(slots.next(), undefined)
       : undefined;
   }
 
   #beginClose(): void {
     if (this.closed) return;
+    headroom();
     clearInterval(this.#overdueTimer);
     this.#dispatcher.close();
-    this.#sizer.stop();
-    this.#closing.begin();
+    try {
+      this.#sizer.stop();
+    } finally {
+      this.#closing.begin();
+    }
   }
 
   #ended(): void {

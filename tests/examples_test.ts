@@ -1,7 +1,14 @@
 // Every example runs, with the permissions it says it needs, does what it says,
 // and ends in order.
 
-import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { UploadServer } from "../examples/upload/server.ts";
 import "./support/open_library.ts";
 import { canRunDeno } from "./support/platform.ts";
 import { command, Running } from "./support/running.ts";
@@ -11,8 +18,8 @@ const EXAMPLES = new URL("../examples/", import.meta.url);
 const decoder = new TextDecoder();
 const hostname = "127.0.0.1";
 
-/** Those of more than one page. */
-const LONG = ["dashboard.ts", "upload_server.ts"];
+/** `deno task demo` runs this one. */
+const LONG = ["upload_server.ts"];
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: !canRunDeno, fn });
@@ -111,6 +118,49 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   await Deno.remove(folder, { recursive: true });
   assertEquals(decoder.decode(stderr), "");
   assertEquals(decoder.decode(stdout), "3 files, 100002 lines\n");
+});
+
+test("dashboard shows a page, and ends in order while it is looked at", async () => {
+  await using server = await new Running("dashboard").listening();
+  const url = `http://${hostname}:${server.port}`;
+  const page = await (await fetch(url)).text();
+  assertStringIncludes(page, "<title>Smriti");
+  for (const [, path] of page.matchAll(/(?:src|href)="(\/[^"]*)"/g)) {
+    const { headers, body, status } = await fetch(url + path);
+    await body?.cancel();
+    assertEquals(status, 200, path);
+    const policy = headers.get("content-security-policy")!;
+    assertStringIncludes(policy, "default-src 'none'");
+  }
+  const { body } = await fetch(`${url}/dashboard/events`);
+  const events = body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("data: {")) text += (await events.read()).value;
+  assertEquals(await server.stop(), "");
+  await events.cancel().catch(() => {}); // cut off where there are no signals
+});
+
+Deno.test("the upload demo shows its pool to browsers, and its state to curl", async () => {
+  const server = new UploadServer({
+    kind: "pooled",
+    port: 0,
+    maxSize: 4096,
+    maxBlocks: 4,
+    live: true,
+  });
+  const url = `http://${hostname}:${server.port}/`;
+  const ask = async (init?: RequestInit) =>
+    await (await fetch(url, init)).text();
+  const accept = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+  assertStringIncludes(await ask({ headers: { accept } }), "<title>Smriti");
+  assertEquals(
+    await ask({ method: "POST", body: "" }),
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
+  );
+  assertEquals(JSON.parse(await ask()).requests, 1);
+  const events = await fetch(`${url}dashboard/events`);
+  await server.close(); // an open page does not keep it from ending
+  await events.body?.cancel();
 });
 
 Deno.test("the examples are short, and each is run by a test", async () => {

@@ -3,7 +3,6 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import type { Block } from "@smriti/pool";
 import { Control, WORKER } from "../shared/control.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { endedThread } from "./support/ended_thread.ts";
@@ -123,20 +122,6 @@ Deno.test("adoptMany() refuses what only looks like an Int32Array", async () => 
   });
   assertThrows(() => pool.adoptMany(proxy), TypeError);
   pool.adoptMany(tickets)[0].release();
-  whole(pool);
-  await pool.close();
-});
-
-Deno.test("a lease does not end by what blocks are built of", async () => {
-  const pool = sharedPool();
-  const block = pool.acquireSync();
-  const { part } = block.constructor as unknown as {
-    part: (block: Block) => void;
-  };
-  part(block);
-  block.bytes[0] = 1;
-  assert(!block.released);
-  block.release();
   whole(pool);
   await pool.close();
 });

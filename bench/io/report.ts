@@ -10,13 +10,12 @@
  */
 import { flags } from "../flags.ts";
 import { spread } from "../measure.ts";
-import { into, intoReadme } from "../readme.ts";
+import { intoReadme } from "../readme.ts";
 import { Child, type Cost } from "./child.ts";
 import * as load from "./load.ts";
 import { type Result, type Scenario, SCENARIOS } from "./scenarios.ts";
 
 const SERVERS = new URL("servers.ts", import.meta.url).href;
-const GUIDE = new URL("../../docs/io.md", import.meta.url);
 
 const HELP = `deno run -A bench/io/report.ts [flags]
 
@@ -215,6 +214,6 @@ if (write) {
   const columns =
     "| you have | use | instead of | time | peak memory | not if |";
   const line = "| --- | --- | --- | --- | --- | --- |";
-  await into(GUIDE, "saves", [columns, line, ...advices].join("\n"));
+  await intoReadme("saves", [columns, line, ...advices].join("\n"));
 }
 Deno.exit(met ? 0 : 1);

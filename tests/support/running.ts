@@ -2,6 +2,7 @@
 // lines say it needs, and stops it as Ctrl-C would.
 
 import { assertEquals } from "@std/assert";
+import { hasProc } from "./platform.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
@@ -56,6 +57,7 @@ export class Running implements AsyncDisposable {
     const match = /^listening on \S+:(\d+)/.exec(value);
     if (match === null) throw new Error(`${value}\n${await this.#errors}`);
     this.port = Number(match[1]);
+    if (hasProc) assertEquals(listeners(this.port), ["0100007F"]);
     return this;
   }
 
@@ -92,4 +94,17 @@ export class Running implements AsyncDisposable {
     await this.#errors;
     await this.#lines.cancel();
   }
+}
+
+/** The addresses on which this port is listened at, as the kernel writes them. */
+function listeners(port: number): string[] {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const listening = { tcp: "0A", tcp6: "0A", udp: "07", udp6: "07" };
+  return Object.entries(listening)
+    .flatMap(([table, state]) =>
+      Deno.readTextFileSync(`/proc/net/${table}`).split("\n")
+        .map((row) => row.trim().split(/ +/))
+        .filter((row) => row[3] === state && row[1].endsWith(end))
+    )
+    .map(([, local]) => local.slice(0, -end.length));
 }
