@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import busboy from "busboy";
-import { BlockPool } from "@smriti/pool";
+import { BlockPool, SmritiError } from "@smriti/pool";
 import { collector } from "@smriti/pool/io";
 
 const pool = new BlockPool({
@@ -52,8 +52,11 @@ async function upload(request: Request): Promise<Response> {
     const signal = AbortSignal.timeout(60_000);
     await pipeline(Readable.fromWeb(request.body as never), form, { signal });
     return new Response((await Promise.all(files)).join(""));
-  } catch {
-    return new Response("incomplete\n", { status: 400 });
+  } catch (error) {
+    const isBusy = error instanceof SmritiError && error.code === "timeout";
+    return isBusy
+      ? new Response("busy\n", { status: 503 })
+      : new Response("incomplete\n", { status: 400 });
   }
 }
 

@@ -18,20 +18,20 @@ async function sums(request: Request): Promise<Response> {
   const signal = AbortSignal.timeout(60_000);
   const options = { limit: 10_000, timeoutMs: 1000, signal };
   const totals = new Map<string, number>();
-  let number = 0;
+  let count = 0;
   try {
     for await (const line of lines(request, pool, options)) {
-      number++;
-      if (line === "") continue;
-      const { name, amount } = JSON.parse(line);
-      totals.set(name, (totals.get(name) ?? 0) + amount);
+      if (line !== "") {
+        const { name, amount } = JSON.parse(line);
+        totals.set(name, (totals.get(name) ?? 0) + amount);
+      }
+      count++;
     }
   } catch (error) {
     if (error instanceof SmritiError && error.code === "timeout") {
       return new Response("busy\n", { status: 503 });
     }
-    const where = error instanceof SyntaxError ? number : number + 1;
-    return new Response(`line ${where}: ${error}\n`, { status: 400 });
+    return new Response(`line ${count + 1}: ${error}\n`, { status: 400 });
   }
   return Response.json(Object.fromEntries(totals));
 }

@@ -21,7 +21,7 @@ function message(letter: string, ...body: number[]): number[] {
 
 const READY = message("Z", 73);
 const WELCOME = [
-  ...message("R", ...int(0)), // nobody is asked who they are
+  ...message("R", ...int(0)), // no password
   ...message("S", ...text("client_encoding"), ...text("UTF8")),
   ...READY,
 ];
@@ -51,8 +51,8 @@ async function serve(conn: Deno.TcpConn): Promise<void> {
   for await (const { head, bytes } of messages) {
     let answer: number[];
     if (!started) {
-      const wish = new DataView(bytes.buffer, bytes.byteOffset).getInt32(0);
-      started = wish >> 16 === 3; // else it asks for TLS: no
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      started = view.getInt32(0) >> 16 === 3; // else it asks for TLS: no
       answer = started ? WELCOME : [78];
     } else if (head[0] === 88) return; // X: farewell
     else answer = row(new TextDecoder().decode(bytes.subarray(0, -1)));

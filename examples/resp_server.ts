@@ -45,15 +45,14 @@ function answer(name: string, key = "", value = ""): string {
 async function serve(conn: Deno.Conn): Promise<void> {
   using _conn = conn;
   using reader = bufferedReader(conn, pool, { signal: stopping.signal });
-  let answers = "";
   for (let words; (words = await command(reader)) !== null;) {
-    const name = words[0].toUpperCase();
-    answers += answer(name, words[1], words[2]);
-    if (reader.available > 0) continue; // commands that came together
-    let left: Uint8Array = Buffer.from(answers, "latin1");
+    const name = (words[0] ?? "").toUpperCase();
+    let left: Uint8Array = Buffer.from(
+      answer(name, ...words.slice(1)),
+      "latin1",
+    );
     while (left.length > 0) left = left.subarray(await conn.write(left));
     if (name === "QUIT") return;
-    answers = "";
   }
 }
 

@@ -58,7 +58,7 @@ function unlisten(signal: AbortSignal, listener: Listener): void {
 
 /**
  * Tells `listener` of an abort, without keeping it alive: a signal may live as long as its server,
- * and what nobody has any more must be found by the garbage collector. Gives what ends it.
+ * and what is no longer referenced must be found by the garbage collector. Gives what ends it.
  */
 export function listenWeakly(
   signal: AbortSignal | undefined,

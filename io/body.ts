@@ -82,7 +82,7 @@ export class Body {
         this.#left = 0;
       }
     } catch {
-      // Whoever sends it will not hear what was wrong with it.
+      // The answer does not depend on how a body ends that is thrown away.
       this.abort.check();
     }
   }

@@ -1,6 +1,6 @@
 /**
- * A chain as a stream: whoever reads it gets copies, a slice a pull, and each block goes back as
- * soon as it was read. Owns the blocks from then on.
+ * A chain as a stream: its reader gets copies, a slice a pull, and each block goes back as soon as
+ * it was read. Owns the blocks from then on.
  */
 import type { Block } from "../mod.ts";
 import { listenWeakly } from "./abort.ts";

@@ -1,5 +1,5 @@
 /**
- * A chain that somebody else fills, write by write: a parser of multipart forms, archives or
+ * A chain that the caller fills, write by write: a parser of multipart forms, archives or
  * protocols of its own. Owns the blocks until the chain is complete.
  */
 import { type Pool, SmritiError } from "../mod.ts";

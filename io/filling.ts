@@ -1,6 +1,6 @@
 /**
- * Blocks that are filled one after another until they are a chain, or go back. Where the bytes come
- * from is somebody else's business.
+ * Blocks that are filled one after another until they are a chain, or go back. Knows nothing of
+ * where the bytes come from.
  */
 import type { Block, Pool } from "../mod.ts";
 import { BlockChain } from "./block_chain.ts";

@@ -4,8 +4,8 @@
  *
  * Resource reservation, as in the banker's algorithm, with two claims: one block, or all that a body
  * may come to. Each may have a first block. To have a second one a body is admitted: what all that
- * were admitted may come to, and what others hold, fits into the pool, or nobody else grows. Those
- * who wait for that come in their order. What was promised can still be missing, when others of the
+ * were admitted may come to, and what others hold, fits into the pool, or no other grows. Those
+ * that wait for that come in their order. What was promised can still be missing, when others of the
  * pool's users take blocks meanwhile; then the younger ones give way to the eldest.
  */
 import { type Block, type Pool, type PoolStats, SmritiError } from "../mod.ts";
@@ -74,7 +74,7 @@ export class Growth {
     return Math.max(1, this.#pool.maxBlocks - this.#reserved);
   }
 
-  /** Lets in whoever may: to be called when something has ended. */
+  /** Lets in all that may: to be called when something has ended. */
   look(): void {
     for (const place of this.#toGrow) {
       if (!this.#mayGrow(place.grower)) break;
@@ -98,6 +98,7 @@ export class Growth {
     } else if (grower.stage === "begun" && grower.held > 0) {
       if (this.#toGrow.size > 0 || !this.#mayGrow(grower)) return false;
       this.#admit(grower);
+      if (this.#toBegin.size > 0) this.look(); // its place among the first is free
     }
     return true;
   }

@@ -29,8 +29,9 @@ const BYTE_ORDER_MARK = "\ufeff";
  * with LF or CR LF, which is not part of it; there is no line after a final one. The text is UTF-8,
  * with a leading byte order mark removed and whatever is malformed replaced by U+FFFD.
  *
- * Lines may be kept (as with `split`, one may keep the text of its block alive). `break` and `throw` cancel the rest of the body
- * and release the block. A body of any size costs one block, and at most `limit` for a line.
+ * Lines may be kept; as with `split`, one may keep the text of its block alive. `break` and `throw`
+ * cancel the rest of the body and release the block. A body of any size costs one block, and at most
+ * `limit` for a line.
  *
  * @param source A request, a response, their `body`, or any async iterable of bytes. A request or
  * response is held to its Content-Length

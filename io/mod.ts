@@ -5,7 +5,7 @@
  * |---|---|---|---|
  * | a whole body, of at most a block | {@linkcode readBody} | `await req.bytes()` | 16 KiB |
  * | a whole body, of any length | {@linkcode collect} | `await req.bytes()` | a block |
- * | a body on to somebody else | {@linkcode collect}, `chain.stream()` | `await req.bytes()` | a block |
+ * | a body, to pass on | {@linkcode collect}, `chain.stream()` | `await req.bytes()` | a block |
  * | what a parser finds | {@linkcode collector} | concatenation, `formData()` | 64 KiB |
  * | a body piece by piece | {@linkcode chunks} | `for await (… of req.body)` | 64 KiB |
  * | a body line by line | {@linkcode lines} | `TextDecoderStream` and `split` | 64 KiB |

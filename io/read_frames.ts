@@ -210,6 +210,7 @@ async function* walk(
       let head = headIn(inflow, headSize, shape);
       let size: number | undefined;
       while ((size = sizeOf(shape, head)) === undefined) {
+        if (abort.check()) await abort.turn();
         if (++headSize > pool.blockSize) {
           throw invalidData(`a head is longer than ${pool.blockSize} bytes`);
         }
@@ -260,7 +261,7 @@ class OneFrame implements Frame {
   readonly #piece: Piece;
   readonly #size: number;
   readonly #shape: Shape;
-  /** What somebody has seen of it. */
+  /** What was handed out of it. */
   #head: Bytes | undefined;
 
   constructor(piece: Piece, size: number, shape: Shape, head: Bytes) {

@@ -127,11 +127,11 @@ class StreamFeed implements Feed {
 
   end(done: boolean): void {
     // Without an end or a cancel the next request on the connection would not be served.
-    // Cancelling may fail because the sender is gone: nobody is left to tell. It may also take
+    // Cancelling may fail because the sender is gone, which changes nothing here. It may also take
     // for ever, so it is not waited for.
     if (!done) plain.cancel.call(this.#reader).catch(() => {});
-    // This makes an error with a stack, which costs as much as reading 20 KiB; nobody can read
-    // the body of a request once more anyway.
+    // This makes an error with a stack, which costs as much as reading 20 KiB; the body of a
+    // request cannot be read once more anyway.
     if (this.#unlock) this.leave();
   }
 
@@ -141,8 +141,8 @@ class StreamFeed implements Feed {
 }
 
 /**
- * Bytes arrive in a buffer of this file's own, so that native code never holds a block: whoever
- * cuts, stalls or aborts a body can neither cost a block nor write to one later. To copy them from
+ * Bytes arrive in a buffer of this file's own, so that native code never holds a block: a body
+ * that is cut, stalls or is aborted can neither cost a block nor write to one later. To copy them from
  * there cannot be seen in measurements (docs/decisions.md).
  */
 class ByteStreamFeed implements Feed {

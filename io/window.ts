@@ -34,7 +34,7 @@ export class Window {
   readonly #block: Block;
   /** All of the memory: for this library, never handed out. */
   #bytes: Bytes;
-  /** Whether somebody has views of the present piece. */
+  /** Whether views of the present piece were handed out. */
   #seen = false;
   /** Counts the pieces. */
   #step = 0;
@@ -93,7 +93,7 @@ export class Window {
   /**
    * Ends the present piece.
    *
-   * @throws {SmritiError} `lent` if somebody has transferred its buffer
+   * @throws {SmritiError} `lent` if its buffer was transferred
    */
   next(): void {
     this.#step++;
@@ -122,7 +122,7 @@ export class Window {
       return;
     }
     try {
-      // A buffer that somebody has transferred stays theirs: the pool sees that it is out.
+      // A buffer that was transferred does not come back: the pool sees that it is out.
       if (!bytes.buffer.detached) {
         // SAFETY: the one buffer of the memory, which the block has had before. An operation that
         // was given up may still write to it: the block waits for that.
@@ -179,6 +179,6 @@ export function notBytes(name: string, use: string): TypeError {
 function gone(): SmritiError {
   return new SmritiError(
     "lent",
-    "the buffer of this step was transferred to somebody else: transfer a copy",
+    "the buffer of this step was transferred: transfer a copy",
   );
 }

@@ -52,13 +52,8 @@ const CHUNKED = ["-H", "Transfer-Encoding: chunked"];
 /** `curl` with a time limit; the last line it gives is the status. */
 async function curl(...args: string[]): Promise<string[]> {
   const all = await client([
-    "curl",
-    "-sS",
-    "-m",
-    "30",
-    "-w",
-    "%{http_code}",
-    ...args,
+    ...["curl", "-q", "--noproxy", "*", "-sS", "-m", "300"],
+    ...["-w", "%{http_code}", ...args],
   ]);
   return all.split("\n");
 }
@@ -135,6 +130,8 @@ test("ndjson_import", "curl", async (files) => {
   const [text, status] = await curl("-T", bad, url);
   assertMatch(text, /^line 2: SyntaxError/);
   assertEquals(status, "400");
+  const none = await files.write("none", "\nnull\n");
+  assertMatch((await curl("-T", none, url))[0], /^line 2: TypeError/);
   const long = await files.write("long", `\n\n"${"x".repeat(20_000)}"\n`);
   assertMatch((await curl("-T", long, url))[0], /^line 3: InvalidData/);
   assertEquals(await server.stop(), "");
@@ -177,7 +174,7 @@ test("postgres_server", "psql", async () => {
   await using server = await new Running("postgres_server").listening();
   const psql = (mode: string, ...args: string[]) =>
     client(
-      ["psql", "-h", "127.0.0.1", "-p", `${server.port}`, "-At", ...args],
+      ["psql", "-h", "127.0.0.1", "-p", `${server.port}`, "-XAtw", ...args],
       {
         env: { PGSSLMODE: mode, PGUSER: "me", PGDATABASE: "it" },
       },
@@ -223,7 +220,7 @@ test("resp_server", "openssl", async (files) => {
   const flags = ["-quiet", "-verify_return_error"];
   const said = await client(
     ["openssl", "s_client", "-connect", address, "-CAfile", cert, ...flags],
-    { input: "PING\r\n*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\nQUIT\r\n" },
+    { input: "PING\r\n*0\r\n*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\nQUIT\r\n" },
   );
   assertEquals(said, "+PONG\r\n$5\r\nhello\r\n+OK\r\n");
   assertEquals(await server.stop(), "");

@@ -104,6 +104,16 @@ test("echo_frames answers each message and ends the connection after a bad one",
   );
 });
 
+test("resp_server answers a command though the next has come in part", async () => {
+  await using server = await new Running("resp_server").listening();
+  using conn = await Deno.connect({ hostname, port: server.port });
+  await conn.write(new TextEncoder().encode("PING\r\n*2\r\n$4\r\nEC"));
+  const answer = new Uint8Array(100);
+  const size = await conn.read(answer);
+  assertEquals(decoder.decode(answer.subarray(0, size!)), "+PONG\r\n");
+  assertMatch(await server.stop(), /^(connection: the server stops\n)?$/);
+});
+
 test("batch_reader counts the lines of all files of a folder", async () => {
   const folder = await Deno.makeTempDir();
   const text = "line\n".repeat(100_000); // longer than a block

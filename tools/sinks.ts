@@ -160,7 +160,7 @@ export async function differences(only = ""): Promise<string[]> {
   if (only === "") {
     for (const api of table.keys()) {
       if (!PROBES.some((probe) => probe.api === api)) {
-        lines.push(`${api}: is in the table and nobody tries it`);
+        lines.push(`${api}: is in the table and not tried`);
       }
     }
   }

@@ -7,7 +7,7 @@ import * as load from "./load.ts";
 
 /** What a run of one contestant came to. */
 export interface Result {
-  /** µs for one request: processor time, or wall time where nobody is served. */
+  /** µs for one request: processor time, or wall time where no request is served. */
   micros: number;
   peakBytes: number;
   markCompacts: number;
@@ -231,7 +231,7 @@ export const SCENARIOS: Scenario[] = [
       use: "`req.body.pipeTo(file.writable)`",
       is: "pipeTo",
       against: "chunks",
-      not: "somebody looks at the bytes",
+      not: "the bytes are looked at",
     }],
   },
   {

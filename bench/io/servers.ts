@@ -25,7 +25,7 @@ const KIB = 1024;
 const hostname = "127.0.0.1";
 /** Of uploads; all contestants accept this much. */
 const MOST = 1024 * KIB;
-/** What a server should give every read; here nobody is slow. */
+/** What a server should give every read; here no sender is slow. */
 const PATIENCE_MS = 30_000;
 
 /** How an upload becomes a number: all its bytes in memory, or seen one after another. */

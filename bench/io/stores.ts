@@ -1,6 +1,6 @@
 /**
  * Servers that pass a body on, or put it into a file: proxies of a store that wants its hash first,
- * and uploads that nobody looks at.
+ * and uploads that are not looked at.
  */
 import { createHash } from "node:crypto";
 import { BlockPool } from "@smriti/pool";

@@ -21,13 +21,13 @@ function unharmed(pool: BlockPool): void {
 const READY: Record<string, (size: number) => AsyncIterable<Uint8Array>> = {
   async *generator(size) {
     for (let i = 0; i < 1e7; i++) yield new Uint8Array(size);
-    throw new Error("nobody had a turn");
+    throw new Error("no timer had a turn");
   },
   stream(size) {
     let left = 1e7;
     return new ReadableStream({
       pull(controller) {
-        if (left-- === 0) throw new Error("nobody had a turn");
+        if (left-- === 0) throw new Error("no timer had a turn");
         controller.enqueue(new Uint8Array(size));
       },
     });

@@ -115,7 +115,7 @@ Deno.test("bufferedReader() hands on what is left over: STARTTLS", async () => {
     assertEquals(await reader.readLine(), "STARTTLS");
     const rest = reader.rest();
     unharmed(pool);
-    // From here on the connection is read by somebody else.
+    // From here on the connection is read without it.
     const more = new Uint8Array(100);
     const size = await net.ours.read(more);
     return join([rest, more.subarray(0, size!)]);

@@ -101,7 +101,7 @@ Deno.test("chunks() ends what a step gave out when the next one is asked for, at
   }
 });
 
-Deno.test("chunks() fails when a step's buffer was transferred, and its bytes are nobody else's", async () => {
+Deno.test("chunks() fails when a step's buffer was transferred, and its block is lent to no other", async () => {
   for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
     let taken!: Uint8Array;
     const loop = async () => {
@@ -149,7 +149,7 @@ Deno.test("chunks() cancels and releases on break, return and throw", async () =
     for (const { cancelledWith, locked } of [broken, thrown, returned]) {
       assertEquals([cancelledWith.length, locked], [1, false]);
     }
-    // One that nobody walks takes nothing.
+    // One that is not walked takes nothing.
     const idle = source();
     chunks(idle, pool);
     assert(!idle.locked);

@@ -139,7 +139,7 @@ Deno.test("copy() rejects with the reason of an aborted signal; the block waits 
   assertStrictEquals(await assertRejects(() => refusal), reason);
 });
 
-Deno.test("copy() may be aborted in a write that nobody takes; the block waits for it", async () => {
+Deno.test("copy() may be aborted in a write that is not taken; the block waits for it", async () => {
   using pool = poolOf(65536);
   using net = await wire();
   const block = pool.acquireSync();

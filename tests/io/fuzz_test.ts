@@ -49,7 +49,7 @@ class Round {
     await (this.once(2) ? microtasks() : delay(this.rng.below(3)));
   }
 
-  /** Until somebody lets it go. */
+  /** Until it is let go. */
   stall(): Promise<void> {
     return new Promise((resolve) => this.stalled.push(resolve));
   }

@@ -89,6 +89,27 @@ Deno.test("a body that grows slowly holds up none that fits a block, nor others 
   }
 });
 
+Deno.test("a body begins as soon as another is admitted, although that goes on", async () => {
+  using pool = poolOf(4); // two may have one block
+  const limit = 3 * SIZE;
+  const slow = [told(3), told(3)];
+  const growing = slow.map(({ body }) => collect(body, pool, { limit }));
+  for (const { go } of slow) go();
+  await until(() => pool.stats().acquiredBlocks === 2);
+  const third = collect(bodyOf(1), pool, { limit });
+  for (let i = 0; i < 5; i++) await microtasks();
+  assertEquals(pool.stats().acquiredBlocks, 2);
+  slow[0].go(); // it is admitted now, and stays without an end
+  (await third)!.release();
+  const done = growing.map(async (each) => (await each)!.release());
+  for (let i = 0; i < 4; i++) {
+    for (const { go } of slow) go();
+    await microtasks();
+  }
+  await Promise.all(done);
+  unharmed(pool);
+});
+
 Deno.test("a second block is waited for in order, as long as timeoutMs and the signal allow", async () => {
   using pool = poolOf(12);
   const limit = 8 * SIZE;
@@ -201,7 +222,7 @@ Deno.test("bodies that fail, stop or are cut at any moment leave the pool to the
   }
 });
 
-Deno.test("a pool that closes lets nobody wait at the gate", async () => {
+Deno.test("a pool that closes leaves no body at the gate", async () => {
   const pool = poolOf(8);
   const limit = 8 * SIZE;
   const slow = told(8);

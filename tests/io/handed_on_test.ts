@@ -30,7 +30,7 @@ const LENT: Record<string, (pool: BlockPool) => Promise<Lent>> = {
   },
   async "chain.chunks"(pool) {
     using chain = (await collect(streamOf([pattern(100)]), pool))!;
-    return [...chain.chunks()]; // released: whoever takes one must ask for its bytes
+    return [...chain.chunks()]; // released: what takes one must ask for its bytes
   },
 };
 

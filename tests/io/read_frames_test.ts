@@ -159,7 +159,7 @@ Deno.test("readFrames() ends what a step gave out when the next one is asked for
   }
 });
 
-Deno.test("readFrames() fails when a step's buffer was transferred, and its bytes are nobody else's", async () => {
+Deno.test("readFrames() fails when a step's buffer was transferred, and its block is lent to no other", async () => {
   const options = { lengthBytes: 1 } as const;
   for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
     const reader = readerOf(encode(Array(9).fill(pattern(4)), options));

@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 
 const found = new Map<string, boolean>();
 
-/** Whether this machine has the program. */
+/** Whether this machine has the program, of the kind that says its version. */
 export function hasClient(name: string): boolean {
   let has = found.get(name);
   if (has === undefined) {
@@ -21,9 +21,12 @@ export function hasClient(name: string): boolean {
 
 function isThere(name: string): boolean {
   try {
-    new Deno.Command(name, { stdin: "null", stdout: "null", stderr: "null" })
-      .outputSync();
-    return true;
+    return new Deno.Command(name, {
+      args: [name === "openssl" ? "version" : "--version"],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).outputSync().success;
   } catch {
     return false;
   }

@@ -136,7 +136,7 @@ export async function attempt(
       ]);
     }
   }
-  await pause(5); // for errors that nobody catches
+  await pause(5); // for errors that are not caught
   if (uncaught.length > 0) outcome = uncaught[0];
   if (Deno.env.has("SINKS_DEBUG")) {
     console.error(probe.api, point, outcome, result, expected);
@@ -158,7 +158,7 @@ async function inTime<T>(promise: Promise<T> | undefined): Promise<T> {
   }
 }
 
-/** A pause in real time: for what goes on elsewhere and tells nobody. */
+/** A pause in real time: for what goes on elsewhere without a sign. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -78,7 +78,7 @@ function wasm(bytes: Uint8Array): void {
   bytes.set([...head, size & 127 | 128, size >> 7 & 127 | 128, size >> 14, 1]);
 }
 
-/** The API keeps what it is given until somebody reads. */
+/** The API keeps what it is given until it is read. */
 function queued(
   api: string,
   stream: (bytes: Uint8Array<ArrayBuffer>) => ReadableStream,
@@ -160,7 +160,7 @@ function sunk(
   };
 }
 
-/** A message that somebody else gets, by `post`. */
+/** A message to another port, by `post`. */
 function posted(
   api: string,
   open: (
