@@ -21,5 +21,6 @@ packages=$(missing)
     --no-install-recommends $packages
 } >&2
 packages=$(missing 2>/dev/null)
+# shellcheck disable=SC2086 # on one line
 [ -z "$packages" ] ||
-  echo "!!! EXAMPLES NOT TESTED WITH THE CLIENTS OF: $packages; counted as skipped"
+  echo "!!! EXAMPLES NOT TESTED WITH THE CLIENTS OF:" $packages "(counted as skipped)"
