@@ -11,6 +11,7 @@ import { chunks, collect, readFrames } from "@smriti/pool/io";
 import { lawful } from "../support/law.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
+import { hasDeno } from "../support/platform.ts";
 import { pattern, serve, streamOf } from "../support/uploads.ts";
 
 type Lent = AsyncIterable<unknown> | Iterable<unknown>;
@@ -37,6 +38,9 @@ const LENT: Record<string, (pool: BlockPool) => Promise<Lent>> = {
 // deno-lint-ignore no-explicit-any
 const any = (value: unknown) => value as any;
 const from = (lent: Lent) => any(ReadableStream.from(any(lent)));
+
+/** Earlier, a body stays without an end when a chunk of it is no bytes, a string for example. */
+const endsBodies = hasDeno(2, 9, 6);
 
 interface Place {
   readonly url: string;
@@ -79,7 +83,9 @@ const DROPPING: typeof SINKS = {
 
 for (const [kind, lend] of Object.entries(LENT)) {
   for (const [name, sink] of Object.entries({ ...SINKS, ...DROPPING })) {
-    Deno.test(`${kind}: ${name} refuses what is lent for a step`, async () => {
+    const ignore = name === "a fetch body" && !endsBodies;
+    const title = `${kind}: ${name} refuses what is lent for a step`;
+    Deno.test(title, { ignore }, async () => {
       using pool = new BlockPool({ blockSize: 64, maxBlocks: 4 });
       await using server = serve(async (request) =>
         new Response(String((await request.bytes()).length))
@@ -103,7 +109,8 @@ for (const [kind, lend] of Object.entries(LENT)) {
     });
   }
 
-  Deno.test(`${kind}: a served response of what is lent for a step is cut`, async () => {
+  const title = `${kind}: a served response of what is lent for a step is cut`;
+  Deno.test(title, { ignore: !endsBodies }, async () => {
     using pool = new BlockPool({ blockSize: 64, maxBlocks: 4 });
     const errors: unknown[] = [];
     await using server = Deno.serve({
