@@ -4,7 +4,7 @@
  */
 import type { Abort } from "./abort.ts";
 import { emptyReads, type Inlet, sizeRead } from "./streams.ts";
-import { part, type Piece, type Window } from "./window.ts";
+import type { Piece, Window } from "./window.ts";
 
 /** Bytes that pass through a window. The caller ends the window. */
 export class Inflow {
@@ -29,7 +29,7 @@ export class Inflow {
 
   /** What is available, to look at until the next call. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return part(this.#window.bytes, this.#start, this.#end);
+    return this.#window.part(this.#start, this.#end);
   }
 
   /** Reads until `size` bytes are there, at most a block; `false` if the reader ends before. */
@@ -37,7 +37,7 @@ export class Inflow {
     while (this.available < size) {
       if (this.#abort.check()) await this.#abort.turn();
       this.#makeRoom(size);
-      const room = part(this.#window.bytes, this.#end, this.#window.size);
+      const room = this.#window.part(this.#end, this.#window.size);
       const { kind } = this.#inlet;
       const reading = this.#inlet.read(room);
       const read = kind === undefined

@@ -9,7 +9,7 @@ import { type Block, type LendOptions, SmritiError } from "../mod.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-const NOTHING: Bytes = new Uint8Array(0);
+const NOTHING = new ArrayBuffer(0);
 
 /**
  * A step of a loop over bytes that lie in a block. Not bytes itself, so that nothing which keeps
@@ -32,8 +32,8 @@ export class Window {
   readonly size: number;
 
   readonly #block: Block;
-  /** All of the memory: for this library, never handed out. */
-  #bytes: Bytes;
+  /** All of the memory, without a view: the first view of a new buffer costs as much as its move. */
+  #buffer: ArrayBuffer;
   /** Whether views of the present piece were handed out. */
   #seen = false;
   /** Counts the pieces. */
@@ -44,8 +44,8 @@ export class Window {
     this.size = block.size;
     this.#block = block;
     try {
-      // SAFETY: the block is held and its buffer not yet anybody else's; `end()` gives it back.
-      this.#bytes = new Uint8Array(block.bytes.buffer.transfer());
+      // SAFETY: the block is held and its buffer in no other use; `end()` gives it back.
+      this.#buffer = block.bytes.buffer.transfer();
     } catch (error) {
       block[Symbol.dispose]();
       throw error;
@@ -58,8 +58,13 @@ export class Window {
    * @throws {SmritiError} `released` if the pool has ended the lease
    */
   get bytes(): Bytes {
-    // `bytes` of an ended lease throws what fits.
-    return this.#block.released ? this.#block.bytes : this.#bytes;
+    return this.part(0, this.size);
+  }
+
+  /** The same from `start` to before `end`. */
+  part(start: number, end: number): Bytes {
+    if (this.#block.released) this.#block.bytes; // which throws what fits
+    return new Uint8Array(this.#buffer, start, end - start);
   }
 
   /** A piece: these bytes, until `next()` or `end()`. */
@@ -84,8 +89,8 @@ export class Window {
 
   /** A view of these bytes, until `next()` or `end()`. */
   show(start: number, end: number): Bytes {
-    if (this.#bytes.buffer.detached) throw gone();
-    const view = part(this.bytes, start, end);
+    if (this.#buffer.detached) throw gone();
+    const view = this.part(start, end);
     this.#seen = true;
     return view;
   }
@@ -98,9 +103,9 @@ export class Window {
   next(): void {
     this.#step++;
     if (!this.#seen) return;
-    if (this.#bytes.buffer.detached) throw gone();
+    if (this.#buffer.detached) throw gone();
     // SAFETY: no operation runs on the memory between pieces; the new buffer is the only one.
-    this.#bytes = new Uint8Array(this.#bytes.buffer.transfer());
+    this.#buffer = this.#buffer.transfer();
     this.#seen = false;
   }
 
@@ -112,22 +117,22 @@ export class Window {
   /** Ends what was handed out and releases the block. Later calls do nothing. */
   end(): void {
     const block = this.#block;
-    const bytes = this.#bytes;
+    const buffer = this.#buffer;
     this.#step++;
-    this.#bytes = NOTHING;
+    this.#buffer = NOTHING;
     if (block.released) {
       // SAFETY: the pool has ended the lease, and had no buffer to end. (The last call has, too,
       // and there is nothing left.)
-      if (!bytes.buffer.detached) bytes.buffer.transfer(0);
+      if (!buffer.detached) buffer.transfer(0);
       return;
     }
     try {
       // A buffer that was transferred does not come back: the pool sees that it is out.
-      if (!bytes.buffer.detached) {
+      if (!buffer.detached) {
         // SAFETY: the one buffer of the memory, which the block has had before. An operation that
         // was given up may still write to it: the block waits for that.
         block.reattach(
-          this.#seen ? new Uint8Array(bytes.buffer.transfer()) : bytes,
+          new Uint8Array(this.#seen ? buffer.transfer() : buffer),
         );
       }
     } finally {
@@ -164,11 +169,6 @@ export class Piece implements Chunk {
   [Symbol.toPrimitive](): never {
     throw notBytes("chunk", "chunk.bytes");
   }
-}
-
-/** What `subarray` gives, in two thirds of its time. */
-export function part({ buffer }: Bytes, start: number, end: number): Bytes {
-  return new Uint8Array(buffer, start, end - start);
 }
 
 /** What an object throws that has bytes and is taken for text. */

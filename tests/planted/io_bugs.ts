@@ -6,7 +6,7 @@ export const IO_BUGS: readonly Bug[] = [
   {
     what: "chunks: a step does not end the views of the one before",
     file: "io/window.ts",
-    find: "this.#bytes = new Uint8Array(this.#bytes.buffer.transfer());",
+    find: "this.#buffer = this.#buffer.transfer();",
     put: "",
     caughtBy: ["io/chunks", "io/read_frames", "io/buffered_reader"],
   },
@@ -20,7 +20,7 @@ export const IO_BUGS: readonly Bug[] = [
   {
     what: "chunks: a buffer that was transferred is taken for nothing",
     file: "io/window.ts",
-    find: "if (this.#bytes.buffer.detached) throw gone(); // SAFETY",
+    find: "if (this.#buffer.detached) throw gone(); // SAFETY",
     put: "// SAFETY",
     caughtBy: ["io/chunks"],
   },
@@ -28,7 +28,7 @@ export const IO_BUGS: readonly Bug[] = [
     what: "chunks: the block keeps no buffer at the end",
     file: "io/window.ts",
     find: `block.reattach(
-          this.#seen ? new Uint8Array(bytes.buffer.transfer()) : bytes,
+          new Uint8Array(this.#seen ? buffer.transfer() : buffer),
         );`,
     put: "",
     caughtBy: ["io/chunks"],
