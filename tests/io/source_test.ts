@@ -9,6 +9,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { Buffer } from "node:buffer";
+import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { Agent, createServer, type IncomingMessage, request } from "node:http";
 import net, { type AddressInfo } from "node:net";
@@ -90,6 +91,9 @@ const ADAPTORS: Record<
   },
 };
 
+/** Of file streams, which may still read when their adaptor has ended. */
+const closing: Promise<void>[] = [];
+
 /** Sources of these bytes. */
 const SOURCES: Record<string, (bytes: Uint8Array<ArrayBuffer>) => BodySource> =
   {
@@ -101,7 +105,9 @@ const SOURCES: Record<string, (bytes: Uint8Array<ArrayBuffer>) => BodySource> =
     "file stream": (bytes) => {
       const path = Deno.makeTempFileSync();
       Deno.writeFileSync(path, bytes);
-      return createReadStream(path).on("close", () => Deno.removeSync(path));
+      const stream = createReadStream(path);
+      closing.push(once(stream, "close").then(() => Deno.removeSync(path)));
+      return stream;
     },
     generator: async function* (bytes) {
       yield* pieces(bytes);
@@ -136,6 +142,7 @@ for (const [name, adaptor] of Object.entries(ADAPTORS)) {
       assertEquals(await adaptor(of(make(51)), pool), null, kind);
       unharmed(pool);
     }
+    await Promise.all(closing.splice(0));
   });
 
   Deno.test(`${name}() ends an iterable by return(), once, whatever it does then`, async () => {
