@@ -9,7 +9,6 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { Agent, createServer, type IncomingMessage, request } from "node:http";
 import net, { type AddressInfo } from "node:net";
@@ -106,7 +105,12 @@ const SOURCES: Record<string, (bytes: Uint8Array<ArrayBuffer>) => BodySource> =
       const path = Deno.makeTempFileSync();
       Deno.writeFileSync(path, bytes);
       const stream = createReadStream(path);
-      closing.push(once(stream, "close").then(() => Deno.removeSync(path)));
+      const closed = Promise.withResolvers<void>();
+      stream.on("close", () => {
+        Deno.removeSync(path);
+        closed.resolve();
+      });
+      closing.push(closed.promise);
       return stream;
     },
     generator: async function* (bytes) {
