@@ -4,12 +4,17 @@
 
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type Block, BlockPool } from "@smriti/pool";
-import { chunks, collect, copy, readBody } from "@smriti/pool/io";
-import { BAD_CLIENTS, type Victim } from "./support/bad_clients.ts";
-import { lawful } from "./support/law.ts";
-import { until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { Client, keepsConnections, pattern, serve } from "./support/uploads.ts";
+import { chunks, collect, collector, copy, readBody } from "@smriti/pool/io";
+import { BAD_CLIENTS, type Victim } from "../support/bad_clients.ts";
+import { lawful } from "../support/law.ts";
+import { until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import {
+  Client,
+  keepsConnections,
+  pattern,
+  serve,
+} from "../support/uploads.ts";
 
 const ALL = Number(Deno.env.get("SMRITI_BAD_CLIENTS") ?? 10_000);
 /** Clients at once. */
@@ -84,11 +89,24 @@ class Server implements Victim, AsyncDisposable {
       case "/chunks": {
         let size = 0;
         transfer.arrived = () => isEmpty || size > 0;
-        for await (const view of chunks(request, this.pool, { signal })) {
-          size += view.length;
+        for await (const { bytes } of chunks(request, this.pool, { signal })) {
+          size += bytes.length;
           if (size > limit) return null;
         }
         return size;
+      }
+      case "/collector": {
+        const blocks: Block[] = [];
+        transfer.arrived = () => isEmpty || blocks.length > 0;
+        const pool = spied(this.pool, blocks);
+        using filling = collector(pool, { limit, signal });
+        try {
+          await request.body!.pipeTo(filling.writable, { signal });
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error;
+        }
+        using chain = filling.finish();
+        return chain && chain.byteLength;
       }
       default: {
         const blocks: Block[] = [];
@@ -143,14 +161,19 @@ class Server implements Victim, AsyncDisposable {
 
 /** The pool, with a look at what is taken from it. */
 function spied(pool: BlockPool, taken: Block[]): BlockPool {
+  const look = <T>(result: T) => {
+    for (const one of [result].flat()) {
+      if (typeof Object(one).lend === "function") taken.push(one as Block);
+    }
+    return result;
+  };
   return new Proxy(pool, {
     get(_, name) {
       const value = Reflect.get(pool, name);
       if (typeof value !== "function") return value;
-      return async (...args: unknown[]) => {
-        const result = await value.apply(pool, args);
-        taken.push(...[result].flat());
-        return result;
+      return (...args: unknown[]) => {
+        const result = value.apply(pool, args);
+        return result instanceof Promise ? result.then(look) : look(result);
       };
     },
   });
@@ -163,7 +186,7 @@ Deno.test("bad clients of every kind leave every block in the pool", {
   await using server = new Server();
   const { pool } = server;
   const kinds = Object.keys(BAD_CLIENTS);
-  const paths = ["/readBody", "/chunks", "/collect"];
+  const paths = ["/readBody", "/chunks", "/collect", "/collector"];
   const met: Record<string, number> = {};
   let next = 0;
   const client = async () => {

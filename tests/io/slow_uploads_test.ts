@@ -12,9 +12,9 @@ import {
 import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { readBody } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import "./support/open_library.ts";
-import { Client, pattern, serve } from "./support/uploads.ts";
+import { lawful } from "../support/law.ts";
+import "../support/open_library.ts";
+import { Client, pattern, serve } from "../support/uploads.ts";
 
 const UPLOADS = Number(Deno.env.get("SMRITI_SLOW_UPLOADS") ?? 2000);
 const BLOCKS = Math.ceil(UPLOADS * 256 / 2000);

@@ -10,20 +10,22 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { BlockPool } from "@smriti/pool";
-import { chunks } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { refused, rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
-import { Client, join, pattern, serve, streamOf } from "./support/uploads.ts";
-import { Fifo } from "./support/wires.ts";
+import { markAsUntransferable } from "node:worker_threads";
+import { BlockPool, type Pool } from "@smriti/pool";
+import { type Chunk, chunks } from "@smriti/pool/io";
+import { lawful } from "../support/law.ts";
+import { refused, rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { everyPool } from "../support/every_pool.ts";
+import { hasPosixShell } from "../support/platform.ts";
+import { Client, join, pattern, serve, streamOf } from "../support/uploads.ts";
+import { Fifo } from "../support/wires.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 1 });
 }
 
-function unharmed(pool: BlockPool): void {
+function unharmed(pool: Pool): void {
   const { acquiredBlocks, abandonedBlocks } = lawful(pool);
   assertEquals([acquiredBlocks, abandonedBlocks], [0, 0]);
 }
@@ -33,10 +35,10 @@ Deno.test("chunks() gives uploads of every size through blocks of every size", a
     using pool = poolOf(blockSize);
     await using server = serve(async (request) => {
       const parts: Uint8Array[] = [];
-      for await (const view of chunks(request, pool)) {
-        assert(view.length > 0 && view.length <= blockSize);
+      for await (const { bytes } of chunks(request, pool)) {
+        assert(bytes.length > 0 && bytes.length <= blockSize);
         assertEquals(pool.stats().acquiredBlocks, 1);
-        parts.push(view.slice());
+        parts.push(bytes.slice());
       }
       return new Response(join(parts));
     });
@@ -67,19 +69,57 @@ Deno.test("chunks() needs no block for an empty body, nor before the first bytes
   await delay(1);
   assertEquals(pool.stats().waiting, 1);
   block.release();
-  assertEquals((await step).value, pattern(1));
+  assertEquals((await step).value!.bytes, pattern(1));
   await walk.return!();
   unharmed(pool);
 });
 
-Deno.test("chunks() gives views of one block that die after the loop", async () => {
-  using pool = poolOf(16);
-  const kept: Uint8Array[] = [];
-  for await (const view of chunks(streamOf([pattern(64)]), pool)) {
-    if (kept.length > 0) assertStrictEquals(view.buffer, kept[0].buffer);
-    kept.push(view);
+Deno.test("chunks() ends what a step gave out when the next one is asked for, at every level", async () => {
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 1 })) {
+    const kept: Chunk[] = [];
+    const views: Uint8Array[] = [];
+    const buffers: ArrayBuffer[] = [];
+    for await (const chunk of chunks(streamOf([pattern(64)]), pool)) {
+      assert(!kept.includes(chunk), "a new object each step");
+      assertEquals(
+        chunk.bytes,
+        pattern(64).slice(16 * kept.length).slice(0, 16),
+      );
+      for (const one of kept) refused("released", () => one.bytes);
+      assertEquals(views.map(({ length }) => length), views.map(() => 0));
+      kept.push(chunk);
+      views.push(chunk.bytes, chunk.bytes.subarray(3));
+      buffers.push(chunk.bytes.buffer);
+    }
+    assertEquals(kept.length, 4);
+    for (const one of kept) refused("released", () => one.bytes);
+    assertEquals(views.map(({ length }) => length), views.map(() => 0));
+    assert(buffers.every(({ detached }) => detached));
+    unharmed(pool);
+    await pool.close();
+    assertEquals(pool.stats().mappedBytes, 0);
   }
-  assertEquals(kept.map(({ length }) => length), [0, 0, 0, 0]);
+});
+
+Deno.test("chunks() fails when a step's buffer was transferred, and its block is lent to no other", async () => {
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
+    let taken!: Uint8Array;
+    const loop = async () => {
+      for await (const { bytes } of chunks(streamOf([pattern(64)]), pool)) {
+        taken = new Uint8Array(structuredClone(bytes.buffer, {
+          transfer: [bytes.buffer],
+        }));
+      }
+    };
+    await rejected("lent", loop());
+    {
+      using other = pool.acquireSync();
+      other.bytes.fill(9);
+      assertEquals(taken, pattern(16));
+    }
+    assertEquals(lawful(pool).acquiredBlocks, 0);
+    await pool.close();
+  }
 });
 
 Deno.test("chunks() cancels and releases on break, return and throw", async () => {
@@ -109,7 +149,7 @@ Deno.test("chunks() cancels and releases on break, return and throw", async () =
     for (const { cancelledWith, locked } of [broken, thrown, returned]) {
       assertEquals([cancelledWith.length, locked], [1, false]);
     }
-    // One that nobody walks takes nothing.
+    // One that is not walked takes nothing.
     const idle = source();
     chunks(idle, pool);
     assert(!idle.locked);
@@ -119,8 +159,8 @@ Deno.test("chunks() cancels and releases on break, return and throw", async () =
 Deno.test("chunks() lets the connection live on after a break", async () => {
   using pool = poolOf(65536);
   await using server = serve(async (request) => {
-    for await (const view of chunks(request, pool)) {
-      return new Response(String(view[0]));
+    for await (const { bytes } of chunks(request, pool)) {
+      return new Response(String(bytes[0]));
     }
     return new Response("empty");
   });
@@ -139,7 +179,7 @@ Deno.test("chunks() fails when the upload is cut or shorter than announced", asy
   await using server = serve(async (request) => {
     let size = 0;
     try {
-      for await (const { length } of chunks(request, pool)) size += length;
+      for await (const { bytes } of chunks(request, pool)) size += bytes.length;
       outcomes.push(size);
     } catch (error) {
       outcomes.push(error);
@@ -228,8 +268,8 @@ Deno.test({
     using pool = poolOf(1000);
     const file = await Deno.open("README.md");
     const parts = [];
-    for await (const view of chunks(file.readable, pool)) {
-      parts.push(view.slice());
+    for await (const { bytes } of chunks(file.readable, pool)) {
+      parts.push(bytes.slice());
     }
     assertEquals(join(parts), await Deno.readFile("README.md"));
 
@@ -266,4 +306,21 @@ Deno.test("chunks() checks its arguments at once", () => {
   using block = pool.acquireSync();
   block.release();
   refused("released", () => block.bytes);
+});
+
+Deno.test("chunks() loses no block whose buffer cannot be moved", async () => {
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
+    // Marked in an earlier lease, or in a step.
+    using block = pool.acquireSync();
+    markAsUntransferable(block.bytes.buffer);
+    block.release();
+    const loop = async () => {
+      for await (const { bytes } of chunks(streamOf([pattern(64)]), pool)) {
+        markAsUntransferable(bytes.buffer);
+      }
+    };
+    await assertRejects(loop);
+    assertEquals(lawful(pool).acquiredBlocks, 0, pool.name);
+    await pool.close().catch(() => {}); // it says what it could not unmap
+  }
 });

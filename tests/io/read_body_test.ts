@@ -10,13 +10,14 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
-import { readBody } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
-import { Client, pattern, serve, streamOf } from "./support/uploads.ts";
-import { Fifo, wire } from "./support/wires.ts";
+import { type BodySource, collect, readBody } from "@smriti/pool/io";
+import http2 from "node:http2";
+import { lawful } from "../support/law.ts";
+import { rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { hasPosixShell } from "../support/platform.ts";
+import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
+import { Fifo, wire } from "../support/wires.ts";
 
 const SIZE = 256 * 1024;
 const SIZES = [0, 1, 100, 4095, 65535, 65536, 65537, SIZE - 1, SIZE];
@@ -404,7 +405,7 @@ Deno.test("readBody() checks its arguments and then has touched nothing", async 
       [
         [],
         TypeError,
-        "source must be a Request, Response or ReadableStream, got undefined",
+        "source must be a Request, Response, ReadableStream or AsyncIterable of bytes, got undefined",
       ],
       [["body", block], TypeError, 'got "body"'],
       [[stream], TypeError, "block must be a Block, got undefined"],
@@ -444,4 +445,72 @@ Deno.test("readBody() checks its arguments and then has touched nothing", async 
   const locked = new Response("a");
   locked.body!.getReader();
   await assertRejects(() => readBody(locked, block), TypeError);
+});
+
+Deno.test("readBody() and collect() read what is too large to its end if they are asked to", async () => {
+  using pool = poolOf(1000);
+  for (const drain of [true, false, undefined]) {
+    const ways = [
+      async (source: BodySource, signal?: AbortSignal) => {
+        using block = pool.acquireSync();
+        return await readBody(source, block, { drain, signal });
+      },
+      (source: BodySource, signal?: AbortSignal) =>
+        collect(source, pool, { limit: 1000, drain, signal }),
+    ];
+    for (const read of ways) {
+      let given = 0;
+      let ended = false;
+      const source = async function* () {
+        try {
+          for (; given < 50; given++) yield pattern(100);
+        } finally {
+          ended = given < 50;
+        }
+      };
+      assertEquals(await read(source()), null);
+      assertEquals([given, ended], drain ? [50, false] : [10, true]);
+      const headers = { "content-length": "1001" };
+      const stream = streamOf([pattern(1001)]);
+      assertEquals(await read(new Response(stream, { headers })), null);
+      assertEquals(stream.cancelledWith.length, drain ? 0 : 1);
+      if (!drain) continue;
+      // Who fails then has no answer coming; only the signal counts.
+      const fails = new Error("gone");
+      assertEquals(await read(streamOf([pattern(1001)], { fails })), null);
+      const signal = AbortSignal.timeout(5);
+      const endless = async function* () {
+        while (true) yield pattern(100);
+      };
+      const error = await read(endless(), signal).catch((error) => error);
+      assertStrictEquals(error, signal.reason);
+    }
+    unharmed(pool);
+  }
+  using block = pool.acquireSync();
+  const wrong = { drain: 1 } as never;
+  await assertRejects(() => readBody(streamOf([]), block, wrong), TypeError);
+});
+
+Deno.test("readBody() with drain lets a 413 arrive over HTTP/2", async () => {
+  using pool = poolOf(1000);
+  await using server = serve(async (request) => {
+    using block = await pool.acquire();
+    const signal = AbortSignal.timeout(10_000);
+    const body = await readBody(request, block, { drain: true, signal });
+    return new Response(null, { status: body === null ? 413 : 200 });
+  });
+  const session = http2.connect(`http://127.0.0.1:${server.addr.port}`);
+  const stream = session.request({ ":method": "PUT", ":path": "/" });
+  const status = new Promise((resolve, reject) => {
+    stream.on("response", (headers) => resolve(headers[":status"]));
+    stream.on("error", reject);
+  });
+  const closed = new Promise((resolve) => stream.on("close", resolve));
+  stream.resume();
+  stream.end(pattern(3_000_000));
+  assertEquals(await status, 413);
+  await closed;
+  await new Promise<void>((resolve) => session.close(() => resolve()));
+  unharmed(pool);
 });

@@ -10,12 +10,12 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { copy } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { hasPosixShell } from "./support/platform.ts";
-import { join, pattern } from "./support/uploads.ts";
-import { Fifo, wire } from "./support/wires.ts";
+import { lawful } from "../support/law.ts";
+import { rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { hasPosixShell } from "../support/platform.ts";
+import { join, pattern } from "../support/uploads.ts";
+import { Fifo, wire } from "../support/wires.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
@@ -139,7 +139,7 @@ Deno.test("copy() rejects with the reason of an aborted signal; the block waits 
   assertStrictEquals(await assertRejects(() => refusal), reason);
 });
 
-Deno.test("copy() may be aborted in a write that nobody takes; the block waits for it", async () => {
+Deno.test("copy() may be aborted in a write that is not taken; the block waits for it", async () => {
   using pool = poolOf(65536);
   using net = await wire();
   const block = pool.acquireSync();

@@ -9,20 +9,26 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { BlockPool } from "@smriti/pool";
-import { type FrameOptions, readFrames } from "@smriti/pool/io";
-import { lawful } from "./support/law.ts";
-import { rejected, until } from "./support/misuse.ts";
-import "./support/open_library.ts";
-import { Rng, seedOfRun } from "./support/rng.ts";
-import { join, pattern } from "./support/uploads.ts";
-import { wire } from "./support/wires.ts";
+import { BlockPool, type Pool } from "@smriti/pool";
+import {
+  type Frame,
+  type FrameOptions,
+  type HeadedFrameOptions,
+  readFrames,
+} from "@smriti/pool/io";
+import { lawful } from "../support/law.ts";
+import { everyPool } from "../support/every_pool.ts";
+import { refused, rejected, until } from "../support/misuse.ts";
+import "../support/open_library.ts";
+import { Rng, seedOfRun } from "../support/rng.ts";
+import { join, pattern } from "../support/uploads.ts";
+import { wire } from "../support/wires.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
 }
 
-function unharmed(pool: BlockPool): void {
+function unharmed(pool: Pool): void {
   const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
   assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
 }
@@ -59,11 +65,14 @@ function readerOf(bytes: Uint8Array, next: () => number = () => Infinity) {
   };
 }
 
-async function all(
-  walk: AsyncIterable<Uint8Array>,
-): Promise<Uint8Array[]> {
+/** Copies of the frames' bytes. Their heads must say how many there are. */
+async function all(walk: AsyncIterable<Frame>): Promise<Uint8Array[]> {
   const frames = [];
-  for await (const frame of walk) frames.push(frame.slice());
+  for await (const { head, bytes } of walk) {
+    const sum = head.length === 1 ? head[0] : head.reduce((a, b) => a + b);
+    assert(sum > 0 || bytes.length === 0);
+    frames.push(bytes.slice());
+  }
   return frames;
 }
 
@@ -121,18 +130,56 @@ Deno.test("readFrames() gives frames of a real connection while they arrive", as
   unharmed(pool);
 });
 
-Deno.test("readFrames() gives views of one block that die after the loop", async () => {
-  using pool = poolOf(16);
+Deno.test("readFrames() ends what a step gave out when the next one is asked for, at every level", async () => {
   const options = { lengthBytes: 1 } as const;
-  const frames = [pattern(3), pattern(10), pattern(16)];
-  const kept: Uint8Array[] = [];
-  for await (
-    const frame of readFrames(readerOf(encode(frames, options)), pool, options)
-  ) {
-    if (kept.length > 0) assertStrictEquals(frame.buffer, kept[0].buffer);
-    kept.push(frame);
+  const frames = [pattern(3), pattern(10), pattern(0), pattern(16)];
+  const bytes = encode(frames, options);
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 1 })) {
+    const kept: Frame[] = [];
+    const views: Uint8Array[] = [];
+    const ended = () => {
+      for (const one of kept) {
+        refused("released", () => one.bytes);
+        refused("released", () => one.head);
+      }
+      assertEquals(views.map(({ length }) => length), views.map(() => 0));
+    };
+    for await (const frame of readFrames(readerOf(bytes), pool, options)) {
+      ended();
+      assertEquals(frame.bytes, frames[kept.length]);
+      assertEquals(frame.head, new Uint8Array([frame.bytes.length]));
+      kept.push(frame);
+      views.push(frame.bytes, frame.bytes.subarray(3), frame.head);
+    }
+    assertEquals(kept.length, 4);
+    ended();
+    unharmed(pool);
+    await pool.close();
+    assertEquals(pool.stats().mappedBytes, 0);
   }
-  assertEquals(kept.map(({ length }) => length), [0, 0, 0]);
+});
+
+Deno.test("readFrames() fails when a step's buffer was transferred, and its block is lent to no other", async () => {
+  const options = { lengthBytes: 1 } as const;
+  for (const pool of everyPool({ blockSize: 16, maxBlocks: 2 })) {
+    const reader = readerOf(encode(Array(9).fill(pattern(4)), options));
+    let taken!: Uint8Array;
+    const loop = async () => {
+      for await (const { bytes } of readFrames(reader, pool, options)) {
+        const { byteOffset, buffer } = bytes;
+        const moved = structuredClone(buffer, { transfer: [buffer] });
+        taken = new Uint8Array(moved, byteOffset, 4);
+      }
+    };
+    await rejected("lent", loop());
+    {
+      using other = pool.acquireSync();
+      other.bytes.fill(9);
+      assertEquals(taken, pattern(4));
+    }
+    assertEquals(lawful(pool).acquiredBlocks, 0);
+    await pool.close();
+  }
 });
 
 Deno.test("readFrames() fails when the connection ends within a frame", async () => {
@@ -162,7 +209,7 @@ Deno.test("readFrames() refuses a frame above the limit before it gives any of i
     const head = encode([pattern(most + 1)], options).subarray(0, 4);
     const endless = join([fits, head]);
     const walk = readFrames(readerOf(endless), pool, options);
-    assertEquals((await walk.next()).value, pattern(most));
+    assertEquals((await walk.next()).value!.bytes, pattern(most));
     await assertRejects(
       () => walk.next(),
       Deno.errors.InvalidData,
@@ -285,5 +332,187 @@ Deno.test("readFrames() checks its arguments at once", () => {
   ];
   for (const [args, Kind, message] of wrong) {
     assertThrows(() => call(...args), Kind, message);
+  }
+});
+
+/** Heads of other protocols: how a frame is written, and how it is read. */
+const HEADS: Record<
+  string,
+  { options: HeadedFrameOptions; head: (size: number) => number[] }
+> = {
+  Postgres: {
+    options: {
+      header: 5,
+      length: (head) => new DataView(head.buffer).getUint32(1) - 4,
+    },
+    head: (size) => [81, ...bigEndian(size + 4, 4)],
+  },
+  MySQL: {
+    options: {
+      header: 4,
+      length: (head) => head[0] | head[1] << 8 | head[2] << 16,
+    },
+    head: (size) => [size & 255, size >> 8 & 255, size >> 16, 7],
+  },
+  "8 bytes": {
+    options: {
+      header: 8,
+      length: (head) => Number(new DataView(head.buffer).getBigUint64(0)),
+    },
+    head: (size) => bigEndian(size, 8),
+  },
+  "a length that counts all": {
+    options: {
+      header: 2,
+      length: (head) => new DataView(head.buffer).getUint16(0) - 2,
+    },
+    head: (size) => bigEndian(size + 2, 2),
+  },
+  varint: {
+    options: {
+      header: 1,
+      length: (head) =>
+        head.at(-1)! < 128
+          ? head.reduceRight((value, byte) => value * 128 + (byte & 127), 0)
+          : undefined,
+    },
+    head: (size) => size < 128 ? [size] : [size & 127 | 128, size >> 7],
+  },
+};
+
+function bigEndian(value: number, bytes: number): number[] {
+  return Array.from(
+    { length: bytes },
+    (_, i) => Math.floor(value / 256 ** (bytes - 1 - i)) % 256,
+  );
+}
+
+for (const [name, { options, head }] of Object.entries(HEADS)) {
+  Deno.test(`readFrames() reads heads as ${name} has them, whatever a read brings`, async () => {
+    for (const blockSize of [8, 16, 100, 1000]) {
+      using pool = poolOf(blockSize);
+      const frames = [0, 1, 5, blockSize >> 1, blockSize - 1, blockSize]
+        .map((size) => ({
+          head: new Uint8Array(head(size)),
+          bytes: pattern(size),
+        }));
+      const sent = join(frames.flatMap(({ head, bytes }) => [head, bytes]));
+      for (const piece of [1, 3, 7, Infinity]) {
+        const reader = readerOf(sent, () => piece);
+        const received = [];
+        for await (const frame of readFrames(reader, pool, options)) {
+          received.push({
+            head: frame.head.slice(),
+            bytes: frame.bytes.slice(),
+          });
+        }
+        assertEquals(received, frames, `${blockSize} by ${piece}`);
+      }
+      unharmed(pool);
+      // A cut one is an error wherever it is cut.
+      const ends = new Set([0]);
+      let at = 0;
+      for (const { head, bytes } of frames.slice(0, 3)) {
+        ends.add(at += head.length + bytes.length);
+      }
+      for (let cut = 0; cut <= at; cut++) {
+        const walk = readFrames(readerOf(sent.slice(0, cut)), pool, options);
+        const count = async () => {
+          let frames = 0;
+          for await (const _ of walk) frames++;
+          return frames;
+        };
+        if (ends.has(cut)) assertEquals(await count(), [...ends].indexOf(cut));
+        else await assertRejects(count, Deno.errors.UnexpectedEof);
+      }
+      // And one that is too long, before any of it was given.
+      const long = new Uint8Array(head(blockSize + 1));
+      await assertRejects(
+        () => readFrames(readerOf(long), pool, options).next(),
+        Deno.errors.InvalidData,
+        `${blockSize + 1} bytes`,
+      );
+      const strict = { ...options, limit: 4 };
+      const five = new Uint8Array(head(5));
+      await assertRejects(
+        () => readFrames(readerOf(five), pool, strict).next(),
+        Deno.errors.InvalidData,
+        "limit of 4",
+      );
+      unharmed(pool);
+    }
+  });
+}
+
+Deno.test("readFrames() says what is wrong with a length that is none", async () => {
+  using pool = poolOf(16);
+  const first = (length: unknown) => {
+    const options = { header: 2, length: () => length } as HeadedFrameOptions;
+    return readFrames(readerOf(pattern(40)), pool, options).next();
+  };
+  for (const length of [-1, -1e9, 17, 1e300]) {
+    await assertRejects(() => first(length), Deno.errors.InvalidData);
+  }
+  for (
+    const length of [1.5, NaN, Infinity, "1", null, 1n, Promise.resolve(1)]
+  ) {
+    await assertRejects(() => first(length), TypeError, "length(head) must be");
+  }
+  // A head without end is none either.
+  await assertRejects(
+    () => first(undefined),
+    Deno.errors.InvalidData,
+    "a head is longer than 16 bytes",
+  );
+  const thrown = new Error("mine");
+  const throws = readFrames(readerOf(pattern(40)), pool, {
+    header: 2,
+    length() {
+      throw thrown;
+    },
+  });
+  assertStrictEquals(await assertRejects(() => throws.next()), thrown);
+  unharmed(pool);
+});
+
+Deno.test("readFrames() ends the head that length() was given, whatever is done with it", async () => {
+  using pool = poolOf(16);
+  const heads: Uint8Array[] = [];
+  const walk = readFrames(readerOf(new Uint8Array([1, 9, 1, 8])), pool, {
+    header: 1,
+    length(head) {
+      heads.push(head);
+      const [length] = head;
+      if (heads.length === 2) {
+        structuredClone(head, { transfer: [head.buffer] });
+      }
+      return length;
+    },
+  });
+  const bytes = [];
+  for await (const frame of walk) bytes.push(frame.bytes[0]);
+  assertEquals(bytes, [9, 8]);
+  assertEquals(heads.map(({ length }) => length), [0, 0]);
+  unharmed(pool);
+});
+
+Deno.test("readFrames() checks the options of heads at once", () => {
+  using pool = poolOf(8);
+  const reader = readerOf(pattern(1));
+  const call = readFrames as (...args: unknown[]) => unknown;
+  const one = { header: 1, length: () => 1 };
+  const wrong: [unknown, typeof TypeError | typeof RangeError, string][] = [
+    [{ ...one, header: 0 }, RangeError, "from 1 to the blockSize of pool (8)"],
+    [{ ...one, header: 9 }, RangeError, "got 9"],
+    [{ ...one, header: 1.5 }, RangeError, "got 1.5"],
+    [{ ...one, header: "1" }, TypeError, 'got "1"'],
+    [{ header: 1 }, TypeError, "length must be a function, got undefined"],
+    [{ ...one, lengthBytes: 1 }, TypeError, 'unknown option "lengthBytes"'],
+    [{ ...one, littleEndian: true }, TypeError, "unknown option"],
+    [{ ...one, limit: 9 }, RangeError, "from 0 to 8, got 9"],
+    [{ length: () => 1 }, TypeError, 'unknown option "length"'],
+  ];
+  for (const [options, Kind, message] of wrong) {
+    assertThrows(() => call(reader, pool, options), Kind, message);
   }
 });
