@@ -13,7 +13,7 @@
  *
  * @module
  */
-export { Block, type LendOptions } from "./pool/block.ts";
+export type { Block, LendOptions } from "./pool/block.ts";
 export { BlockPool } from "./pool/block_pool.ts";
 export type { SlotInfo, SlotState } from "./pool/census.ts";
 export {

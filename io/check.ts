@@ -4,7 +4,7 @@
  *
  * Knows shapes only: it never reads, locks or acquires anything.
  */
-import { Block, type Pool } from "../mod.ts";
+import type { Block, Pool } from "../mod.ts";
 
 /** What every adaptor that waits for a block may be told. */
 export interface WaitOptions {
@@ -86,9 +86,12 @@ export function limitOf(
   return value;
 }
 
-/** Throws unless this is a block, of whichever pool. */
+/** Throws unless this looks like a block: a test double of yours does, too. */
 export function checkBlock(block: unknown): asserts block is Block {
-  if (!(block instanceof Block)) refuse(TypeError, "block", block, "a Block");
+  const { lend, size } = Object(block);
+  if (typeof lend !== "function" || !(size >= 1)) {
+    refuse(TypeError, "block", block, "a Block");
+  }
 }
 
 /** Throws unless this looks like a pool: a test double of yours does, too. */

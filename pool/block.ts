@@ -5,6 +5,7 @@
  * cannot reach the next lease, whatever is done with it. Everything else is asked of the owner.
  */
 import { boolean, callable, integer, quote, record, show } from "./checks.ts";
+import { EMPTY_STACK } from "./headroom.ts";
 import {
   type BlockTicket,
   ENDED,
@@ -31,6 +32,16 @@ const MOST_CAUSES = 10_000;
 
 const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
 
+/** What the constructor is given by pools, and cannot be given by anything outside of this file. */
+const INSIDE = Symbol("inside");
+
+/** A handle for a lease of this slot. */
+export let blockOf: (slot: Slot) => Block;
+/** The slot behind a block, or `undefined` for anything else. */
+export let slotOf: (block: unknown) => Slot | undefined;
+/** Parts a handle from its slot, whose lease has just ended. */
+export let part: (block: Block) => void;
+
 /**
  * One lease of one block of memory.
  *
@@ -49,27 +60,24 @@ const LEND_NAMES: ReadonlySet<string> = new Set<keyof LendOptions>(["socket"]);
 export class Block {
   #slot: Slot;
 
-  /** For pools only: `slot` is not something a user can have. */
-  constructor(slot: Slot) {
-    // Not by instanceof, which would be a tenth of an acquire.
-    if (slot?.owner === undefined) {
+  static {
+    blockOf = (slot) => new Block(INSIDE, slot);
+    slotOf = (block) =>
+      typeof block === "object" && block !== null && #slot in block
+        ? block.#slot
+        : undefined;
+    part = (block) => {
+      const slot = block.#slot;
+      if (slot.state !== ENDED) return;
+      block.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
+    };
+  }
+
+  private constructor(inside: symbol, slot: Slot) {
+    if (inside !== INSIDE) {
       throw new TypeError("blocks are made by a pool's acquire(), not by new");
     }
     this.#slot = slot;
-  }
-
-  /** The slot behind a block, or `undefined` for anything else. For pools only. */
-  static slotOf(block: unknown): Slot | undefined {
-    return typeof block === "object" && block !== null && #slot in block
-      ? block.#slot
-      : undefined;
-  }
-
-  /** Parts a handle from its slot, whose lease has just ended. For pools only. */
-  static part(block: Block): void {
-    const slot = block.#slot;
-    if (slot.state !== ENDED) return;
-    block.#slot = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
   }
 
   /**
@@ -153,27 +161,28 @@ export class Block {
     // Before the mark: a buffer that left earlier is not this operation's.
     const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);
-    // Until it is known better: whoever throws below must not free what is being written to.
+    // Until it is known better: what throws below must not free what is being written to.
     let settled: Settled = "running";
-    let took = false;
+    // The view whose buffer the operation has taken along, to let go of it when it fails.
+    let taken: Uint8Array | undefined;
     let result: T | undefined;
     try {
       const pending = typeof operation === "function"
         ? operation(bytes!)
         : operation;
       // Only a buffer that went within this very call is known to be the operation's.
-      took = bytes?.length === 0;
+      if (socket && bytes?.length === 0) taken = bytes;
       result = await pending;
-      settled = socket && took && isCancelled(result)
-        ? "finished"
-        : "fulfilled";
+      settled = "fulfilled";
+      if (taken !== undefined && !isCancelled(result)) taken = undefined;
       return result;
     } catch (error) {
-      if (socket) settled = took ? "finished" : "rejected";
-      else if (!mayRunOn(error)) settled = "rejected";
+      // The call may have been the last that the stack had room for. After this it is empty.
+      await undefined;
+      if (socket || !mayRunOn(error)) settled = "rejected";
       throw error;
     } finally {
-      slot.owner.lendEnds(slot, settled, result);
+      slot.owner.lendEnds(slot, settled, result, taken);
     }
   }
 
@@ -201,7 +210,7 @@ export class Block {
    */
   detach(): BlockTicket {
     const ticket = this.#slot.owner.detach(this.#slot);
-    Block.part(this);
+    part(this);
     return ticket;
   }
 
@@ -212,7 +221,16 @@ export class Block {
    * @throws {SmritiError} `released`
    */
   abandon(): void {
-    this.#slot.owner.abandon(this.#slot);
+    const slot = this.#slot;
+    const { owner } = slot;
+    if (!owner.abandon(slot)) return;
+    try {
+      owner.released(slot);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      // As in `release`.
+      EMPTY_STACK.then(() => owner.released(slot));
+    }
   }
 
   /**
@@ -229,8 +247,18 @@ export class Block {
     const { owner } = slot;
     if (usedBytes !== undefined) checkUsed(usedBytes, owner);
     if (slot.state !== HOT_HELD) return owner.refuse(slot, "release");
-    this.#slot = slot.tag === undefined ? owner.ended : endedOf(slot);
-    owner.release(slot, usedBytes);
+    const ended = slot.tag === undefined ? owner.ended : endedOf(slot);
+    const tells = owner.release(slot, usedBytes);
+    // No call may come before this line: where it fails, the lease would go on without a handle.
+    this.#slot = ended;
+    if (!tells) return;
+    try {
+      owner.released(slot);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      // The stack ends, but the lease has ended before.
+      EMPTY_STACK.then(() => owner.released(slot));
+    }
   }
 
   /** Releases the block if its lease has not ended yet. */

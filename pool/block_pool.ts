@@ -16,6 +16,7 @@ import {
   type PoolListenerOptions,
 } from "./events.ts";
 import { quarantineFor } from "./guard.ts";
+import { headroom } from "./headroom.ts";
 import { Leases } from "./leases.ts";
 import {
   type AcquireOptions,
@@ -77,6 +78,7 @@ export class BlockPool implements Pool {
    * backend, `out-of-memory` if the OS refuses; nothing is left mapped then
    */
   constructor(options: PoolOptions) {
+    headroom();
     const filled = this.#options = fillOptions(options);
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
@@ -253,6 +255,7 @@ export class BlockPool implements Pool {
    * @returns Bytes given back
    */
   trim(): number {
+    headroom();
     return this.#sizer.trim();
   }
 
@@ -268,6 +271,7 @@ export class BlockPool implements Pool {
   close(options?: CloseOptions): Promise<void> {
     let timeoutMs: number;
     try {
+      headroom();
       timeoutMs = closeTimeout(options);
     } catch (error) {
       return Promise.reject(error);
@@ -323,12 +327,13 @@ export class BlockPool implements Pool {
   #takeFast(): Block | undefined {
     const slots = this.#slots;
     return slots.free > slots.calmAbove
-      ? this.#leases.begin(undefined)
+      ? this.#leases.beginAt(slots.next(), undefined)
       : undefined;
   }
 
   #beginClose(): void {
     if (this.closed) return;
+    headroom();
     clearInterval(this.#overdueTimer);
     this.#dispatcher.close();
     this.#sizer.stop();

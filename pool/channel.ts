@@ -6,6 +6,7 @@
  * from any place in it.
  */
 import { SmritiError } from "./errors.ts";
+import { EMPTY_STACK } from "./headroom.ts";
 
 /** What one waiter wants. */
 export interface Wish {
@@ -32,6 +33,8 @@ export class Waiter<T> {
   before: Waiter<T> | undefined = undefined;
   /** Neighbours in the queue. */
   after: Waiter<T> | undefined = undefined;
+  /** Whether it has a place in the queue. */
+  queued = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
@@ -135,20 +138,29 @@ export class Channel<T> {
     return new Promise((resolve, reject) => {
       const waiter = new Waiter<T>(wish, resolve, reject);
       const { signal, timeoutMs } = wish;
-      // First what can throw: a signal may be a subclass with ideas of its own.
+      // First what can fail. A timer and a watch of one that is not in the queue do nothing.
       if (signal !== undefined) this.#watch(signal, waiter);
-      this.#queueOf(waiter).append(waiter);
-      this.waiting++;
       if (timeoutMs !== undefined) {
         waiter.timer = setTimeout(() => this.#timeOut(waiter), timeoutMs);
       }
+      this.#queueOf(waiter).append(waiter);
+      waiter.queued = true;
+      this.waiting++;
     });
   }
 
-  /** Gives a waiter what it waits for, made after it has left the queue. */
-  serve(waiter: Waiter<T>, make: (wish: Wish) => T): void {
-    this.#leave(waiter);
-    waiter.resolve(make(waiter.wish));
+  /** Gives a waiter what it waits for. */
+  serve(waiter: Waiter<T>, items: T): void {
+    this.#remove(waiter);
+    waiter.resolve(items);
+    this.#release(waiter);
+  }
+
+  /** Rejects one waiter. */
+  refuse(waiter: Waiter<T>, reason: unknown): void {
+    this.#remove(waiter);
+    waiter.reject(reason);
+    this.#release(waiter);
   }
 
   /** Rejects every waiter that `isHopeless`, in their order. */
@@ -158,8 +170,7 @@ export class Channel<T> {
       for (let waiter = queue.head; waiter !== undefined;) {
         const next: Waiter<T> | undefined = waiter.after;
         if (isHopeless(waiter.wish)) {
-          this.#leave(waiter);
-          waiter.reject(reason());
+          this.refuse(waiter, reason());
           rejected++;
         }
         waiter = next;
@@ -172,18 +183,25 @@ export class Channel<T> {
     return waiter.wish.reserved ? this.#urgent : this.#normal;
   }
 
-  #leave(waiter: Waiter<T>): void {
+  #remove(waiter: Waiter<T>): void {
+    if (!waiter.queued) return;
     this.#queueOf(waiter).remove(waiter);
+    waiter.queued = false;
     this.waiting--;
+  }
+
+  /** Ends the timer and the watch of a waiter that has left the queue. */
+  #release(waiter: Waiter<T>): void {
     clearTimeout(waiter.timer);
     const { signal } = waiter.wish;
     if (signal !== undefined) this.#unwatch(signal, waiter);
   }
 
   #timeOut(waiter: Waiter<T>): void {
-    this.#leave(waiter);
+    if (!waiter.queued) return;
     const waited = `${waiter.wish.timeoutMs} ms`;
-    waiter.reject(
+    this.refuse(
+      waiter,
       new SmritiError("timeout", `no block became free within ${waited}`),
     );
     this.#onLeave(true);
@@ -193,13 +211,17 @@ export class Channel<T> {
     let watched = this.#watched.get(signal);
     if (watched === undefined) {
       const waiters = new Set<Waiter<T>>();
-      const onAbort = () => {
-        const reason = reasonOf(signal);
-        for (const each of waiters) {
-          this.#leave(each);
-          each.reject(reason);
-        }
+      const refuseAll = (reason: unknown) => {
+        for (const each of waiters) this.refuse(each, reason);
         this.#onLeave(false);
+      };
+      const onAbort = () => {
+        try {
+          refuseAll(signal.reason);
+        } catch {
+          // The error of a listener ends the process. Where the stack did, there is room later.
+          EMPTY_STACK.then(() => refuseAll(reasonOf(signal)));
+        }
       };
       watched = { waiters, onAbort };
       addEventListener.call(signal, "abort", onAbort);
@@ -209,7 +231,8 @@ export class Channel<T> {
   }
 
   #unwatch(signal: AbortSignal, waiter: Waiter<T>): void {
-    const watched = this.#watched.get(signal)!;
+    const watched = this.#watched.get(signal);
+    if (watched === undefined) return;
     watched.waiters.delete(waiter);
     if (watched.waiters.size === 0) {
       this.#watched.delete(signal);

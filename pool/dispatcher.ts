@@ -2,12 +2,14 @@
  * Who gets the next block: the caller, somebody who waits, or nobody.
  *
  * Joins leases, waiters and the pool's size, and keeps the hot path to one comparison each way.
- * Knows nothing of memory. Each step leaves the state consistent before anybody else is called.
+ * Knows nothing of memory. Each step leaves the state consistent before other code is called; a hand-off
+ * that the end of the stack cuts short is completed once the stack is empty.
  */
 import type { Block } from "./block.ts";
 import { integer, show } from "./checks.ts";
 import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
 import { SmritiError } from "./errors.ts";
+import { headroom } from "./headroom.ts";
 import type { Events } from "./events.ts";
 import type { Leases } from "./leases.ts";
 import {
@@ -26,6 +28,12 @@ import type { Counters } from "./stats.ts";
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
 
+/** What was taken for a waiter, until it has it. */
+interface Hand {
+  readonly waiter: Waiter<Grant>;
+  readonly grant: Grant;
+}
+
 /** Hands the blocks of one pool out. */
 export class Dispatcher {
   readonly #options: FilledOptions;
@@ -36,6 +44,8 @@ export class Dispatcher {
   readonly #events: Events;
   readonly #channel: Channel<Grant>;
   #closed = false;
+  /** A hand-off that has begun. */
+  #inHand: Hand | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** Call `mark` once the pool has its first blocks. */
@@ -61,14 +71,20 @@ export class Dispatcher {
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions): Block | undefined {
     const { reserved = false, tag } = checkTryAcquire(options);
+    const slots = this.#slots;
+    if (slots.free > slots.calmAbove) return this.#begin(tag);
     this.#refuseIfClosed();
     this.#leases.report();
     if (!this.#mayHave(reserved, 1)) {
       this.#countExhaustion();
       return undefined;
     }
-    const block = this.#leases.begin(tag);
-    this.#fell();
+    const block = this.#begin(tag);
+    try {
+      this.#fell();
+    } catch {
+      // No room on the stack to grow: it is due again with the next acquire.
+    }
     return block;
   }
 
@@ -90,6 +106,11 @@ export class Dispatcher {
     options: AcquireOptions,
   ): Grant | Promise<Grant> {
     const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
+    const slots = this.#slots;
+    if (count === undefined && slots.free > slots.calmAbove) {
+      refuseAborted(signal);
+      return this.#begin(tag);
+    }
     this.#refuseIfClosed();
     this.#leases.report();
     refuseAborted(signal);
@@ -100,7 +121,15 @@ export class Dispatcher {
         `${count ?? 1} blocks can never be free for this caller`,
       );
     }
-    if (this.#mayHave(reserved, count ?? 1)) return this.#grant(wish);
+    if (this.#mayHave(reserved, count ?? 1)) {
+      const grant = this.#grant(wish);
+      try {
+        this.#fell();
+      } catch {
+        // As in `take`.
+      }
+      return grant;
+    }
     // Quarantine may have found that a block is lost, and listeners may have aborted.
     this.#leases.report();
     refuseAborted(signal);
@@ -113,16 +142,18 @@ export class Dispatcher {
       const { waiting } = this.#channel;
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
-    this.#counters.waits++;
-    const promise = this.#channel.wait(wish);
-    this.mark();
     this.#retryLater();
+    slots.calmAbove = COUNTLESS;
+    slots.calmUpTo = -1;
+    const promise = this.#channel.wait(wish);
+    this.#counters.waits++;
     return promise;
   }
 
   /** A lease has ended: the block goes to whoever waits, before anybody else can ask. */
   ended(): void {
-    if (this.#channel.waiting !== 0) this.#pump();
+    if (this.#channel.waiting !== 0 || this.#inHand !== undefined) this.#pump();
+    else if (this.#slots.calmUpTo < 0) this.mark();
     if (this.#slots.free > this.#sizer.highMark) this.#sizer.rose();
   }
 
@@ -140,6 +171,7 @@ export class Dispatcher {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
+    this.#handOver();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.mark();
   }
@@ -201,13 +233,35 @@ export class Dispatcher {
     return count > maxBlocks - this.#slots.abandoned - this.#kept(reserved);
   }
 
-  /** What a wish asks for; the caller has seen that enough is free. */
+  #begin(tag: string | undefined): Block {
+    return this.#leases.beginAt(this.#slots.next(), tag);
+  }
+
+  /** Several, or none. */
+  #beginMany(count: number, tag: string | undefined): BlockArray {
+    headroom();
+    const blocks = blockArray([]);
+    while (blocks.length < count) blocks.push(this.#begin(tag));
+    return blocks;
+  }
+
+  /** What is asked for; enough is free. */
   #grant({ count, tag }: Wish): Grant {
-    const grant = count === undefined ? this.#leases.begin(tag) : blockArray(
-      Array.from({ length: count }, () => this.#leases.begin(tag)),
-    );
-    this.#fell();
-    return grant;
+    return count === undefined ? this.#begin(tag) : this.#beginMany(count, tag);
+  }
+
+  /** Gives a waiter what it waits for. */
+  #serve(waiter: Waiter<Grant>): void {
+    const grant = this.#grant(waiter.wish);
+    this.#inHand = { waiter, grant };
+    this.#handOver();
+  }
+
+  /** Completes a hand-off, also one that was cut short. */
+  #handOver(): void {
+    if (this.#inHand === undefined) return;
+    this.#channel.serve(this.#inHand.waiter, this.#inHand.grant);
+    this.#inHand = undefined;
   }
 
   /** Blocks were taken. */
@@ -217,6 +271,7 @@ export class Dispatcher {
 
   /** Serves waiters in their order as long as there is enough for the one at the head. */
   #pump(): void {
+    this.#handOver();
     let waiter: Waiter<Grant> | undefined;
     while ((waiter = this.#channel.head) !== undefined) {
       const { reserved, count = 1 } = waiter.wish;
@@ -229,13 +284,14 @@ export class Dispatcher {
         // Those for whom too few are left were refused meanwhile, and others served.
         continue;
       }
-      this.#channel.serve(waiter, (wish) => this.#grant(wish));
+      this.#serve(waiter);
+      this.#fell();
     }
     this.mark();
   }
 
   /**
-   * While somebody waits for memory that the OS refused, or refused to make accessible again, ask
+   * While there are waiters for memory that the OS refused, or refused to make accessible again, asks
    * again from time to time.
    */
   #retryLater(): void {

@@ -5,7 +5,7 @@
  * every other one is counted in `escaped`, owed by an operation, or known to be dead.
  */
 import type { Region } from "./region.ts";
-import { NO_VIEW, type Settled, type Slot } from "./slot.ts";
+import { NO_VIEW, type Slot } from "./slot.ts";
 
 /** Whether the slot had a view and something took its buffer away. */
 export function isDetached({ view }: Slot): boolean {
@@ -48,28 +48,32 @@ export function broughtBy(
 /** Makes a buffer that is the slot's memory the slot's own. */
 export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
   if (buffer === slot.view.buffer) return;
-  if (slot.view.length !== 0) {
-    // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One
-    // that cannot end is out in its place.
-    if (region.revoke(slot.view) && slot.escaped > 0) slot.escaped--;
-  }
-  slot.view = new Uint8Array(buffer);
+  const isHealed = slot.view.length !== 0;
+  const view = new Uint8Array(buffer);
+  // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One
+  // that cannot end is out in its place.
+  if (region.revoke(slot.view) && isHealed && slot.escaped > 0) slot.escaped--;
+  slot.view = view;
   slot.owed = false;
   slot.touched = true;
 }
 
-/** A lent operation has settled, with this buffer if any, and the slot's is not where it was. */
+/**
+ * A lent operation has settled, with this buffer if any, and the slot's is not where it was. The slot
+ * gets a new one only if `dead` is the view that the slot has: that buffer, and no other, has ended.
+ *
+ * @throws {SmritiError} if no new view can be made; nothing has changed then
+ */
 export function bringBack(
   region: Region,
   slot: Slot,
-  how: Settled,
   buffer: ArrayBuffer | undefined,
-  isLast: boolean,
+  dead: Uint8Array | undefined,
 ): void {
   if (buffer !== undefined) return adopt(region, slot, buffer);
-  if (how === "finished" && isLast && !slot.owed) {
+  if (dead === slot.view) {
     // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took
-    // along died with it.
+    // along died with it; one that came back meanwhile would be the slot's, and in another view.
     slot.view = region.view(slot.index);
   } else {
     slot.owed = true;

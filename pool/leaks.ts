@@ -69,19 +69,18 @@ export class LeakWatch {
     });
   }
 
-  /** Watches this lease until `forget`. */
-  watch(block: Block, slot: Slot): void {
-    if (this.#registry === undefined) return;
+  /** Watches a lease about to begin, once the slot has the answer, until `forget`. */
+  watch(block: Block, slot: Slot, tag: string | undefined): Watch | undefined {
+    if (this.#registry === undefined) return undefined;
     const number = this.#samples++;
     const withStack = this.#all || this.#leaked || number < FIRST_STACKS ||
       number % STACK_SAMPLE === 0;
     const site = withStack ? new Error("acquired here") : undefined;
-    const watch: Watch = { slot, tag: slot.tag, since: Date.now(), site };
-    slot.watch = watch;
-    slot.special = true;
+    const watch: Watch = { slot, tag, since: Date.now(), site };
     if (this.#newest === undefined) queueMicrotask(() => this.#ask());
     else this.#ask();
     this.#newest = { block, watch };
+    return watch;
   }
 
   /** Hands the newest to the registry, and lets go of it. */

@@ -8,14 +8,12 @@ import type { Leak } from "./leaks.ts";
 export interface LeaseSlots {
   /** Slots ready to be lent. */
   readonly free: number;
-  /** The pool need not hear of a slot put back while at most this many are free. */
-  readonly calmUpTo: number;
   /** Slots ever taken. */
   readonly taken: number;
-  /** Takes the next free slot. */
-  pop(): number;
-  /** Puts an acquired slot back. */
-  push(slot: number): void;
+  /** A lease of the slot that was given for it begins now. */
+  take(): void;
+  /** Puts an acquired slot back; whether the pool must hear of it. */
+  push(slot: number): boolean;
   /** Takes an acquired slot out of the pool for good. */
   abandon(slot: number): void;
   /** Takes a free slot out of the pool for good. */

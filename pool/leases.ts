@@ -5,12 +5,13 @@
  * The owner of every block of a pool. Decides what a release does to memory; does not know who
  * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
  */
-import { Block } from "./block.ts";
+import { type Block, blockOf, slotOf } from "./block.ts";
 import { isOut } from "./census.ts";
 import { SmritiError } from "./errors.ts";
 import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
 import type { Quarantine } from "./guard.ts";
-import { type Leak, LeakWatch } from "./leaks.ts";
+import { headroom } from "./headroom.ts";
+import { type Leak, LeakWatch, type Watch } from "./leaks.ts";
 import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
@@ -33,7 +34,7 @@ import type { Counters } from "./stats.ts";
 // `=== true` spares it asking what is truthy. Together a tenth of a lease.
 const HOT_HELD = HELD;
 const HOT_ENDED = ENDED;
-const HotBlock = Block;
+const hotBlockOf = blockOf;
 
 /** All leases of one pool. */
 export class Leases implements Owner {
@@ -52,7 +53,7 @@ export class Leases implements Owner {
   readonly #quarantine: Quarantine | undefined;
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
-  /** When this many slots were taken, the next lease is observed. */
+  /** Once so many slots were taken, the next lease is observed. */
   #observeAt: number;
 
   /** No leases yet. */
@@ -79,21 +80,27 @@ export class Leases implements Owner {
       options.leakDetection,
       (leak) => this.#leaked(leak),
     );
-    this.#observeAt = this.#timed ? 1 : this.leaks.period;
+    this.#observeAt = this.#timed ? 0 : this.leaks.period - 1;
   }
 
-  /** Begins a lease. The caller has seen that a slot is free. */
-  begin(tag: string | undefined): Block {
-    return this.beginAt(this.#slots.pop(), tag);
-  }
-
-  /** Begins a lease of a slot that was taken for it. */
+  /**
+   * Begins a lease of a slot that is free for it. All that can fail comes first: `take` is the last
+   * call, and what follows are stores.
+   */
   beginAt(index: number, tag: string | undefined): Block {
+    const slots = this.#slots;
     const slot = this.records[index] ?? this.#record(index);
+    const block = hotBlockOf(slot);
+    const watch = slots.taken >= this.#observeAt
+      ? this.#observe(block, slot, tag)
+      : undefined;
+    slots.take();
     slot.state = HOT_HELD;
     slot.tag = tag;
-    const block = new HotBlock(slot);
-    if (this.#slots.taken >= this.#observeAt) return this.#observe(block, slot);
+    if (watch !== undefined) {
+      slot.watch = watch;
+      slot.special = true;
+    }
     return block;
   }
 
@@ -101,17 +108,18 @@ export class Leases implements Owner {
     if (slot.state !== HELD) this.refuse(slot, "use");
     if (slot.view === NO_VIEW) {
       // SAFETY: the slot is held, so its slab is committed.
-      slot.view = this.region.view(slot.index);
-      if (this.zero && this.region.mayBeStale(slot.index)) slot.view.fill(0);
+      const view = this.region.view(slot.index);
+      if (this.zero && this.region.mayBeStale(slot.index)) view.fill(0);
+      slot.view = view;
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
       }
+      // SAFETY: the old buffer is detached, and the mark keeps the slot from being lent again.
+      slot.view = this.region.view(slot.index);
       slot.escaped++;
       slot.special = true;
       slot.owed = false;
-      // SAFETY: the old buffer is detached, and the mark keeps the slot from being lent again.
-      slot.view = this.region.view(slot.index);
     }
     slot.touched = true;
     return slot.view;
@@ -122,27 +130,46 @@ export class Leases implements Owner {
     return this.region.pointer(slot.index);
   }
 
-  release(slot: Slot, usedBytes: number | undefined): void {
-    if (slot.special === true) return this.#releaseSpecial(slot, usedBytes);
-    this.#end(slot, usedBytes);
-    if (this.#quarantine !== undefined) this.report();
+  /** All that can fail comes first: `push` is the last call, and what follows are stores. */
+  release(slot: Slot, usedBytes: number | undefined): boolean {
+    if (slot.special === true || this.#quarantine !== undefined) {
+      return this.#releaseSpecial(slot, usedBytes);
+    }
+    if (slot.touched === true && !this.#clean(slot, usedBytes)) {
+      this.lose(slot);
+      return true;
+    }
+    const tells = this.#slots.push(slot.index);
+    slot.touched = false;
+    slot.state = HOT_ENDED;
+    return tells;
   }
 
-  /** The closer look at a lease that was watched, lent or has escaped. */
-  #releaseSpecial(slot: Slot, usedBytes: number | undefined): void {
-    slot.trace = slot.watch?.site;
-    this.leaks.forget(slot);
-    slot.special = false;
+  /** The closer look at a lease that was watched, lent or has escaped, or that goes into quarantine. */
+  #releaseSpecial(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.lends !== 0) {
       slot.state = ENDING;
       slot.usedBytes = usedBytes;
-    } else if (slot.escaped !== 0) this.lose(slot);
-    else this.release(slot, usedBytes);
+      return false;
+    }
+    return this.#finish(slot, usedBytes);
   }
 
-  abandon(slot: Slot): void {
+  released(slot: Slot): void {
+    this.#tell(slot);
+    if (this.#quarantine !== undefined) this.report();
+  }
+
+  #tell(slot: Slot): void {
+    if (slot.state === LOST) this.hooks.lost();
+    else this.hooks.ended();
+  }
+
+  abandon(slot: Slot): boolean {
     if (slot.state === ENDED) this.refuse(slot, "use");
-    if (slot.state !== LOST) this.lose(slot);
+    if (slot.state === LOST) return false;
+    this.lose(slot);
+    return true;
   }
 
   reattach(slot: Slot, view: ArrayBufferView): void {
@@ -161,7 +188,7 @@ export class Leases implements Owner {
    * @throws {SmritiError} `foreign-block`
    */
   checkOwn(block: Block): void {
-    const slot = Block.slotOf(block);
+    const slot = slotOf(block);
     if (slot === undefined) {
       throw new TypeError(`block must be a Block, got ${show(block)}`);
     }
@@ -190,7 +217,12 @@ export class Leases implements Owner {
     }
   }
 
-  lendEnds(slot: Slot, how: Settled, result: unknown): void {
+  lendEnds(
+    slot: Slot,
+    how: Settled,
+    result: unknown,
+    dead: Uint8Array | undefined,
+  ): void {
     // First what may run the user's code, as long as the lend still counts.
     const buffer = how === "fulfilled" && isDetached(slot)
       ? broughtBy(this.region, this.records, slot, result)
@@ -201,11 +233,19 @@ export class Leases implements Owner {
     // What is lost was counted down when it was lost.
     if (slot.state === LOST) return;
     if (isLast) this.#counters.lentBlocks--;
-    if (how === "running") return this.lose(slot);
-    if (isDetached(slot)) bringBack(this.region, slot, how, buffer, isLast);
-    if (!isLast || slot.state !== ENDING) return;
-    if (slot.escaped !== 0) this.lose(slot);
-    else this.#end(slot, slot.usedBytes);
+    let isSafe = how !== "running";
+    if (isSafe && isDetached(slot)) {
+      try {
+        bringBack(this.region, slot, buffer, dead);
+      } catch {
+        // There can be no view any more: the permission was taken back, or the heap is full.
+        isSafe = false;
+      }
+    }
+    const isOver = isLast && slot.state === ENDING;
+    if (!isSafe) this.lose(slot);
+    else if (isOver) this.#finish(slot, slot.usedBytes);
+    if (isOver || !isSafe) this.#tell(slot);
   }
 
   refuse(slot: Slot, use: "use" | "release"): void {
@@ -241,7 +281,9 @@ export class Leases implements Owner {
 
   /** Lets slots out of quarantine until so many are free; whether there are. */
   freeUp(free: number): boolean {
-    if (this.#quarantine?.freeUp(free)) this.hooks.lost();
+    if (this.#quarantine === undefined) return this.#slots.free >= free;
+    headroom();
+    if (this.#quarantine.freeUp(free)) this.hooks.lost();
     return this.#slots.free >= free;
   }
 
@@ -274,43 +316,70 @@ export class Leases implements Owner {
       this.region.revoke(slot.view);
       this.lose(slot);
     }
+    this.hooks.lost();
   }
 
-  /** The lease is over, nothing runs on the memory any more and no healed buffer is out. */
-  #end(slot: Slot, usedBytes: number | undefined): void {
-    if (slot.touched === true) {
-      if (slot.view.length === 0) return this.lose(slot);
-      slot.touched = false;
-      if (this.zero === true) slot.view.fill(0, 0, usedBytes);
-      if (this.#revoke === true) {
-        const view = this.region.renew(slot.view);
-        if (view === undefined) return this.lose(slot);
-        slot.view = view;
-      }
-      if (this.#quarantine !== undefined) return this.#isolate(slot);
+  /**
+   * The lease is over and nothing runs on the memory any more: the slot is free, or lost. Whether the
+   * pool must hear of it.
+   */
+  #finish(slot: Slot, usedBytes: number | undefined): boolean {
+    if (this.#quarantine !== undefined) headroom();
+    const trace = slot.watch?.site;
+    this.leaks.forget(slot);
+    if (
+      slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
+    ) {
+      this.lose(slot);
+      return true;
     }
-    slot.state = HOT_ENDED;
-    const slots = this.#slots;
-    slots.push(slot.index);
-    if (slots.free > slots.calmUpTo) this.hooks.ended();
+    if (slot.touched && this.#quarantine !== undefined) {
+      this.#isolate(slot, trace);
+      return true;
+    }
+    const tells = this.#slots.push(slot.index);
+    slot.touched = slot.special = false;
+    slot.state = ENDED;
+    return tells || this.#quarantine !== undefined;
+  }
+
+  /** Zeroes and revokes as the options say; false if somebody else has the buffer, or keeps it. */
+  #clean(slot: Slot, usedBytes: number | undefined): boolean {
+    if (slot.view.length === 0) {
+      if (slot.view !== NO_VIEW) return false;
+      // SAFETY: the slot is held. A release before this one was cut short below.
+      slot.view = this.region.view(slot.index);
+    }
+    if (this.zero === true) slot.view.fill(0, 0, usedBytes);
+    if (this.#revoke === true) {
+      const buffer = this.region.renew(slot.view);
+      if (buffer === undefined) return false;
+      slot.view = NO_VIEW;
+      slot.view = new Uint8Array(buffer);
+    }
+    return true;
   }
 
   /** Strict mode: the slot goes into quarantine, and the oldest one in it may come out. */
-  #isolate(slot: Slot): void {
+  #isolate(slot: Slot, trace: Error | undefined): void {
+    slot.touched = slot.special = false;
+    slot.trace = trace;
     this.#quarantine!.admit(slot);
     // One that was written to is out of the pool: some may now wait in vain.
     if (this.#quarantine!.overflow()) this.hooks.lost();
-    this.hooks.ended();
   }
 
+  /**
+   * The slot leaves the pool. The caller tells the hooks, once it is done with the slot. `abandon` is
+   * the last call, and what follows are stores.
+   */
   protected lose(slot: Slot): void {
     this.leaks.forget(slot);
+    this.#slots.abandon(slot.index);
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
     slot.state = LOST;
     slot.view = NO_VIEW;
-    this.#slots.abandon(slot.index);
-    this.hooks.lost();
   }
 
   #leaked(leak: Leak): void {
@@ -320,6 +389,7 @@ export class Leases implements Owner {
     // never lent again because a read may still be under way.
     this.region.revoke(leak.slot.view);
     this.lose(leak.slot);
+    this.hooks.lost();
     this.hooks.leaked(leak);
   }
 
@@ -332,14 +402,20 @@ export class Leases implements Owner {
   }
 
   /** What only some leases get: a time, a watch. */
-  #observe(block: Block, slot: Slot): Block {
+  #observe(
+    block: Block,
+    slot: Slot,
+    tag: string | undefined,
+  ): Watch | undefined {
     if (this.#timed) {
       slot.since = Date.now();
       slot.overdue = false;
     }
     const { taken } = this.#slots;
-    if (taken % this.leaks.period === 0) this.leaks.watch(block, slot);
-    this.#observeAt = taken + (this.#timed ? 1 : this.leaks.period);
-    return block;
+    const { period } = this.leaks;
+    this.#observeAt = taken + (this.#timed ? 1 : period);
+    return (taken + 1) % period === 0
+      ? this.leaks.watch(block, slot, tag)
+      : undefined;
   }
 }

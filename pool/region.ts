@@ -120,7 +120,8 @@ export class Region {
   /**
    * A new view of a slot. At most one that is not detached may exist.
    *
-   * @throws {SmritiError} `out-of-memory` where memory is only taken now, as on the heap
+   * @throws {SmritiError} `out-of-memory` where memory is only taken now, as on the heap;
+   * `permission` if it was taken back
    */
   view(slot: number): Uint8Array<ArrayBuffer> {
     try {
@@ -129,8 +130,7 @@ export class Region {
         this.#backend.view(this.range, slot * this.stride, this.#size),
       );
     } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw outOfMemory(this.#backend, "allocate", this.#size, -1);
+      throw viewRefused(this.#backend, this.#size, error);
     }
   }
 
@@ -141,28 +141,34 @@ export class Region {
   }
 
   /**
-   * Ends every view of the slot and returns a new one of the same memory: no copy, no charge.
-   * `undefined` if the buffer was made undetachable (`markAsUntransferable`): its views live on.
+   * Ends every view of the slot and returns a new buffer of the same memory: no copy, no charge.
+   * `undefined` if the old one was made undetachable (`markAsUntransferable`): its views live on.
+   *
+   * @throws {RangeError} at the end of the stack; the views live on
    */
-  renew(
-    view: Uint8Array<ArrayBuffer>,
-  ): Uint8Array<ArrayBuffer> | undefined {
+  renew({ buffer }: Uint8Array<ArrayBuffer>): ArrayBuffer | undefined {
     try {
       // SAFETY: transfer() keeps the memory and detaches the old buffer with everything over it; the
       // slot is ours alone: its lease is ending and nothing lent is running.
-      return new Uint8Array(view.buffer.transfer());
-    } catch {
+      return buffer.transfer();
+    } catch (error) {
+      if (error instanceof RangeError) throw error;
       return undefined;
     }
   }
 
-  /** Ends every view of the slot and makes none; false as for `renew`. */
+  /**
+   * Ends every view of the slot and makes none; false if the buffer was made undetachable.
+   *
+   * @throws {RangeError} at the end of the stack; the views live on
+   */
   revoke(view: Uint8Array<ArrayBuffer>): boolean {
     try {
       // SAFETY: detaching frees nothing, because the memory belongs to the mapping.
       if (view.length !== 0) view.buffer.transfer(0);
       return true;
-    } catch {
+    } catch (error) {
+      if (error instanceof RangeError) throw error;
       return false;
     }
   }
@@ -239,6 +245,19 @@ function roundUp(size: number, unit: number): number {
 function commonDivisor(a: number, b: number): number {
   while (b !== 0) [a, b] = [b, a % b];
   return a;
+}
+
+/** What a view that could not be made means. */
+function viewRefused(backend: Backend, size: number, error: unknown): unknown {
+  if (error instanceof RangeError && /alloc/i.test(error.message)) {
+    return outOfMemory(backend, "allocate", size, -1);
+  }
+  if (!(error instanceof Deno.errors.NotCapable)) return error;
+  return new SmritiError(
+    "permission",
+    "a view of native memory needs the flag --allow-ffi, and the permission was taken back",
+    { cause: error },
+  );
 }
 
 /** The error for memory that the OS refused. */

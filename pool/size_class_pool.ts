@@ -128,8 +128,13 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   ): Block | undefined {
     const first = this.#classFor(byteLength);
     if (options === undefined) {
-      const block = this.#classes[first].pool.tryAcquire();
-      if (block !== undefined) this.#note(first, first, byteLength);
+      const served = this.#classes[first];
+      const block = served.pool.tryAcquire();
+      // Stores alone, here and below: a call may fail, and nobody would have the block.
+      if (block !== undefined) {
+        served.asked += byteLength;
+        served.leases++;
+      }
       return block;
     }
     const { upgrade, rest } = split(options, TRY_SIZE_NAMES);
@@ -240,10 +245,11 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
 
   /** The common case, without a promise of our own around the pool's. */
   #acquirePlain(byteLength: number): Promise<Block> {
-    const first = this.#classFor(byteLength);
-    const block = takeFast(this.#classes[first].pool);
+    const served = this.#classes[this.#classFor(byteLength)];
+    const block = takeFast(served.pool);
     if (block === undefined) return this.#acquire(byteLength, undefined);
-    this.#note(first, first, byteLength);
+    served.asked += byteLength;
+    served.leases++;
     return Promise.resolve(block);
   }
 
@@ -259,8 +265,10 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
       const block = this.#tryFrom(first, true, { reserved, tag }, byteLength);
       if (block !== undefined) return block;
     }
-    const block = await this.#classes[first].pool.acquire(rest);
-    this.#note(first, first, byteLength);
+    const served = this.#classes[first];
+    const block = await served.pool.acquire(rest);
+    served.asked += byteLength;
+    served.leases++;
     return block;
   }
 
@@ -273,19 +281,15 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
   ): Block | undefined {
     const end = upgrade ? this.#classes.length : first + 1;
     for (let at = first; at < end; at++) {
-      const block = this.#classes[at].pool.tryAcquire(options);
+      const served = this.#classes[at];
+      const block = served.pool.tryAcquire(options);
       if (block === undefined) continue;
-      this.#note(at, first, byteLength);
+      served.asked += byteLength;
+      served.leases++;
+      if (at !== first) served.upgrades++;
       return block;
     }
     return undefined;
-  }
-
-  #note(at: number, first: number, byteLength: number): void {
-    const served = this.#classes[at];
-    served.asked += byteLength;
-    served.leases++;
-    if (at !== first) served.upgrades++;
   }
 }
 

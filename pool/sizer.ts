@@ -5,6 +5,7 @@
  * listeners, and its pool, after the change is complete.
  */
 import type { Events } from "./events.ts";
+import { headroom } from "./headroom.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import { ScalingController } from "./scaling.ts";
@@ -106,6 +107,7 @@ export class Sizer {
   }
 
   #grow(): boolean {
+    headroom();
     const wanted = this.#stopped ? 0 : this.#scaling.growBy();
     if (wanted === 0) return false;
     const { blocks, error } = this.#supply.grow(wanted);

@@ -43,18 +43,31 @@ export interface Owner {
   view(slot: Slot): Uint8Array<ArrayBuffer>;
   /** Address of a held slot's first byte. */
   pointer(slot: Slot): Deno.PointerObject;
-  /** The lease of a held slot ends; `usedBytes` of it may have been written, or all. */
-  release(slot: Slot, usedBytes: number | undefined): void;
-  /** The slot leaves the pool for good. */
-  abandon(slot: Slot): void;
+  /**
+   * The lease of a held slot ends; `usedBytes` of it may have been written, or all. When it throws,
+   * the lease goes on. Whether `released` is to be called, once the handle is parted from the slot.
+   */
+  release(slot: Slot, usedBytes: number | undefined): boolean;
+  /** Tells the pool of what `release` has done: waiters may be served, or refused. */
+  released(slot: Slot): void;
+  /** The slot leaves the pool for good; whether `released` is to be called. */
+  abandon(slot: Slot): boolean;
   /** Takes a buffer that had left back as the slot's own. */
   reattach(slot: Slot, view: ArrayBufferView): void;
   /** Ends the lease here; the slot goes on under a ticket. */
   detach(slot: Slot): BlockTicket;
   /** An operation begins that holds the slot's memory, and with it the handle. */
   lendStarts(slot: Slot, block: Block): void;
-  /** That operation has settled, `result` being what it gave. */
-  lendEnds(slot: Slot, how: Settled, result: unknown): void;
+  /**
+   * That operation has settled, `result` being what it gave. `dead` is the view whose buffer it took
+   * along and has ended with, if it did.
+   */
+  lendEnds(
+    slot: Slot,
+    how: Settled,
+    result: unknown,
+    dead: Uint8Array | undefined,
+  ): void;
   /** Throws what a use of a lease that has ended deserves; counts a second release. */
   refuse(slot: Slot, use: "use" | "release"): void;
 }
@@ -63,9 +76,7 @@ export interface Owner {
 export type Settled =
   /** It has let go of the memory; a buffer it took is in its result or comes by `reattach`. */
   | "fulfilled"
-  /** It failed and has let go of the memory and of any buffer it took. */
-  | "finished"
-  /** It failed; whether it took a buffer along is not known. */
+  /** It failed and has let go of the memory. */
   | "rejected"
   /** It may still write to the memory. */
   | "running";

@@ -3,7 +3,9 @@
  *
  * The lowest slab with a free slot serves first, and inside it the most recently released slot:
  * caches stay hot, few slots are ever touched, and high slabs empty so that they can go back.
- * Owns no memory, no time, no events; never looks at a byte of a block.
+ * Owns no memory, no time, no events; never looks at a byte of a block. `next`, `take`, `push` and `abandon` can be
+ * cut short at any call by the end of the stack: they change the state in stores without a call among
+ * them. What looks at whole slabs is called where there is room.
  */
 import { Bitmap } from "./bitmap.ts";
 
@@ -115,20 +117,23 @@ export class Slots {
     return { start, end: Math.min(this.#max, start + count * this.#slabSlots) };
   }
 
-  /** Takes the next free slot. The caller has checked that `free` is above 0. */
-  pop(): number {
-    const hot = this.#hot;
+  /** The free slot to be taken next. The caller has checked that `free` is above 0. */
+  next(): number {
+    return this.#hot === NONE ? this.#unlistNext() : this.#hot;
+  }
+
+  /** Takes the slot that `next` has given. */
+  take(): void {
     this.#hot = NONE;
     this.taken++;
     if (--this.free < this.#leastFree) this.#leastFree = this.free;
-    return hot === NONE ? this.#unlistNext() : hot;
   }
 
-  /** Puts an acquired slot back. */
-  push(slot: number): void {
-    this.free++;
+  /** Puts an acquired slot back; whether the pool must hear of it. */
+  push(slot: number): boolean {
     if (this.#hot === NONE && slot < this.#lowEnd) this.#hot = slot;
     else this.#heat(slot);
+    return ++this.free > this.calmUpTo;
   }
 
   /** Takes an acquired slot out of use until `restore`. */
@@ -138,16 +143,19 @@ export class Slots {
 
   /** Puts a quarantined slot back. */
   restore(slot: number): void {
+    this.#heat(slot);
     this.#change(() => {
       this.quarantined--;
       this.free++;
     });
-    this.#heat(slot);
   }
 
   /** Takes an acquired slot out of the pool for good. */
   abandon(_slot: number): void {
-    this.#change(() => this.abandoned++);
+    const peak = this.peak;
+    this.#peak = peak;
+    this.abandoned++;
+    this.#leastFree = this.free;
   }
 
   /** Takes a quarantined slot out of the pool for good. */
@@ -270,18 +278,18 @@ export class Slots {
   /** Puts a free slot in its place: next to be taken, or in its slab's list. */
   #heat(slot: number): void {
     const hot = this.#hot;
-    if (hot === NONE) {
-      if (slot < this.#lowEnd) this.#hot = slot;
-      else this.#list(slot);
-    } else if (this.#slabOf(slot) <= this.#slabOf(hot)) {
+    const slots = this.#slabSlots;
+    if (hot === NONE && slot < this.#lowEnd) {
       this.#hot = slot;
+    } else if (hot !== NONE && ((slot / slots) | 0) <= ((hot / slots) | 0)) {
       this.#list(hot);
+      this.#hot = slot;
     } else {
       this.#list(slot);
     }
   }
 
-  /** Puts the hot slot into its list, for those who look at whole slabs. */
+  /** Puts the hot slot into its list, for what looks at whole slabs. */
   #cool(): void {
     if (this.#hot !== NONE) this.#list(this.#hot);
     this.#hot = NONE;
@@ -296,31 +304,40 @@ export class Slots {
     this.#lowEnd = (this.#open.floor + 1) * this.#slabSlots;
   }
 
+  /** Puts a slot into its slab's list. A slab is said to be open before it is, so never too late. */
   #list(slot: number): void {
-    const slab = this.#slabOf(slot);
-    if (this.#slabSlots > 1) {
-      const place = slot - slab * this.#slabSlots;
+    const slots = this.#slabSlots;
+    const slab = (slot / slots) | 0;
+    if (this.#freeIn[slab] === 0) this.#open.add(slab);
+    this.#freeIn[slab]++;
+    if (slots > 1) {
+      const place = slot - slab * slots;
       this.#next[slot] = this.#head[slab] - place - 1;
       this.#head[slab] = place;
     }
-    if (this.#freeIn[slab]++ === 0) {
-      this.#open.add(slab);
-      this.#lowered();
-    }
+    this.#lowEnd = (this.#open.floor + 1) * slots;
   }
 
-  /** Takes the first slot of the lowest slab that has one. */
+  /** Makes the first slot of the lowest slab that has one the hot slot. */
   #unlistNext(): number {
-    const slab = this.#open.lowest();
+    const open = this.#open;
+    let slab = open.lowest();
+    // One that was emptied, or was to be opened, when the stack ended.
+    while (this.#freeIn[slab] === 0) {
+      open.remove(slab);
+      slab = open.lowest();
+    }
+    if (this.#freeIn[slab] === 1) open.remove(slab);
+    const slots = this.#slabSlots;
     let slot = slab;
-    if (this.#slabSlots > 1) {
+    if (slots > 1) {
       const place = this.#head[slab];
-      slot = slab * this.#slabSlots + place;
+      slot = slab * slots + place;
       this.#head[slab] = place + 1 + this.#next[slot];
     }
-    if (--this.#freeIn[slab] === 0) this.#open.remove(slab);
-    this.#lowered();
-    return slot;
+    this.#freeIn[slab]--;
+    this.#lowEnd = (open.floor + 1) * slots;
+    return this.#hot = slot;
   }
 
   /** Takes one slot out of its slab's list: rare, so it may walk the list. */

@@ -200,7 +200,7 @@ export class SharedDispatcher {
         this.#taker.putBack(slots);
         continue;
       }
-      this.#channel.serve(waiter, () => this.#grant(slots, wish));
+      this.#channel.serve(waiter, this.#grant(slots, wish));
       this.#bell.dropTurn();
       this.#sizer.taken();
     }

@@ -4,7 +4,7 @@
  *
  * Knows no owner words and no other isolate: it is told which slots are here.
  */
-import { Block } from "../pool/block.ts";
+import { type Block, part, slotOf } from "../pool/block.ts";
 import { isOut } from "../pool/census.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { isDetached } from "../pool/escape.ts";
@@ -25,7 +25,6 @@ import type { Counters } from "../pool/stats.ts";
 
 /** All leases of a shared pool in this isolate. */
 export class SharedLeases extends Leases {
-  readonly #counts: { taken: number };
   /** Makes a ticket of a held slot that nobody here uses any more. */
   readonly #makeTicket: (slot: number) => BlockTicket;
 
@@ -33,20 +32,13 @@ export class SharedLeases extends Leases {
   constructor(
     options: FilledOptions,
     region: Region,
-    slots: LeaseSlots & { taken: number },
+    slots: LeaseSlots,
     counters: Counters,
     hooks: LeaseHooks,
     makeTicket: (slot: number) => BlockTicket,
   ) {
     super(options, region, slots, counters, hooks);
-    this.#counts = slots;
     this.#makeTicket = makeTicket;
-  }
-
-  override beginAt(index: number, tag: string | undefined): Block {
-    // One by one: slots come in batches, and which lease is watched goes by this count.
-    this.#counts.taken++;
-    return super.beginAt(index, tag);
   }
 
   /**
@@ -58,7 +50,7 @@ export class SharedLeases extends Leases {
    */
   checkDetach(block: Block, batch: number): void {
     this.checkOwn(block);
-    const slot = Block.slotOf(block)!;
+    const slot = slotOf(block)!;
     this.#refuseDetach(slot);
     // By a mark on the slot: a Set of them would be a twentieth of a batch.
     if (slot.batch === batch) {
@@ -80,22 +72,23 @@ export class SharedLeases extends Leases {
    * @throws {SmritiError} `lent` if they cannot be ended; nothing has happened then
    */
   revoke(block: Block): void {
-    this.#renew(Block.slotOf(block)!);
+    this.#renew(slotOf(block)!);
   }
 
   /** Ends the lease of a block without views; its slot is for whoever makes the ticket. */
-  part(block: Block): number {
-    const slot = Block.slotOf(block)!;
+  partFrom(block: Block): number {
+    const slot = slotOf(block)!;
     this.#letGo(slot);
-    Block.part(block);
+    part(block);
     return slot.index;
   }
 
   #renew(slot: Slot): void {
     if (slot.view === NO_VIEW) return;
-    const view = this.region.renew(slot.view);
-    if (view === undefined) throw this.#stuck(slot);
-    slot.view = view;
+    const buffer = this.region.renew(slot.view);
+    if (buffer === undefined) throw this.#stuck(slot);
+    slot.view = NO_VIEW;
+    slot.view = new Uint8Array(buffer);
   }
 
   #letGo(slot: Slot): void {
@@ -127,9 +120,10 @@ export class SharedLeases extends Leases {
         // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
         this.region.revoke(slot.view);
         this.lose(slot);
+        this.hooks.lost();
         continue;
       }
-      this.release(slot, this.blockSize);
+      if (this.release(slot, this.blockSize)) this.released(slot);
       // SAFETY: the slot is free and never lent from here again; the handle, which still points
       // here, finds it lost.
       this.region.revoke(slot.view);

@@ -38,8 +38,6 @@ const FROM_BELOW = 64;
 export class SharedSlots {
   /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
   readonly free = 0;
-  /** So it always is. */
-  readonly calmUpTo = -1;
   /** Leases begun here, ever. */
   taken = 0;
 
@@ -141,11 +139,17 @@ export class SharedSlots {
       this.#swap(slot, word, HOT_HELD, this.#worker);
   }
 
-  /** Puts a slot of this worker back. */
-  push(slot: number): void {
+  /** A lease of a slot of this worker begins. */
+  take(): void {
+    this.taken++;
+  }
+
+  /** Puts a slot of this worker back. Others may wait for it, so the pool must hear of it: true. */
+  push(slot: number): boolean {
     this.#last = slot;
     this.#change(slot, HOT_FREE);
     this.rehint(slot);
+    return true;
   }
 
   /** Takes a slot of this worker out of the pool for good. */

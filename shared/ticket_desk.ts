@@ -76,7 +76,7 @@ export class TicketDesk {
     let at = 0;
     try {
       for (const block of all) {
-        const slot = this.#leases.part(block);
+        const slot = this.#leases.partFrom(block);
         numbers[at + 2] = this.#slots.send(slot, deadline);
         numbers[at + 1] = slot;
         numbers[at] = this.#pool;

@@ -36,7 +36,7 @@ function join(
 
 function serveHead(channel: Channel<string>, item: string): void {
   assertExists(channel.head);
-  channel.serve(channel.head, () => item);
+  channel.serve(channel.head, item);
 }
 
 function settled(): Promise<void> {
@@ -91,15 +91,19 @@ Deno.test("full is true from the limit on, and at once with a limit of 0", () =>
   assert(!channel.full);
 });
 
-Deno.test("serve() makes the item when the waiter has left the queue", () => {
-  const channel = new Channel<string>(2);
-  join(channel, [], "a", { count: 3 });
+Deno.test("serve() answers a waiter that has left the queue", () => {
+  const channel = new Channel<object>(2);
+  channel.wait(PLAIN);
   assertExists(channel.head);
-  channel.serve(channel.head, (wish) => {
-    assertEquals([channel.waiting, channel.head], [0, undefined]);
-    assertEquals([wish.tag, wish.count], ["a", 3]);
-    return "";
+  const looked: unknown[] = [];
+  // Resolving a promise looks for a method, and may so run code that asks again.
+  channel.serve(channel.head, {
+    get then() {
+      looked.push(channel.waiting, channel.head);
+      return undefined;
+    },
   });
+  assertEquals(looked, [0, undefined]);
 });
 
 Deno.test("a timeout rejects, tells onLeave, and lets those behind move up", async () => {

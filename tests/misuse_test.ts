@@ -8,7 +8,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Block, BlockPool } from "@smriti/pool";
+import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "./support/law.ts";
 import { microtasks, refused, rejected, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
@@ -137,16 +137,32 @@ Deno.test("release() changes nothing when usedBytes is out of range or no intege
   assertEquals(lawful(pool).freeBlocks, 1);
 });
 
-Deno.test("new Block() is refused: blocks come from a pool", () => {
-  // @ts-expect-error: nobody outside has a slot to give.
-  assertThrows(() => new Block({}), TypeError, "acquire");
+Deno.test("nothing that a block leads to makes a second handle of its slot", async () => {
+  using pool = new BlockPool(ONE);
+  using block = pool.acquireSync();
+  assertEquals(
+    Object.keys(await import("@smriti/pool")).includes("Block"),
+    false,
+  );
+  const { constructor } = block;
+  const made = constructor as unknown as new (...given: unknown[]) => Block;
+  const given = [[], [{}], [block], [Symbol("inside"), block], [{ owner: {} }]];
+  for (const args of given) {
+    assertThrows(() => new made(...args), TypeError, "acquire");
+    assertThrows(() => Reflect.construct(made, args, Object), TypeError);
+  }
+  const own = (it: object) =>
+    Reflect.ownKeys(it).filter((key) =>
+      typeof it[key as never] === "function" && key !== "prototype"
+    );
+  assertEquals(own(constructor), []);
 });
 
 Deno.test("a method of Block on something else is a TypeError", () => {
   using pool = new BlockPool(ONE);
   using block = pool.acquireSync();
   for (const it of [{}, Object.create(block), new Proxy(block, {})]) {
-    assertThrows(() => Block.prototype.release.call(it), TypeError);
+    assertThrows(() => block.release.call(it), TypeError);
   }
   assertEquals(block.released, false);
 });

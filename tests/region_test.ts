@@ -137,11 +137,12 @@ native(
     const part = view.subarray(8, 16);
     const words = new Int32Array(view.buffer, 0, 4);
     const dataView = new DataView(view.buffer);
-    const next = region.renew(view);
+    const buffer = region.renew(view);
     for (const ended of [view, part, words]) assertEquals(ended.length, 0);
     assertThrows(() => dataView.getInt8(0), TypeError);
-    assert(next !== undefined);
-    assertNotStrictEquals(next.buffer, view.buffer);
+    assert(buffer !== undefined);
+    assertNotStrictEquals(buffer, view.buffer);
+    const next = new Uint8Array(buffer);
     assertEquals(next.length, abilities().pageSize);
     assert(next.every((byte) => byte === 7));
     assert(region.isWhole(0, next.buffer));

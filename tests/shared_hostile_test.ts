@@ -127,20 +127,6 @@ Deno.test("adoptMany() refuses what only looks like an Int32Array", async () => 
   await pool.close();
 });
 
-Deno.test("a lease does not end by what blocks are built of", async () => {
-  const pool = sharedPool();
-  const block = pool.acquireSync();
-  const { part } = block.constructor as unknown as {
-    part: (block: Block) => void;
-  };
-  part(block);
-  block.bytes[0] = 1;
-  assert(!block.released);
-  block.release();
-  whole(pool);
-  await pool.close();
-});
-
 Deno.test("attach() reads a handle once, and takes nothing but data", async () => {
   const pool = sharedPool();
   const { handle } = pool;

@@ -17,8 +17,6 @@ const ARROWS: Record<string, readonly string[]> = {
   "mod.ts": ["pool"],
 };
 
-const MOST_LINES = 350;
-
 function read(path: string): string {
   return Deno.readTextFileSync(new URL(path, ROOT));
 }
@@ -70,13 +68,6 @@ Deno.test("imports follow the arrows of ARCHITECTURE.md", () => {
 Deno.test("every source file opens with a comment of what it owns", () => {
   const bare = published().filter((path) => !read(path).startsWith("/**\n * "));
   assertEquals(bare, []);
-});
-
-Deno.test("no source file has outgrown one room", () => {
-  const large = published().filter((path) =>
-    read(path).split("\n").length > MOST_LINES
-  );
-  assertEquals(large, []);
 });
 
 Deno.test("a SAFETY line stands above native calls and above views made or revoked", () => {

@@ -1,13 +1,30 @@
 // What the fuzz does with pools: acquires of every kind, questions, wrong arguments.
 
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
-import { Block, BlockPool, SizeClassPool, SmritiError } from "@smriti/pool";
+import {
+  type Block,
+  BlockPool,
+  SizeClassPool,
+  SmritiError,
+} from "@smriti/pool";
+import { slotOf } from "../../pool/block.ts";
 import { Chaos } from "./chaos.ts";
 import type { Home } from "./home.ts";
 import { brokenSignal, junk, options, Planted, poolOptions } from "./junk.ts";
 import { Rng } from "../support/rng.ts";
 import { WRONG_THIS } from "./tally.ts";
 import { settleUp, type World } from "./lease_moves.ts";
+
+/** The class of blocks, as one who has a block can get at it. */
+const BLOCK = (() => {
+  using pool = new BlockPool({ blockSize: 1, maxBlocks: 1, backend: "heap" });
+  using block = pool.acquireSync();
+  return block.constructor;
+})();
+
+function isBlock(value: unknown): value is Block {
+  return slotOf(value) !== undefined;
+}
 
 type PoolMove = (world: World, home: Home) => void;
 
@@ -205,13 +222,13 @@ function misuse(world: World, home: Home): void {
         () => result as Promise<unknown>,
         (value) => {
           for (const block of [value].flat()) {
-            if (block instanceof Block && !block.released) home.keep(block);
+            if (isBlock(block) && !block.released) home.keep(block);
           }
         },
       );
     }
   });
-  if (result instanceof Block && !result.released) home.keep(result);
+  if (isBlock(result) && !result.released) home.keep(result);
   // It may have been told to release one of those.
   for (const lease of [...home.held]) settleUp(lease);
 }
@@ -233,7 +250,7 @@ function construct({ rng, tally }: World, home: Home): void {
       new SizeClassPool(list)[Symbol.dispose]();
     });
   } else if (made === 2) {
-    tally.call("new Block", () => new Block(any()));
+    tally.call("new Block", () => Reflect.construct(BLOCK, [any()]));
   } else if (made === 3) {
     tally.call(
       "new SmritiError",

@@ -35,9 +35,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "stale handle: it is not parted from the slot",
     file: "pool/block.ts",
-    find: `this.#slot = slot.tag === undefined ? owner.ended : endedOf(slot);
-    owner.release(slot, usedBytes);`,
-    put: "owner.release(slot, usedBytes);",
+    find: "this.#slot = ended;",
+    put: "void ended;",
     caughtBy: ["misuse"],
   },
   {
@@ -64,9 +63,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "revocation: a view that cannot be ended does not matter",
     file: "pool/leases.ts",
-    find:
-      "if (view === undefined) return this.lose(slot);\n        slot.view = view;",
-    put: "if (view !== undefined) slot.view = view;",
+    find: "if (buffer === undefined) return false;",
+    put: "if (buffer === undefined) return true;",
     caughtBy: ["untransferable"],
   },
   {
@@ -79,8 +77,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "quarantine: strict blocks are free at once",
     file: "pool/leases.ts",
-    find: "if (this.#quarantine !== undefined) return this.#isolate(slot);",
-    put: "",
+    find: "if (slot.touched && this.#quarantine !== undefined) {",
+    put: "if (Math.random() < 0) {",
     caughtBy: ["strict"],
   },
   {
@@ -128,8 +126,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "lending: release() does not wait for the operation",
     file: "pool/leases.ts",
-    find: "if (slot.lends !== 0) {\n        slot.state = ENDING;",
-    put: "if (false) {\n        slot.state = ENDING;",
+    find: "if (slot.lends !== 0) {\n      slot.state = ENDING;",
+    put: "if (false) {\n      slot.state = ENDING;",
     caughtBy: ["lend"],
   },
   {
@@ -142,8 +140,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "lending: a failed socket read vouches for every buffer",
     file: "pool/block.ts",
-    find: "took = bytes?.length === 0;",
-    put: "took = true;",
+    find: "if (socket && bytes?.length === 0) taken = bytes;",
+    put: "if (socket) taken = slot.view;",
     caughtBy: ["once_vouched_escape"],
   },
   {
@@ -163,17 +161,15 @@ export const BUGS: readonly Bug[] = [
   {
     what: "escape mark: release() does not look at it",
     file: "pool/leases.ts",
-    find: `} else if (slot.escaped !== 0) this.#lose(slot);
-    else this.release(slot, usedBytes);`,
-    put: "} else this.release(slot, usedBytes);",
+    find: "if (slot.escaped !== 0) return this.lose(slot);",
+    put: "",
     caughtBy: ["escape"],
   },
   {
     what: "escape: a buffer still out is not missed",
     file: "pool/leases.ts",
-    find: "if (slot.view.length === 0) return this.#lose(slot);",
-    put:
-      "if (slot.view.length === 0) slot.view = this.#region.view(slot.index);",
+    find: "if (slot.view !== NO_VIEW) return false;",
+    put: "",
     caughtBy: ["escape"],
   },
   {
@@ -186,14 +182,14 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandon: an interrupted read is taken for finished",
     file: "pool/leases.ts",
-    find: `if (how === "running") return this.#lose(slot);`,
-    put: "",
+    find: `let isSafe = how !== "running";`,
+    put: "let isSafe = true;",
     caughtBy: ["lend"],
   },
   {
     what: "abandon: the slot of a leak is lent again",
     file: "pool/leases.ts",
-    find: "this.#lose(leak.slot);",
+    find: "this.lose(leak.slot);",
     put: `leak.slot.touched = false;
     this.release(leak.slot, this.blockSize);`,
     caughtBy: ["leaks"],
@@ -303,9 +299,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: it unmaps under blocks that are out",
     file: "pool/closing.ts",
-    find:
-      "if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;",
-    put: "if (!this.#begun || this.#ended) return;",
+    find: "return this.#begun && !this.#ended && this.#slots.acquired === 0;",
+    put: "return this.#begun && !this.#ended;",
     caughtBy: ["close"],
   },
   {
