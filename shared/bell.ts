@@ -4,6 +4,7 @@
  * Hints only: a ring that goes to an isolate that died is made good by the retries of those who
  * wait, and a turn ends by itself.
  */
+import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
@@ -17,14 +18,16 @@ const TURN_MS = 100;
 /** The bell of one pool, as one isolate hears and rings it. */
 export class Bell {
   readonly #words: Int32Array;
+  readonly #clock: Clock;
   readonly #worker: number;
   /** Where this isolate's bit is. */
   readonly #at: number;
   readonly #bit: number;
 
   /** Acts for one worker id. */
-  constructor({ words }: Control, worker: number) {
+  constructor({ words }: Control, clock: Clock, worker: number) {
     this.#words = words;
+    this.#clock = clock;
     this.#worker = worker;
     this.#at = WAITERS + (worker >>> 5);
     this.#bit = 1 << (worker & 31);
@@ -109,7 +112,7 @@ export class Bell {
     if (
       Atomics.compareExchange(words, TURN, turn, this.#worker) === turn
     ) {
-      Atomics.store(words, HEADER.TURN_END, Date.now() + TURN_MS | 0);
+      Atomics.store(words, HEADER.TURN_END, this.#clock.now() + TURN_MS | 0);
     }
   }
 
@@ -139,6 +142,6 @@ export class Bell {
 
   get #isOver(): boolean {
     const end = Atomics.load(this.#words, HEADER.TURN_END);
-    return (Date.now() - end | 0) >= 0;
+    return between(end, this.#clock.now()) >= 0;
   }
 }

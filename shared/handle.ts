@@ -78,6 +78,51 @@ function copyOf(handle: SharedPoolHandle): SharedPoolHandle {
   }
 }
 
+/**
+ * Writes into a new control block where it is. All isolates of a process see it at the same address;
+ * another one, however alike, is somewhere else.
+ *
+ * @throws {SmritiError} `permission`
+ */
+export function markHome({ words, buffer }: Control): void {
+  [words[HEADER.HOME], words[HEADER.HOME_HIGH]] = addressOf(buffer);
+}
+
+/**
+ * Throws unless the control block is the pool's own.
+ *
+ * @throws {TypeError} if it is a copy
+ * @throws {SmritiError} `permission`
+ */
+export function checkHome({ words, buffer }: Control): void {
+  const [low, high] = addressOf(buffer);
+  if (words[HEADER.HOME] === low && words[HEADER.HOME_HIGH] === high) return;
+  throw new TypeError(
+    "handle has a copy of the pool's control block: by two of them a block would have two owners",
+  );
+}
+
+/** The address of a control block, low and high half. */
+function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
+  let pointer: Deno.PointerValue;
+  try {
+    // SAFETY: only the address is asked for.
+    pointer = Deno.UnsafePointer.of(new Uint8Array(control) as never);
+  } catch (cause) {
+    throw new SmritiError(
+      "permission",
+      "a shared pool needs the flag --allow-ffi, and the permission was taken back",
+      { cause },
+    );
+  }
+  // SAFETY: a number is made of it, and nothing is read there.
+  const address = BigInt(Deno.UnsafePointer.value(pointer));
+  return [
+    Number(BigInt.asIntN(32, address)),
+    Number(BigInt.asIntN(32, address >> 32n)),
+  ];
+}
+
 /** Check sum of what a handle says beside the control block: with one wrong, memory would be. */
 export function sealOf(options: SharedFilledOptions, range: Range): number {
   const text = JSON.stringify(

@@ -6,22 +6,11 @@
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { headroom } from "../pool/headroom.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
-import type { Region } from "../pool/region.ts";
 import { unref } from "../pool/sizer.ts";
-import type { Bell } from "./bell.ts";
-import {
-  CLOSING,
-  type Control,
-  ENDING,
-  GONE,
-  HEADER,
-  OPEN,
-} from "./control.ts";
-import type { SharedFilledOptions } from "./handle.ts";
+import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
 import { Janitor, type JanitorParts } from "./janitor.ts";
-import type { Roster } from "./roster.ts";
-import { SharedSlots } from "./shared_slots.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { STATE } = HEADER;
@@ -34,9 +23,6 @@ const CLOSING_MS = 20;
 
 /** What a membership works with. */
 export interface MembershipParts extends JanitorParts {
-  readonly options: SharedFilledOptions;
-  readonly region: Region;
-  readonly bell: Bell;
   readonly onEnd: () => void;
 }
 
@@ -63,7 +49,10 @@ export class Membership {
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
     const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = unref(setInterval(() => this.keepHouse(), ms));
+    this.#timer = unref(setInterval(() => {
+      parts.clock.tick(ms);
+      this.keepHouse();
+    }, ms));
   }
 
   /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
@@ -88,6 +77,7 @@ export class Membership {
   /** Closes the pool for everybody; resolves when its memory is unmapped. The first call decides. */
   close(timeoutMs: number): Promise<void> {
     if (!this.#asked) {
+      headroom();
       this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
@@ -101,6 +91,7 @@ export class Membership {
   /** Begins to close without waiting. */
   beginClose(): void {
     if (this.#left) return;
+    headroom();
     const words = this.#words;
     if (Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING) === OPEN) {
       Atomics.notify(words, HEADER.STATE);
@@ -113,6 +104,7 @@ export class Membership {
   /** Drops the pool here: blocks held are given back, lent ones abandoned, every view ends. */
   leave(): void {
     if (this.#left || this.#ended) return;
+    headroom();
     this.#left = true;
     this.#parts.dispatcher.close();
     // Called by a listener, from within the housekeeping: it ends first.
@@ -120,33 +112,37 @@ export class Membership {
   }
 
   #go(): void {
-    const { roster, worker, leases, bell, options, control, region } =
-      this.#parts;
+    const { roster, worker, leases, ending } = this.#parts;
     if (!this.#resting) {
       // Those who died meanwhile would keep the memory mapped for ever.
       this.#janitor.reclaimDead();
       leases.giveUpAll();
-      leases.dropViews(0, options.maxBlocks);
-      bell.forget(worker);
+      this.#rest();
     }
+    ending.tryEnd();
     roster.exit(worker);
-    endIfLast(control, region, roster);
     this.#end();
   }
 
   /** A lease has ended here: it may be the last thing the closing pool waits for. */
   check(): void {
-    // A plain read: the housekeeping sees what it misses.
-    if (this.#words[STATE] !== HOT_OPEN) this.#restIfIdle();
+    // Plain reads: the housekeeping sees what they miss.
+    if (this.#words[STATE] === HOT_OPEN) return;
+    if (this.#parts.slots.tally.held <= 0) this.#restIfIdle();
   }
 
   #restIfIdle(): void {
     if (this.#resting || this.#left || this.#cleaning) return;
-    if (this.#parts.slots.held === 0) this.#rest();
+    const { slots, worker } = this.#parts;
+    // By the slots: with a count too low, memory would be unmapped under a block that is held here.
+    if (slots.tally.countHeld(worker) > 0) return;
+    this.#rest();
+    this.#endIfLast();
   }
 
   /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
   reclaim(worker: number | undefined): number {
+    headroom();
     // A listener that asks for it in the midst of it has it already.
     if (this.#left || this.#ended || this.#cleaning) return 0;
     return this.#clean((janitor) =>
@@ -161,9 +157,11 @@ export class Membership {
     if (this.#ended) return;
     this.#clean((janitor) => janitor.reclaimDead());
     if (this.#left || this.#ended) return;
-    if (this.#state !== OPEN) return this.#endIfLast();
-    this.#clean((janitor) => janitor.inspect());
-    if (!this.#left && this.#state === OPEN) this.#parts.sizer.look();
+    // Resting, it has nothing that could be looked after.
+    if (!this.#resting) this.#clean((janitor) => janitor.inspect());
+    if (this.#left || this.#ended) return;
+    if (this.#state === OPEN) this.#parts.sizer.look();
+    else this.#endIfLast();
   }
 
   /**
@@ -191,23 +189,23 @@ export class Membership {
   #look(): void {
     if (this.#left || this.#ended || this.#state === OPEN) return;
     this.#parts.dispatcher.close();
-    this.check();
+    this.#restIfIdle();
     if (this.#state === GONE) this.#end();
   }
 
-  /** The pool is closing and this isolate holds nothing: ends its views. */
+  /** This isolate holds nothing and will take nothing any more: ends its views. */
   #rest(): void {
-    const { leases, options, roster, worker, bell } = this.#parts;
+    const { leases, roster, worker, bell } = this.#parts;
     this.#resting = true;
-    leases.dropViews(0, options.maxBlocks);
+    leases.endViews();
     bell.forget(worker);
     roster.rest(worker);
-    this.#endIfLast();
   }
 
   #endIfLast(): void {
-    const { control, region, roster } = this.#parts;
-    endIfLast(control, region, roster);
+    // What the dead have left may have been zeroed here.
+    if (this.#resting) this.#parts.leases.endViews();
+    this.#parts.ending.tryEnd();
     this.#look();
   }
 
@@ -241,25 +239,4 @@ export class Membership {
     leases.loseAll();
     this.check();
   }
-}
-
-/** Ends the pool if nobody is attached any more, the dead not yet dealt with included. */
-export function endIfLast(
-  control: Control,
-  region: Region,
-  roster: Roster,
-): void {
-  const { words } = control;
-  if (roster.attached().length > 0) return;
-  // From here on nobody can come; whoever came just before is seen now, and will end it.
-  Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING);
-  if (roster.attached().length > 0) return;
-  const before = Atomics.compareExchange(words, HEADER.STATE, CLOSING, ENDING);
-  if (before !== CLOSING) return;
-  // By the slots: with a count too low, memory could be unmapped that is still written to.
-  if (SharedSlots.hasAbandoned(control)) {
-    region.drop(Atomics.load(words, HEADER.TOP));
-  } else region.unmap();
-  Atomics.store(words, HEADER.STATE, GONE);
-  Atomics.notify(words, HEADER.STATE);
 }

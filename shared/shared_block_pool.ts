@@ -331,7 +331,7 @@ export class SharedBlockPool implements Pool {
     const state = this.closed ? ", closed" : "";
     return `SharedBlockPool(${
       show(this.name)
-    }, ${this.#parts.slots.used} of ${this.#parts.sizer.committed} ` +
+    }, ${this.#parts.slots.tally.recount()} of ${this.#parts.sizer.committed} ` +
       `blocks in use, at most ${this.maxBlocks} × ${this.blockSize} bytes, ` +
       `worker ${this.workerId}${state})`;
   }

@@ -1,0 +1,124 @@
+/**
+ * The end of a shared pool: when nobody is attached any more, one worker gives the memory back.
+ *
+ * The right to do so is a word that names the worker, so a survivor sees whose death to look for, and
+ * goes on from the mark that was left. Every step can be done again but one: a range that the OS has
+ * taken back may be somebody else's at once, so it is never unmapped twice. Who finds an unmapping
+ * begun and not marked as done leaves the range alone, and the process keeps its addresses.
+ */
+import type { Region } from "../pool/region.ts";
+import {
+  ABANDONED,
+  CLOSING,
+  type Control,
+  ENDING,
+  GONE,
+  HEADER,
+  kindOf,
+  MAPPED,
+  OPEN,
+  UNMAPPED,
+  UNMAPPING,
+  USED,
+} from "./control.ts";
+import type { Roster } from "./roster.ts";
+
+const { STATE, ENDER, MAPPING } = HEADER;
+
+/** The end of one pool, as one worker sees and brings it about. */
+export class Ending {
+  readonly #control: Control;
+  readonly #words: Int32Array;
+  readonly #region: Region;
+  readonly #roster: Roster;
+  readonly #worker: number;
+
+  /** Acts for one worker id, which must rest when it calls `tryEnd`. */
+  constructor(
+    control: Control,
+    region: Region,
+    roster: Roster,
+    worker: number,
+  ) {
+    this.#control = control;
+    this.#words = control.words;
+    this.#region = region;
+    this.#roster = roster;
+    this.#worker = worker;
+  }
+
+  /** Ends the pool if nobody is attached, the dead not yet dealt with included. */
+  tryEnd(): void {
+    const words = this.#words;
+    const mine = this.#worker;
+    if (this.#roster.attached().length > 0) return;
+    Atomics.compareExchange(words, STATE, OPEN, CLOSING);
+    const before = Atomics.compareExchange(words, ENDER, 0, mine);
+    if (before !== 0 && before !== mine) return;
+    // From here on nobody can come. Who came just before is seen now, and will end it.
+    const isLast = this.#roster.attached().length === 0;
+    if (isLast && Atomics.load(words, STATE) < GONE) this.#end();
+    else Atomics.store(words, ENDER, 0);
+  }
+
+  /** Who has the right to end the pool has died: goes on with it. */
+  takeOver(dead: number): void {
+    const words = this.#words;
+    if (
+      Atomics.compareExchange(words, ENDER, dead, this.#worker) !== dead
+    ) return;
+    if (Atomics.load(words, STATE) === ENDING) this.#end();
+    else Atomics.store(words, ENDER, 0);
+  }
+
+  #end(): void {
+    const words = this.#words;
+    Atomics.store(words, STATE, ENDING);
+    // Not known whether it was unmapped: what is there now may be anybody's.
+    if (Atomics.load(words, MAPPING) === MAPPED) {
+      const isDone = this.#dropPages();
+      if (isDone) this.#unmap();
+    }
+    Atomics.store(words, STATE, GONE);
+    Atomics.notify(words, STATE);
+  }
+
+  #unmap(): void {
+    const words = this.#words;
+    Atomics.store(words, MAPPING, UNMAPPING);
+    // SAFETY: nobody is attached, so every view has been ended, and no slot is left that somebody may
+    // still reach. Only the ender comes here, once, by the mark above.
+    words[MAPPING] = this.#region.unmap() ? UNMAPPED : MAPPED;
+  }
+
+  /**
+   * Drops the pages of all slabs but those in which somebody may still write or read; false if there
+   * are any.
+   */
+  #dropPages(): boolean {
+    const { slabSlots } = this.#region;
+    const top = Math.ceil(Atomics.load(this.#words, HEADER.TOP) / slabSlots);
+    let first = 0;
+    let isAll = true;
+    for (let slab = 0; slab <= top; slab++) {
+      const isKept = slab < top && this.#isReachable(slab);
+      if (isKept) isAll = false;
+      if (!isKept && slab < top) continue;
+      if (slab > first) this.#region.decommit({ first, count: slab - first });
+      first = slab + 1;
+    }
+    return isAll;
+  }
+
+  /** Whether somebody may have a view of a slot in this slab of a pool without members. */
+  #isReachable(slab: number): boolean {
+    const { owner } = this.#control;
+    const { slabSlots } = this.#region;
+    const end = Math.min(owner.length, (slab + 1) * slabSlots);
+    for (let slot = slab * slabSlots; slot < end; slot++) {
+      const kind = kindOf(Atomics.load(owner, slot));
+      if (kind === ABANDONED || kind === USED) return true;
+    }
+    return false;
+  }
+}
