@@ -83,9 +83,9 @@ export class Janitor {
     sizer.repair(dead);
     bell.forget(dead);
     ending.takeOver(dead);
-    roster.endReclaim(dead);
     dispatcher.lost();
     dispatcher.freed();
+    roster.endReclaim(dead);
     return back;
   }
 

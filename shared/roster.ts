@@ -53,6 +53,8 @@ export class Roster {
       if (Atomics.compareExchange(words, at, NOBODY, mine) !== NOBODY) continue;
       const born = this.#threads?.birth?.(mine) ?? 0;
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
+      // Only now: of one that is being reclaimed the counts are compared once.
+      Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
       this.#become(worker, ATTACHED);
       return worker;
     }
@@ -72,11 +74,10 @@ export class Roster {
       const at = this.#control.at(other, WORKER.RECLAIMER);
       Atomics.compareExchange(words, at, worker, 0);
     }
-    for (const word of [WORKER.WAITING, WORKER.SETTLED, WORKER.BORN]) {
-      Atomics.store(words, this.#control.at(worker, word), 0);
-    }
     this.#become(worker, UNUSED);
-    Atomics.store(words, this.#control.at(worker, WORKER.THREAD), NOBODY);
+    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
+      Atomics.store(words, this.#control.at(worker, word), NOBODY);
+    }
   }
 
   /** Ids in use, but for `me`. */
