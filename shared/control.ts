@@ -29,7 +29,7 @@ export const HEADER = {
   TOP: 6,
   /** Number of the pool, for tickets. */
   POOL: 7,
-  /** Blocks out of the pool for good, or about to be. */
+  /** No fewer blocks than are out of the pool for good: a death may leave it too high. */
   ABANDONED: 8,
   /** The most blocks ever in use at once. */
   PEAK: 9,

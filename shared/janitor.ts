@@ -9,7 +9,6 @@ import type { SharedLeases } from "./shared_leases.ts";
 import type { Bell } from "./bell.ts";
 import { between, type Clock } from "./clock.ts";
 import {
-  ABANDONED,
   CLAIMED,
   type Control,
   FREE,
@@ -51,8 +50,6 @@ export class Janitor {
   readonly #parts: JanitorParts;
   /** The slot at which the next round begins. */
   #next = 0;
-  /** Slots out of the pool that this walk has come by. */
-  #abandoned = 0;
 
   /** Does nothing by itself. */
   constructor(parts: JanitorParts) {
@@ -97,27 +94,17 @@ export class Janitor {
     const now = clock.now();
     let found = false;
     for (let left = Math.min(ROUND, top); left > 0; left--) {
-      if (this.#next >= top) this.#endWalk();
+      if (this.#next >= top) this.#next = 0;
       const slot = this.#next++;
       const word = Atomics.load(owner, slot);
       const kind = kindOf(word);
       if (kind === FREE) found = slots.hints.confirm(slot) || found;
-      else if (kind === ABANDONED) this.#abandoned++;
       else if (kind === TRANSIT) found = this.#expire(slot, word, now) || found;
       else if (isHeldBy(word, worker) && !leases.isLeased(slot)) {
         found = this.#clear(slot, word) || found;
       }
     }
     if (found) dispatcher.freed();
-  }
-
-  /** All slots have been looked at: begins anew, and sets right what a death left wrong. */
-  #endWalk(): void {
-    const { words } = this.#parts.control;
-    const count = Atomics.load(words, HEADER.ABANDONED);
-    // Whoever abandons one just now has counted it and will be seen by the next walk.
-    Atomics.compareExchange(words, HEADER.ABANDONED, count, this.#abandoned);
-    this.#next = this.#abandoned = 0;
   }
 
   /** Takes a slot over if it was the dead worker's; true if it is free again. */

@@ -158,7 +158,7 @@ export class SharedSlots {
   }
 
   #abandon(slot: number, word: number): void {
-    // First: a death in between leaves a count that is too high, and nobody trusts in that.
+    // First: so the count is never too low. Whoever is refused by it is refused by the slots, too.
     Atomics.add(this.#words, HEADER.ABANDONED, 1);
     this.#move(slot, word, ABANDONED, 0, -1);
   }

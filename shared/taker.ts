@@ -117,7 +117,11 @@ export class Taker {
 
   /** Two who are in each other's way at every step would be so for ever: some microseconds, by chance. */
   #standBack(tries: number): void {
-    for (let left = Math.random() * 2 ** Math.min(tries, 10); left > 0; left--) {
+    for (
+      let left = Math.random() * 2 ** Math.min(tries, 10);
+      left > 0;
+      left--
+    ) {
       Atomics.load(this.#words, STATE);
     }
   }

@@ -99,7 +99,7 @@ export class TicketDesk {
       return blocks;
     } finally {
       // One was adopted elsewhere at this very moment, is here twice, or there was no memory for it.
-      if (!isDone) for (const block of blocks) this.#leases.unadopt(block);
+      if (!isDone) { for (const block of blocks) this.#leases.unadopt(block); }
     }
   }
 

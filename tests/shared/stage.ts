@@ -92,8 +92,8 @@ export class Stage {
     ).length;
   }
 
-  /** Blocks in use by the owner words less those by the workers' counts; and the same of abandoned ones. */
-  miscounted(): [used: number, abandoned: number] {
+  /** Blocks in use by the owner words, less those by the workers' counts. */
+  get miscounted(): number {
     const { control } = this;
     const { words } = control;
     let used = 0;
@@ -103,11 +103,15 @@ export class Stage {
     }
     const kinds = this.owners.map(kindOf);
     const seen = kinds.filter((kind) => kind !== FREE && kind !== UNCOMMITTED);
-    const out = kinds.filter((kind) => kind === ABANDONED);
-    return [
-      seen.length - used | 0,
-      out.length - words[HEADER.ABANDONED] | 0,
-    ];
+    return seen.length - used | 0;
+  }
+
+  /** A third seat, which looks after the pool when it is told to. */
+  neighbour(): { seat: SharedBlockPool; keepHouse(): void } {
+    const actor = new Actor();
+    const seat = actor.as(() => SharedBlockPool.attach(this.pool.handle));
+    this.others.push(seat);
+    return { seat, keepHouse: () => actor.keepHouse() };
   }
 
   /** From now on the actor's thread has ended, for all that anybody can know. */
@@ -120,8 +124,7 @@ export class Stage {
 
   /** A seat of somebody who dies with what `act` leaves. */
   third(act: (seat: SharedBlockPool) => void): void {
-    const seat = SharedBlockPool.attach(this.pool.handle);
-    this.others.push(seat);
+    const seat = new Actor().as(() => SharedBlockPool.attach(this.pool.handle));
     act(seat);
     this.control.words[this.control.at(seat.workerId, WORKER.THREAD)] =
       NO_THREAD;
@@ -129,6 +132,7 @@ export class Stage {
 
   /** Gives everything back and closes; at the end no block may be missing. */
   async end(): Promise<void> {
+    for (const seat of this.others) seat.leave();
     this.seat?.leave();
     for (const block of [...this.held, ...this.ours]) block[Symbol.dispose]();
     await this.pool.close();
@@ -149,6 +153,7 @@ export async function inOrder(
   assertEquals(control.words[HEADER.RESIZER], 0, told);
   assertEquals(control.words[HEADER.COMMITTED], stats.committedBlocks, told);
   assertEquals(control.words[HEADER.WAITERS], 0, told);
+  assert(control.words[HEADER.ABANDONED] >= doomed, told);
   assertEquals(stats.waiting, 0, told);
   // Every block that is left can be had, is clean, and can be given back.
   const all = pool.acquireMany(pool.maxBlocks - doomed, { reserved: true });

@@ -21,18 +21,31 @@ addEventListener("unhandledrejection", (event) => {
   if (event.reason instanceof Death) event.preventDefault();
 });
 
+type Words = Int32Array | Float64Array;
+
 /** An act that is being taken step by step. */
 interface Run {
   readonly meet: (step: number) => void;
+  /** What it has written and nobody else sees yet, if it writes late. */
+  readonly written: Map<Words, Map<number, number>> | undefined;
   count: number;
   isDead: boolean;
 }
 
 let run: Run | undefined;
 
-/** Calls `meet` before each access that `act` makes, with its number; returns how many there were. */
-export function stepwise(act: () => void, meet: (step: number) => void) {
-  const mine: Run = { meet, count: 0, isDead: false };
+/**
+ * Calls `meet` before each access that `act` makes, with its number; returns how many there were.
+ * `late`, plain writes are seen by others only after the next atomic operation, as on x86-64 with its
+ * store buffers.
+ */
+export function stepwise(
+  act: () => void,
+  meet: (step: number) => void,
+  late = false,
+): number {
+  const written = late ? new Map() : undefined;
+  const mine: Run = { meet, written, count: 0, isDead: false };
   run = mine;
   try {
     act();
@@ -40,14 +53,33 @@ export function stepwise(act: () => void, meet: (step: number) => void) {
     if (!mine.isDead) throw error;
   } finally {
     run = undefined;
+    show(mine);
   }
   return mine.count;
 }
 
+/** All that was written is seen by others. */
+function show(mine: Run | undefined): void {
+  for (const [array, words] of mine?.written ?? []) {
+    for (const [at, value] of words) array[at] = value;
+  }
+  mine?.written?.clear();
+}
+
+function write(mine: Run | undefined, array: Words, at: number, value: number) {
+  const { written } = mine ?? {};
+  if (written === undefined) array[at] = value;
+  else {
+    let words = written.get(array);
+    if (words === undefined) written.set(array, words = new Map());
+    words.set(at, value);
+  }
+}
+
 /** One access to a word. */
-function access<T>(make: () => T): T {
+function access<T>(make: (mine: Run | undefined) => T): T {
   const mine = run;
-  if (mine === undefined) return make();
+  if (mine === undefined) return make(mine);
   // The dead do not tidy up, whatever stands in a "finally".
   if (mine.isDead) throw new Death();
   // What others do in between is not interrupted itself.
@@ -60,7 +92,7 @@ function access<T>(make: () => T): T {
   } finally {
     run = mine;
   }
-  return make();
+  return make(mine);
 }
 
 const targets = new WeakMap<object, object>();
@@ -71,11 +103,14 @@ export function itself<T extends object>(array: T): T {
 }
 
 /** An array whose every access is a step. */
-function watch<T extends Int32Array | Float64Array>(array: T): T {
+function watch<T extends Words>(array: T): T {
   const watched = new Proxy(array, {
     get(array, key) {
       if (typeof key === "string" && /^\d+$/.test(key)) {
-        return access(() => array[Number(key)]);
+        const at = Number(key);
+        return access((mine) =>
+          mine?.written?.get(array)?.get(at) ?? array[at]
+        );
       }
       if (key === "subarray") {
         return (from: number, to: number) => watch(array.subarray(from, to));
@@ -83,7 +118,10 @@ function watch<T extends Int32Array | Float64Array>(array: T): T {
       return Reflect.get(array, key, array);
     },
     set(array, key, value) {
-      return access(() => Reflect.set(array, key, value, array));
+      return access((mine) => {
+        write(mine, array, Number(key), value);
+        return true;
+      });
     },
   });
   targets.set(watched, array);
@@ -109,7 +147,8 @@ globalThis.Atomics = new Proxy(real.Atomics, {
     const value = Reflect.get(atomics, name);
     if (typeof value !== "function") return value;
     return (array: object, ...args: unknown[]) =>
-      access(() => {
+      access((mine) => {
+        show(mine);
         if (isDeaf && name === "waitAsync") {
           return { async: true, value: new Promise(() => {}) };
         }
