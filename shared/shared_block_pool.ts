@@ -268,7 +268,9 @@ export class SharedBlockPool implements Pool {
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { options, control, region, roster, events } = this.#parts;
+    const { options, control, region, roster, events, dispatcher } =
+      this.#parts;
+    dispatcher.tidy();
     const attached = roster.attached().length;
     return sharedStats(options, control, region, attached, events.errors);
   }

@@ -13,7 +13,7 @@ import {
   type Wish,
 } from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
-import { type Grant, settle } from "../pool/dispatcher.ts";
+import type { Grant } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
 import { headroom } from "../pool/headroom.ts";
@@ -46,6 +46,13 @@ export interface DispatcherParts extends TakerParts {
   readonly keepHouse: () => void;
 }
 
+/** A waiter and what was taken for it. */
+interface Hand {
+  readonly waiter: Waiter<Grant>;
+  readonly grant: Grant;
+  isGiven: boolean;
+}
+
 /** Hands blocks out in one isolate. */
 export class SharedDispatcher {
   readonly #parts: DispatcherParts;
@@ -58,8 +65,10 @@ export class SharedDispatcher {
   readonly #channel: Channel<Grant>;
   /** The waiter that is being served: while the pool grows for it, listeners may change the queue. */
   #serving: Waiter<Grant> | undefined;
-  /** A waiter that has its block and may still be in the queue. */
-  #served: Waiter<Grant> | undefined;
+  /** A hand-over that has begun. */
+  #hand: Hand | undefined;
+  /** What a caller has who has no promise of it yet. */
+  #promised: Grant | undefined;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
@@ -125,15 +134,33 @@ export class SharedDispatcher {
 
   /** A block, now or later. */
   obtain(options: AcquireOptions): Promise<Block> {
-    return settle(() => this.#obtain(undefined, options)) as Promise<Block>;
+    return this.#obtain(undefined, options) as Promise<Block>;
   }
 
   /** Several blocks, now or later. */
   obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
-    return settle(() => {
-      integer("count", count, 1);
-      return this.#obtain(count, options);
-    }) as Promise<BlockArray>;
+    return this.#obtain(count, options) as Promise<BlockArray>;
+  }
+
+  #obtain(
+    count: number | undefined,
+    options: AcquireOptions,
+  ): Promise<Grant> {
+    try {
+      if (count !== undefined) integer("count", count, 1);
+      const given = checkAcquire(options);
+      const { signal, timeoutMs, tag, reserved = false } = given;
+      const wish: Wish = { count, reserved, tag, signal, timeoutMs };
+      const grant = this.#now(wish);
+      if (grant === undefined) return this.#later(wish);
+      // A promise may fail to be made; then this is where the block is.
+      this.#promised = grant;
+      const promise = Promise.resolve(grant);
+      this.#promised = undefined;
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -197,27 +224,48 @@ export class SharedDispatcher {
 
   /** Serves the waiters of this isolate as far as there are blocks. */
   pump(): void {
-    this.#dismiss();
+    this.tidy();
     if (this.#standing) return;
     for (let waiter; (waiter = this.#channel.head) !== undefined;) {
-      const grant = this.#grantTo(waiter);
-      if (grant === undefined) {
-        // Growing tells listeners, and one of them may have changed the queue, or closed the pool.
-        if (this.#channel.head === waiter) break;
-        continue;
-      }
-      // Stores and a builtin: a waiter whose block was taken has it.
-      this.#served = waiter;
-      waiter.resolve(grant);
-      this.#counts[this.#acquiresAt] += waiter.wish.count ?? 1;
-      this.#dismiss();
-      this.#parts.bell.dropTurn();
-      this.#taken();
+      const grant = this.#gatherFor(waiter);
+      if (grant !== undefined) {
+        this.#hand = { waiter, grant, isGiven: false };
+        this.#counts[this.#acquiresAt] += waiter.wish.count ?? 1;
+        this.#handOver();
+        this.#parts.bell.dropTurn();
+        this.#taken();
+      } else if (this.#channel.head === waiter) break;
+      // Growing tells listeners, and one of them has changed the queue.
     }
     this.#settle();
   }
 
-  #grantTo(waiter: Waiter<Grant>): Grant | undefined {
+  /** Makes good what was cut short by the end of the stack. */
+  tidy(): void {
+    this.#taker.tidy();
+    if (this.#hand !== undefined) this.#handOver();
+    if (this.#promised !== undefined) this.#takeBack(this.#promised);
+    this.#promised = undefined;
+  }
+
+  #handOver(): void {
+    const hand = this.#hand!;
+    const { waiter, grant } = hand;
+    if (!hand.isGiven && waiter.queued) {
+      waiter.resolve(grant);
+      hand.isGiven = true;
+    }
+    // Its place in the queue goes, which changes nothing for one that has been answered.
+    if (hand.isGiven) this.#channel.refuse(waiter, undefined);
+    else this.#takeBack(grant);
+    this.#hand = undefined;
+  }
+
+  #takeBack(grant: Grant): void {
+    this.#taker.putBack([grant].flat());
+  }
+
+  #gatherFor(waiter: Waiter<Grant>): Grant | undefined {
     const outer = this.#serving;
     this.#serving = waiter;
     try {
@@ -228,14 +276,6 @@ export class SharedDispatcher {
   }
 
   readonly #isGone = (): boolean => this.#channel.head !== this.#serving;
-
-  /** Takes whoever has been served out of the queue. */
-  #dismiss(): void {
-    if (this.#served === undefined) return;
-    // Served already, so only what is left of its place is cleared away.
-    this.#channel.refuse(this.#served, undefined);
-    this.#served = undefined;
-  }
 
   /** What a wish asks for, if it is there. */
   #gather(
@@ -250,10 +290,9 @@ export class SharedDispatcher {
 
   /** Refuses everybody in this isolate from now on. */
   close(): void {
-    this.#taker.tidy();
+    this.tidy();
     if (this.#taker.closed) return;
     this.#taker.closed = true;
-    this.#dismiss();
     this.#channel.reject(() => this.#closedError(), () => true);
     this.#settle();
   }
@@ -276,31 +315,30 @@ export class SharedDispatcher {
     );
   }
 
-  #obtain(
-    count: number | undefined,
-    options: AcquireOptions,
-  ): Grant | Promise<Grant> {
-    const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
+  /** What is asked for, if it can be had at once. */
+  #now(wish: Wish): Grant | undefined {
+    const { count, reserved, signal, tag } = wish;
     this.refuseIfClosed();
     refuseAborted(signal);
     if (count === undefined) {
       const fast = this.#takeFast(reserved, tag);
       if (fast !== undefined) return fast;
     }
-    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
     this.#refuseHopeless(wish);
-    if (!this.#channel.isAhead(reserved)) {
-      const grant = this.#gather(wish, true, isNever);
-      if (grant !== undefined) {
-        this.#counts[this.#acquiresAt] += count ?? 1;
-        this.#taken();
-        return grant;
-      }
-    }
+    if (this.#channel.isAhead(reserved)) return undefined;
+    const grant = this.#gather(wish, true, isNever);
+    if (grant === undefined) return undefined;
+    this.#counts[this.#acquiresAt] += count ?? 1;
+    this.#taken();
+    return grant;
+  }
+
+  /** The same, as soon as it can be had. */
+  #later(wish: Wish): Promise<Grant> {
     // Growing tells listeners, and one of them may have closed the pool, or aborted.
     this.refuseIfClosed();
-    refuseAborted(signal);
-    if (timeoutMs === 0) {
+    refuseAborted(wish.signal);
+    if (wish.timeoutMs === 0) {
       this.#count(COUNT.TIMEOUTS);
       throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
     }

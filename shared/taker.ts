@@ -192,7 +192,7 @@ export class Taker {
       isDone = true;
       return blocks;
     } finally {
-      if (!isDone) this.#putBack(blocks);
+      if (!isDone) this.putBack(blocks);
       if (this.#slots.said > 0) this.#slots.unsay();
     }
   }
@@ -232,7 +232,7 @@ export class Taker {
   }
 
   /** Gives back what was taken in vain: somebody may have missed it. */
-  #putBack(blocks: Block[]): void {
+  putBack(blocks: Block[]): void {
     for (const block of blocks) this.#leases.undo(block);
     this.#slots.hints.restore();
     this.#bell.ring();
