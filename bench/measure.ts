@@ -19,9 +19,9 @@ export function spread(values: readonly number[]): Spread {
   };
 }
 
-/** The value below which that share of the sorted values lies. */
-export function quantile(sorted: ArrayLike<number>, share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+/** A cheap random sequence, the same for all: 31 bits, of which the upper ones are the better. */
+export function next(seed: number): number {
+  return Math.imul(seed, 1103515245) + 12345 & 0x7fffffff;
 }
 
 /**
@@ -37,22 +37,14 @@ export function waitedMs(): number {
   }
 }
 
-/** Runs `fn`; milliseconds of the clock, less those spent waiting for a processor. */
-export function timed(fn: () => void): number {
+/** Milliseconds of the clock since it was made, less those spent waiting for a processor. */
+export function stopwatch(): () => number {
   const waited = waitedMs();
   const start = performance.now();
-  fn();
-  const ms = performance.now() - start;
-  return Math.max(ms - (waitedMs() - waited), 1e-6);
-}
-
-/** The same of something asynchronous. */
-export async function timedAsync(fn: () => Promise<void>): Promise<number> {
-  const waited = waitedMs();
-  const start = performance.now();
-  await fn();
-  const ms = performance.now() - start;
-  return Math.max(ms - (waitedMs() - waited), 1e-6);
+  return () => {
+    const ms = performance.now() - start;
+    return Math.max(ms - (waitedMs() - waited), 1e-6);
+  };
 }
 
 /** Nanoseconds for one operation, warm: doubles the count until `run` takes `sliceMs`. */
@@ -61,24 +53,12 @@ export function nsPerOperation(
   sliceMs: number,
 ): number {
   for (let n = 64;;) {
-    const ms = timed(() => run(n));
+    const elapsed = stopwatch();
+    run(n);
+    const ms = elapsed();
     if (ms >= sliceMs) return ms / n * 1e6;
     n = more(n, ms, sliceMs);
   }
-}
-
-/**
- * The least of so many such measurements: for comparing a loop with itself at other sizes, where all
- * that others do on the machine is in the way.
- */
-export function leastNsPerOperation(
-  run: (n: number) => void,
-  sliceMs: number,
-  slices: number,
-): number {
-  return Math.min(
-    ...Array.from({ length: slices }, () => nsPerOperation(run, sliceMs)),
-  );
 }
 
 /** As {@linkcode nsPerOperation}, of something asynchronous. */
@@ -87,7 +67,9 @@ export async function nsPerOperationAsync(
   sliceMs: number,
 ): Promise<number> {
   for (let n = 64;;) {
-    const ms = await timedAsync(() => run(n));
+    const elapsed = stopwatch();
+    await run(n);
+    const ms = elapsed();
     if (ms >= sliceMs) return ms / n * 1e6;
     n = more(n, ms, sliceMs);
   }

@@ -6,10 +6,8 @@
  * deno task demo --serve    only the pooled server
  * deno task demo --help     all flags
  *
- * upload/app.ts is what you would write yourself, upload/read_body.ts reads a body into a block;
- * the rest measures.
+ * upload/app.ts is what you would write yourself; the rest measures.
  */
-
 import { killChildren } from "./upload/child.ts";
 import { runDemo } from "./upload/demo.ts";
 import { FlagError, type Flags, HELP, parseFlags } from "./upload/flags.ts";

@@ -27,8 +27,8 @@ import { eachValue, type Metric, METRICS } from "./metrics.ts";
  * @param stats What `stats()` gave: of a `BlockPool` an object, of a `SizeClassPool` an array
  * @returns One family for each metric, whatever the number of pools; counts, and bytes where the
  * name says so
- * @throws {TypeError} if two pools have one name: their samples could not be told apart, and a
- * scrape would be refused as a whole
+ * @throws {TypeError} if two pools have one name, also as it is shown: their samples could not be told
+ * apart, and a scrape would be refused as a whole
  */
 export function toPrometheus(
   ...stats: readonly (PoolStats | readonly PoolStats[])[]
@@ -36,14 +36,15 @@ export function toPrometheus(
   const pools = stats.flat() as PoolStats[];
   const names = new Set<string>();
   for (const { name } of pools) {
-    if (names.has(name)) {
+    const label = escapeLabel(name);
+    if (names.has(label)) {
       throw new TypeError(
         `stats must be of pools with different names, got ${
           JSON.stringify(name)
         } twice`,
       );
     }
-    names.add(name);
+    names.add(label);
   }
   return METRICS.map((metric) => family(metric, pools)).join("");
 }
@@ -73,8 +74,18 @@ function underscored(name: string): string {
   return name.replaceAll(".", "_");
 }
 
-/** A pool's name may be any text; the format knows these three escapes. */
+/** What controls a terminal or the direction of text, but for the line feed, which has an escape. */
+const CONTROLS =
+  // deno-lint-ignore no-control-regex
+  /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/**
+ * A pool's name may be any text. The format knows three escapes; what controls a terminal is written as
+ * JSON does, because people look at metrics there.
+ */
 function escapeLabel(text: string): string {
-  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')
-    .replaceAll("\n", "\\n");
+  return text.toWellFormed().replace(
+    CONTROLS,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  ).replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }

@@ -229,7 +229,7 @@ export class Block {
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       // As in `release`.
-      EMPTY_STACK.then(() => owner.released(slot));
+      EMPTY_STACK.then(owner.released.bind(owner, slot));
     }
   }
 
@@ -256,8 +256,9 @@ export class Block {
       owner.released(slot);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      // The stack ends, but the lease has ended before.
-      EMPTY_STACK.then(() => owner.released(slot));
+      // The stack ends, but the lease has ended before. Bound: with a closure each release would
+      // allocate its variables.
+      EMPTY_STACK.then(owner.released.bind(owner, slot));
     }
   }
 

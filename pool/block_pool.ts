@@ -86,10 +86,12 @@ export class BlockPool implements Pool {
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const leases = this.#leases = new Leases(filled, region, slots, counters, {
       ended: () => {
+        if (this.#closing.begun) headroom();
         this.#dispatcher.ended();
         this.#closing.check();
       },
       lost: () => {
+        if (this.#closing.begun) headroom();
         this.#dispatcher.lost();
         this.#closing.check();
       },
@@ -336,8 +338,11 @@ export class BlockPool implements Pool {
     headroom();
     clearInterval(this.#overdueTimer);
     this.#dispatcher.close();
-    this.#sizer.stop();
-    this.#closing.begin();
+    try {
+      this.#sizer.stop();
+    } finally {
+      this.#closing.begin();
+    }
   }
 
   #ended(): void {

@@ -6,7 +6,6 @@
  * region's addresses for ever, though not its pages.
  */
 import { SmritiError } from "./errors.ts";
-import { headroom } from "./headroom.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
@@ -48,7 +47,7 @@ export class Closing {
   /** From now on the pool ends as soon as nothing is out. */
   begin(): void {
     this.#begun = true;
-    if (this.#isDue) this.#end();
+    this.check();
   }
 
   /** Resolves at the end; gives up after `timeoutMs`. The first call decides. */
@@ -63,16 +62,7 @@ export class Closing {
 
   /** Ends the pool if it is closing and nothing is out. */
   check(): void {
-    if (!this.#isDue) return;
-    headroom();
-    this.#end();
-  }
-
-  get #isDue(): boolean {
-    return this.#begun && !this.#ended && this.#slots.acquired === 0;
-  }
-
-  #end(): void {
+    if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;
     if (this.#supply.isFaulting) {
       this.#supply.settle().then(() => this.check());
       return;

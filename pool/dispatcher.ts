@@ -241,7 +241,12 @@ export class Dispatcher {
   #beginMany(count: number, tag: string | undefined): BlockArray {
     headroom();
     const blocks = blockArray([]);
-    while (blocks.length < count) blocks.push(this.#begin(tag));
+    try {
+      while (blocks.length < count) blocks[blocks.length] = this.#begin(tag);
+    } catch (error) {
+      blocks[Symbol.dispose]();
+      throw error;
+    }
     return blocks;
   }
 

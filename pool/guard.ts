@@ -5,6 +5,7 @@
  * Owns the slots in quarantine and nothing else. Bounded, because each inaccessible slot costs the
  * process up to two memory mappings and V8 itself ends the process when those run out.
  */
+import { PAGE, processWords } from "../ffi/process_page.ts";
 import { SmritiError } from "./errors.ts";
 import { stackOf } from "./leaks.ts";
 import { show } from "./checks.ts";
@@ -15,17 +16,16 @@ import type { Slots } from "./slots.ts";
 
 /** The most slots in quarantine: with two mappings each, 3 % of Linux's default limit. */
 const MOST = 1024;
-/** The most slots made inaccessible by all pools of an isolate: 25 % of Linux's default limit. */
+/** The most slots made inaccessible by all pools of the process: 25 % of Linux's default limit. */
 const MOST_FORBIDDEN = 8192;
 /** One in this many of a pool's blocks may be in quarantine. */
 const SHARE = 8;
 /** What a released slot is filled with: odd, large, no valid text. */
 const POISON = 0xdb;
+/** Bytes compared as one array of words: more have no position in 32 bits. */
+const PIECE = 2 ** 30;
 /** Four such bytes as one number. */
 const POISON_WORD = 0xdbdbdbdb | 0;
-
-/** Slots that are inaccessible now, over all pools. */
-let forbidden = 0;
 
 /** The quarantine of one pool. */
 export class Quarantine {
@@ -33,6 +33,8 @@ export class Quarantine {
   readonly #region: Region;
   readonly #slots: Slots;
   readonly #limit: number;
+  /** Where the process counts its inaccessible slots. */
+  readonly #words = processWords();
   /** Oldest first; whether each was made inaccessible. */
   readonly #queue = new Map<Slot, boolean>();
   #news: SmritiError | undefined;
@@ -48,10 +50,7 @@ export class Quarantine {
   /** Takes a slot whose lease has just ended in; its view is the only one. */
   admit(slot: Slot): void {
     slot.view.fill(POISON);
-    // SAFETY: the lease's views were revoked and the new one is used only after `allow` below.
-    const isClosed = forbidden < MOST_FORBIDDEN &&
-      this.#region.forbid(slot.index);
-    if (isClosed) forbidden++;
+    const isClosed = this.#forbid(slot);
     slot.state = QUARANTINED;
     this.#slots.quarantine();
     this.#queue.set(slot, isClosed);
@@ -74,7 +73,7 @@ export class Quarantine {
         this.#queue.set(slot, true);
         return false;
       }
-      forbidden--;
+      this.#count(-1);
     }
     const offset = firstStain(slot.view);
     if (offset >= 0) {
@@ -106,7 +105,7 @@ export class Quarantine {
     for (let left = this.#queue.size; left > 0; left--) this.letGo();
     // What the OS would not open again goes with the mapping.
     for (const [slot, isClosed] of this.#queue) {
-      if (isClosed) forbidden--;
+      if (isClosed) this.#count(-1);
       slot.state = ENDED;
     }
     this.#queue.clear();
@@ -117,6 +116,21 @@ export class Quarantine {
     const news = this.#news;
     this.#news = undefined;
     return news;
+  }
+
+  /** Makes a slot inaccessible if the process may have one more. */
+  #forbid(slot: Slot): boolean {
+    if (this.#count(1) < MOST_FORBIDDEN) {
+      // SAFETY: the lease's views were revoked and the new one is used only after `allow` above.
+      if (this.#region.forbid(slot.index)) return true;
+    }
+    this.#count(-1);
+    return false;
+  }
+
+  /** Changes how many are inaccessible in the process; returns how many there were. */
+  #count(change: 1 | -1): number {
+    return Atomics.add(this.#words, PAGE.FORBIDDEN, change);
   }
 
   #condemn(slot: Slot, offset: number): void {
@@ -151,14 +165,20 @@ export function quarantineFor(
     : undefined;
 }
 
-/** Position of the first byte that is not the pattern, or -1. */
-function firstStain(bytes: Uint8Array<ArrayBuffer>): number {
-  // By words: a byte at a time would be most of what strict mode costs.
-  const words = new Int32Array(bytes.buffer, 0, bytes.length >>> 2);
-  let word = 0;
-  while (word < words.length && words[word] === POISON_WORD) word++;
-  for (let at = word * 4; at < bytes.length; at++) {
-    if (bytes[at] !== POISON) return at;
+/** Position of the first byte that is not the pattern, or -1; looked for in pieces of so many bytes. */
+export function firstStain(
+  bytes: Uint8Array<ArrayBuffer>,
+  piece = PIECE,
+): number {
+  for (let start = 0; start < bytes.length; start += piece) {
+    const size = Math.min(piece, bytes.length - start);
+    // By words: a byte at a time would be most of what strict mode costs.
+    const words = new Int32Array(bytes.buffer, start, size >>> 2);
+    let word = 0;
+    while (word < words.length && words[word] === POISON_WORD) word++;
+    for (let at = start + word * 4; at < start + size; at++) {
+      if (bytes[at] !== POISON) return at;
+    }
   }
   return -1;
 }

@@ -185,11 +185,20 @@ export class Region {
     return pointer;
   }
 
-  /** Whether a buffer is the whole of a slot's memory. */
+  /**
+   * Whether a buffer is the whole of a slot's memory.
+   *
+   * @throws {SmritiError} `permission` if it was taken back
+   */
   isWhole(slot: number, buffer: ArrayBufferLike): boolean {
-    return buffer instanceof ArrayBuffer && !buffer.resizable &&
-      buffer.byteLength === this.#size &&
-      this.#backend.isAt(this.range, slot * this.stride, buffer);
+    const isAlike = buffer instanceof ArrayBuffer && !buffer.resizable &&
+      buffer.byteLength === this.#size;
+    try {
+      return isAlike &&
+        this.#backend.isAt(this.range, slot * this.stride, buffer);
+    } catch (error) {
+      throw viewRefused(this.#backend, this.#size, error);
+    }
   }
 
   /** Whether memory that was given back and committed again reads as zero. */
@@ -247,7 +256,7 @@ function commonDivisor(a: number, b: number): number {
   return a;
 }
 
-/** What a view that could not be made means. */
+/** What it means that a view could not be made, or its address not be told. */
 function viewRefused(backend: Backend, size: number, error: unknown): unknown {
   if (error instanceof RangeError && /alloc/i.test(error.message)) {
     return outOfMemory(backend, "allocate", size, -1);

@@ -2,35 +2,20 @@
  * The board: which threads have joined which pool by its name. Every isolate of the process finds
  * it without asking anybody, so a member that computes, and cannot answer, is known to be there.
  *
- * Memory at an address that all know, made by the first join of the process and there until its
- * end. An entry counts until it is left, or its thread is proven to have ended or to run another
+ * Entries of the process's page. An entry counts until it is left, or its thread is proven to have ended or to run another
  * isolate; then others may have it.
  */
 import type { Backend, Range, Threads } from "../ffi/backend.ts";
+import { findPage, openPage, PAGE, PAGE_BYTES } from "../ffi/process_page.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { chooseBackend, outOfMemory } from "../pool/region.ts";
 import { hashOf } from "./handle.ts";
 import { knownThreads, raise } from "./roster.ts";
 
-/**
- * Addresses tried in this order: far above what systems give from below and far below what they give
- * from above; the last two are inside the smallest address space of a 64-bit system (39 bits).
- */
-export const PLACES: readonly bigint[] = [
-  0x1b2f_6d3a_0000n,
-  0x0a31_5b4c_0000n,
-  0x31_1c58_0000n,
-  0x29_7e96_0000n,
-];
-/** A multiple of the page on every system. */
-export const BOARD_BYTES = 65_536;
-
 /** The pool of one who is only about to make it. */
 export const MAKING = 0;
 
-/** Words: the mark, then the highest entry ever used, then the entries from 8 on. */
-const TOP = 4;
-const FIRST = 8;
+const { TOP_ENTRY: TOP, ENTRIES: FIRST } = PAGE;
 /** Words of an entry. */
 const THREAD = 0;
 const POOL = 1;
@@ -83,28 +68,20 @@ export class Board {
    */
   static find(): Board | undefined {
     const backend = chooseBackend("native");
-    for (const place of PLACES) {
-      const range = backend.findAt(place, BOARD_BYTES);
-      if (range !== undefined) return boardAt(backend, range);
-    }
+    const page = findPage(backend);
+    return page && boardAt(backend, page);
   }
 
   /**
-   * The board of this process, made if it has none. Two threads must not do this at once.
+   * The board of this process, made if it has none.
    *
    * @throws {SmritiError} `out-of-memory`, `permission`, `unsupported`
    */
   static open(): Board {
-    const found = Board.find();
-    if (found !== undefined) return found;
     const backend = chooseBackend("native");
-    let code = -1;
-    for (const place of PLACES) {
-      const range = backend.mapAt(place, BOARD_BYTES);
-      if (typeof range !== "number") return boardAt(backend, range);
-      code = range;
-    }
-    throw outOfMemory(backend, "mapAt", BOARD_BYTES, code);
+    const page = openPage(backend);
+    if (typeof page !== "number") return boardAt(backend, page);
+    throw outOfMemory(backend, "mapAt", PAGE_BYTES, page);
   }
 
   /**

@@ -1,349 +1,146 @@
-// The live picture in examples/dashboard/ as a person sees it, in headless Chromium: that what it
-// shows is so, that its buttons work, that it can be used by keyboard and on a phone.
+// The live picture in examples/dashboard/ as a person sees it, in headless Chromium: what it shows
+// is so, its buttons work, keyboard and phone are enough, and no other site may press them.
 
-import {
-  assertEquals,
-  assertGreater,
-  assertGreaterOrEqual,
-  assertMatch,
-  assertStringIncludes,
-} from "@std/assert";
-import type { PoolStats } from "@smriti/pool";
-import { hasBrowser, Sight } from "./support/browser.ts";
-import { Served } from "./support/served.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { BlockPool } from "@smriti/pool";
+import { dashboard } from "../examples/dashboard/mod.ts";
+import { hasBrowser, look } from "./support/browser.ts";
 import "./support/open_library.ts";
-
-function browserTest(
-  name: string,
-  fn: (served: Served) => Promise<void>,
-): void {
-  Deno.test({
-    name,
-    ignore: !hasBrowser,
-    async fn() {
-      await using served = new Served();
-      await fn(served);
-    },
-  });
-}
 
 /** Asks again until `check` does not throw. The page is a fifth of a second behind the pool. */
 async function soon(check: () => Promise<void>): Promise<void> {
-  const end = performance.now() + 60_000;
-  while (true) {
-    try {
-      return await check();
-    } catch (error) {
-      if (performance.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+  for (let left = 1_000; left > 0; left--) {
+    if (await check().then(() => true, () => false)) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  await check();
 }
 
-/** Every number on the page that is one of `stats()`; shown twice, it must be the same twice. */
-async function numbersOn({ page }: Sight): Promise<Record<string, number>> {
-  const shown: [string, string][] = await page.evaluate(
-    `[...document.querySelectorAll("[data-stat]")]
-      .map((element) => [element.dataset.stat, element.textContent])`,
-  );
-  const numbers: Record<string, number> = {};
-  for (const [field, text] of shown) {
-    assertMatch(text, /^\d{1,3}(,\d{3})*$/, field);
-    const number = Number(text.replaceAll(",", ""));
-    assertEquals(numbers[field] ?? number, number, field);
-    numbers[field] = number;
-  }
-  return numbers;
+/** Of two like `rgb(r, g, b)`, as the contrast rules for the web define it. */
+function contrast(...colours: [string, string]): number {
+  const [dark, light] = colours.map((colour) => {
+    const [r, g, b] = colour.match(/\d+/g)!
+      .map((part) => ((Number(part) + 14) / 269) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  }).sort((a, b) => a - b);
+  return light / dark;
 }
 
-function numbersOf(stats: PoolStats): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(stats).filter(([, value]) => typeof value === "number"),
-  );
-}
-
-/** Pixels of the slot map that have the colour of this name, to tell what is drawn. */
-function pixels({ page }: Sight, colour: string): Promise<number> {
-  return page.evaluate(`(() => {
-    const map = document.getElementById("map");
-    const copy = new OffscreenCanvas(map.width, map.height + 1);
-    const context = copy.getContext("2d", { willReadFrequently: true });
-    context.drawImage(map, 0, 1);
-    context.fillStyle = getComputedStyle(document.documentElement)
-      .getPropertyValue("--${colour}").trim();
-    context.fillRect(0, 0, 1, 1);
-    const { data } = context.getImageData(0, 0, copy.width, copy.height);
-    const [r, g, b] = data;
-    let count = 0;
-    for (let i = 4; i < data.length; i += 4) {
-      if (data[i] === r && data[i + 1] === g && data[i + 2] === b) count++;
-    }
-    return count;
-  })()`);
-}
-
-/** Moves the focus by keyboard alone until it is on the element with this id. */
-async function tabTo({ page }: Sight, id: string): Promise<void> {
-  for (let i = 0; i < 20; i++) {
-    await page.keyboard.press("Tab");
-    const [focused, outline] = await page.evaluate<[string, string]>(
-      `[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]`,
+Deno.test({
+  name: "the dashboard shows a pool as it is, and its buttons work",
+  ignore: !hasBrowser,
+  async fn(t) {
+    const options = { blockSize: 4096, maxBlocks: 200, shrinkIntervalMs: 200 };
+    await using pool = new BlockPool({ ...options, backend: "auto" });
+    let picture = dashboard(pool);
+    await using server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      (request) => picture.handle(request) ?? new Response("none of mine"),
     );
-    assertEquals(outline, "solid", `the focus is seen on ${focused}`);
-    if (focused === id) return;
-  }
-  throw new Error(`no way to ${id} by Tab`);
-}
-
-browserTest(
-  "the page shows every number of stats(), and no other",
-  async (served) => {
-    const { pool } = served;
-    const blocks = Array.from({ length: 50 }, () => pool.acquireSync());
-    blocks[0].abandon();
-    blocks[1].release();
-    const settle = Promise.withResolvers<void>();
-    const lent = blocks[2].lend(settle.promise);
-    await using sight = await Sight.of(served.url);
+    using _ended = { [Symbol.dispose]: () => picture[Symbol.dispose]() };
+    const url = `http://127.0.0.1:${server.addr.port}`;
+    await using sight = await look(url);
     const { page } = sight;
-    await soon(async () => {
-      const stats = pool.stats();
-      assertEquals(await numbersOn(sight), numbersOf(stats));
-      assertEquals(
-        await page.textContent("#uncommitted"),
-        String(stats.maxBlocks - stats.committedBlocks),
-      );
-    });
-    assertEquals(await page.textContent("h1"), "looked at");
-    assertEquals(
-      await page.textContent("#facts"),
-      `200 blocks of 4 KiB, at most 800 KiB, ${pool.backend} memory`,
-    );
-    assertEquals(await page.textContent("#link"), "live");
-    assertStringIncludes(await page.innerText("footer"), "127.0.0.1 only");
-    const shownMib = Number(await page.textContent("#rss"));
-    assertGreater(shownMib, 10);
-
-    // Each state is drawn in its colour, and the pool's states alone.
-    for (
-      const [colour, isThere] of [
-        ["acquired", true],
-        ["lent", true],
-        ["abandoned", true],
-        ["free", true],
-        ["uncommitted", true],
-        ["quarantined", false],
-      ] as const
-    ) {
-      assertEquals(await pixels(sight, colour) > 0, isThere, colour);
-    }
-    settle.resolve();
-    await lent;
-    for (const block of blocks) block[Symbol.dispose]();
-    await soon(async () => {
-      assertEquals(await pixels(sight, "lent"), 0);
-      assertEquals(await numbersOn(sight), numbersOf(pool.stats()));
-    });
-    assertEquals(sight.complaints, []);
-  },
-);
-
-browserTest(
-  "a burst makes the picture grow, silence makes it shrink",
-  async (served) => {
-    const { pool } = served;
-    await using sight = await Sight.of(served.url);
-    const { page } = sight;
-    const { committedBlocks } = pool.stats();
-    await soon(async () => {
-      assertEquals((await numbersOn(sight)).committedBlocks, committedBlocks);
-    });
-    assertEquals(await pixels(sight, "acquired"), 0);
-    const uncommitted = await pixels(sight, "uncommitted");
-    assertGreater(uncommitted, 0);
-
-    await tabTo(sight, "burst");
-    await page.keyboard.press("Enter");
-    await soon(async () => {
-      const shown = await numbersOn(sight);
-      assertEquals(shown.committedBlocks, 200);
-      assertGreater(shown.acquiredBlocks, 100);
-      assertGreater(shown.waits, 0);
-    });
-    assertEquals(
-      await page.textContent("#said"),
-      "A burst of 220 tasks began.",
-    );
-    await soon(async () => {
-      assertGreater(await pixels(sight, "acquired"), 0);
-      assertEquals(await pixels(sight, "uncommitted"), 0);
-      assertMatch(await page.innerText("#p99"), /^\d+\.\d ms$/);
-    });
-
-    await soon(async () => {
-      assertEquals(pool.stats().committedBlocks, committedBlocks);
-      assertEquals(await numbersOn(sight), numbersOf(pool.stats()));
-      assertEquals(await pixels(sight, "acquired"), 0);
-      assertEquals(await pixels(sight, "uncommitted"), uncommitted);
-    });
-    assertEquals(pool.stats().acquiredBlocks, 0);
-    assertEquals(sight.complaints, []);
-  },
-);
-
-browserTest(
-  "hold and trim work by keyboard and say what they did",
-  async (served) => {
-    const { pool } = served;
-    await using sight = await Sight.of(served.url);
-    const { page } = sight;
-    const pressed = () => page.getAttribute("#hold", "aria-pressed");
-    const said = (text: string | RegExp) =>
-      soon(async () =>
-        assertMatch((await page.textContent("#said"))!, RegExp(text))
-      );
-
-    await tabTo(sight, "hold");
-    await page.keyboard.press("Space");
-    await said("^50 blocks held.$");
-    assertEquals(pool.stats().acquiredBlocks, 50);
-    await soon(async () => {
-      assertEquals(await pressed(), "true");
-      assertEquals(await numbersOn(sight), numbersOf(pool.stats()));
-    });
-    await page.keyboard.press("Space");
-    await tabTo(sight, "trim");
-    await page.keyboard.press("Enter");
-    await said(/^(\d\.\d MiB given|Nothing to give) back.$/);
-    assertEquals(pool.stats().acquiredBlocks, 0);
-    assertEquals(pool.stats().committedBlocks, 20);
-    await soon(async () => {
-      assertEquals(await pressed(), "false");
-      assertEquals(await numbersOn(sight), numbersOf(pool.stats()));
-    });
-    assertEquals(await page.getAttribute("#said", "aria-live"), "polite");
-    assertEquals(sight.complaints, []);
-  },
-);
-
-browserTest(
-  "each slot can be looked at by keyboard and by pointer",
-  async (served) => {
-    using block = served.pool.acquireSync();
-    await using sight = await Sight.of(served.url);
-    const { page } = sight;
-    const looks = (text: string) =>
+    const says = (id: string, text: RegExp) =>
+      soon(async () => assertMatch((await page.textContent(`#${id}`))!, text));
+    /** Every number by its name, and the state whose shape each cell has. */
+    const shown = () =>
+      page.evaluate<[Record<string, number>, string[]]>(`[
+        Object.fromEntries([...document.querySelectorAll("#stats div")]
+          .map(({ firstChild, lastChild }) => [firstChild.textContent,
+            Number(lastChild.textContent.replaceAll(",", ""))])),
+        [...document.querySelectorAll("#map i")].map((cell) => cell.className)]`);
+    const agrees = () =>
       soon(async () => {
-        assertEquals(await page.getAttribute("#map", "aria-valuetext"), text);
-        assertEquals(await page.textContent("#under"), text);
+        const states: string[] = Array.from(pool.slots(), ({ state }) => state);
+        while (states.length < 200) states.push("uncommitted");
+        const numbers = Object.entries(pool.stats())
+          .filter(([, value]) => typeof value === "number");
+        assertEquals(await shown(), [Object.fromEntries(numbers), states]);
       });
-    await tabTo(sight, "map");
-    await looks("slot 0: acquired");
-    await page.keyboard.press("ArrowRight");
-    await looks("slot 1: free");
-    await page.keyboard.press("End");
-    await looks("slot 199: uncommitted");
-    await page.keyboard.press("Home");
-    await looks("slot 0: acquired");
-    block.release();
-    await looks("slot 0: free");
-    await page.hover("#map", { position: { x: 30, y: 4 } });
-    await looks("slot 1: free");
-    await page.mouse.move(0, 0);
-    await page.evaluate("document.activeElement.blur()");
-    await soon(async () =>
-      assertStringIncludes((await page.textContent("#under"))!, "200 cells")
-    );
+
+    await t.step("every number and every slot", async () => {
+      const blocks = Array.from({ length: 50 }, () => pool.acquireSync());
+      blocks[0].abandon();
+      const settle = Promise.withResolvers<void>();
+      const lent = blocks[2].lend(settle.promise);
+      await agrees();
+      await page.press("#slot", "ArrowRight");
+      await says("under", /^slot 1: acquired$/);
+      await page.press("#slot", "End");
+      await says("under", /^slot 199: uncommitted$/);
+      await page.hover("#map :nth-child(3)");
+      await says("under", /^slot 2: lent$/);
+      settle.resolve();
+      await lent;
+      for (const block of blocks) block[Symbol.dispose]();
+      await agrees();
+    });
+
+    await t.step("the buttons, by keyboard", async () => {
+      await page.press("#hold", "Space");
+      await says("said", /^50 blocks held.$/);
+      await agrees();
+      await page.press("#hold", "Enter");
+      await says("said", /^50 blocks released.$/);
+      await page.press("#trim", "Enter");
+      await says("said", /^\d+ bytes given back.$/);
+      await page.press("#burst", "Enter");
+      await says("said", /^A burst of 220 tasks began.$/);
+      await soon(async () => assert((await shown())[0].waiting > 0));
+      assertEquals(pool.stats().committedBlocks, 200);
+      await soon(async () => assert((await shown())[0].committedBlocks < 99));
+      await agrees();
+      assertEquals(pool.stats().acquiredBlocks, 0);
+    });
+
+    await t.step("a phone, whatever its font, light and dark", async () => {
+      const viewport = { width: 320, height: 640 };
+      const options = { viewport, isMobile: true, bypassCSP: true };
+      await using phone = await look(url, options);
+      for (const colorScheme of ["light", "dark"] as const) {
+        await phone.page.emulateMedia({ colorScheme });
+        const colours = await phone.page.evaluate<string[]>(`["bg", "panel",
+          "ink", "soft", "free", "acquired", "lent", "quarantined", "abandoned"]
+          .map((name) => {
+            document.body.style.color = "var(--" + name + ")";
+            return getComputedStyle(document.body).color;
+          })`);
+        const [bg, panel, ink, soft, ...states] = colours;
+        assertEquals(contrast(bg, "rgb(0, 0, 0)") < 2, colorScheme === "dark");
+        assert(contrast(ink, bg) > 7);
+        assert(contrast(soft, bg) > 4.5);
+        for (const state of states) assert(contrast(state, panel) > 3);
+      }
+      for (const font of ["16px serif", "16px monospace", "32px monospace"]) {
+        const content = `* { font: ${font} !important }`;
+        await phone.page.addStyleTag({ content });
+        const widths = "[document.documentElement.scrollWidth, innerWidth]";
+        assertEquals(await phone.page.evaluate(widths), [320, 320], font);
+      }
+    });
+
+    await t.step("no other site may press a button", async () => {
+      const hold = async (site: string, origin: string) => {
+        const init = { method: "POST", headers: { origin } };
+        const request = new Request(`${site}/dashboard/hold`, init);
+        return (await picture.handle(request))?.status;
+      };
+      assertEquals(await hold(url, "https://example.com"), 403);
+      assertEquals(await hold(url, url.replace("127.0.0.1", "localhost")), 403);
+      // A name that only points here: the browser takes it for the attacker's.
+      assertEquals(await hold("http://a.example", "http://a.example"), 403);
+      assertEquals(await hold(url, url), 200);
+      assertEquals(pool.stats().acquiredBlocks, 50);
+    });
+
+    await t.step("a server that goes and comes back", async () => {
+      picture[Symbol.dispose]();
+      assertEquals(pool.stats().acquiredBlocks, 0);
+      await says("link", /^connection lost/);
+      picture = dashboard(pool);
+      await says("link", /^live$/);
+    });
+    assertEquals(sight.complaints, []);
   },
-);
-
-for (const colorScheme of ["light", "dark"] as const) {
-  browserTest(
-    `the page can be read on a phone (${colorScheme})`,
-    async (served) => {
-      using _block = served.pool.acquireSync();
-      await using sight = await Sight.of(served.url, {
-        colorScheme,
-        viewport: { width: 320, height: 640 },
-        deviceScaleFactor: 2,
-        isMobile: true,
-        hasTouch: true,
-      });
-      const { page } = sight;
-      await soon(async () => assertGreater(await pixels(sight, "acquired"), 0));
-      const [scroll, width] = await page.evaluate<[number, number]>(
-        "[document.documentElement.scrollWidth, innerWidth]",
-      );
-      assertEquals([scroll, width], [320, 320]);
-      for (const id of ["burst", "hold", "trim"]) {
-        const box = (await page.locator(`#${id}`).boundingBox())!;
-        assertGreaterOrEqual(box.height, 44, id);
-        assertGreaterOrEqual(box.width, 44, id);
-      }
-      await page.tap("#hold");
-      await soon(async () =>
-        assertEquals(await page.getAttribute("#hold", "aria-pressed"), "true")
-      );
-
-      const colours = await page.evaluate<Record<string, string>>(`(() => {
-      const style = getComputedStyle(document.documentElement);
-      const names = ["bg", "panel", "ink", "soft", "acquired", "lent", "free",
-        "quarantined", "abandoned"];
-      return Object.fromEntries(names.map((name) =>
-        [name, style.getPropertyValue("--" + name).trim()]));
-    })()`);
-      const { bg, panel, ink, soft, ...states } = colours;
-      assertEquals(luminance(bg) < 0.2, colorScheme === "dark");
-      for (const ground of [bg, panel]) {
-        assertGreaterOrEqual(contrast(ink, ground), 7);
-        assertGreaterOrEqual(contrast(soft, ground), 4.5);
-      }
-      for (const [state, colour] of Object.entries(states)) {
-        assertGreaterOrEqual(contrast(colour, panel), 3, state);
-      }
-      assertEquals(sight.complaints, []);
-    },
-  );
-}
-
-browserTest(
-  "the page says when the server is gone, and finds it again",
-  async (served) => {
-    await using sight = await Sight.of(served.url);
-    const { page } = sight;
-    await soon(async () =>
-      assertEquals(await page.textContent("#link"), "live")
-    );
-    const events = `${served.url}dashboard/events`;
-    await page.route(events, (route) => route.abort());
-    // Ends the open stream; the next one does not come about.
-    served.dashboard[Symbol.dispose]();
-    await soon(async () =>
-      assertStringIncludes(
-        (await page.textContent("#link"))!,
-        "connection lost",
-      )
-    );
-    await page.unroute(events);
-    await soon(async () =>
-      assertEquals(await page.textContent("#link"), "live")
-    );
-  },
-);
-
-/** Relative luminance of `#rrggbb`, as the contrast rules for the web define it. */
-function luminance(colour: string): number {
-  assertMatch(colour, /^#[0-9a-f]{6}$/);
-  const [r, g, b] = [1, 3, 5].map((at) => {
-    const share = parseInt(colour.slice(at, at + 2), 16) / 255;
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-  });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-
-function contrast(one: string, other: string): number {
-  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) =>
-    a - b
-  );
-  return (light + 0.05) / (dark + 0.05);
-}
+});

@@ -1,18 +1,26 @@
 // Every example runs, with the permissions it says it needs, does what it says,
 // and ends in order.
 
-import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { UploadServer } from "../examples/upload/server.ts";
 import "./support/open_library.ts";
-import { canRunDeno } from "./support/platform.ts";
+import { canRunDeno, hasProc } from "./support/platform.ts";
 import { Client, join, pattern } from "./support/uploads.ts";
 
 const EXAMPLES = new URL("../examples/", import.meta.url);
 const decoder = new TextDecoder();
 const hostname = "127.0.0.1";
 
-/** Those run here; the upload server and the dashboard have tests of their own. */
+/** `deno task demo` runs the upload server; the rest of them run here. */
 const NAMES = [
   "batch_reader",
+  "dashboard",
   "echo_frames",
   "tcp_proxy",
   "upload_hash",
@@ -50,8 +58,8 @@ class Running implements AsyncDisposable {
   port = 0;
 
   constructor(name: string, ...args: string[]) {
-    // A Worker's script is read as a program's data is.
-    const permissions = name === "worker_pipeline"
+    // A page, and a Worker's script, are read as a program's data is.
+    const permissions = ["dashboard", "worker_pipeline"].includes(name)
       ? "--allow-net --allow-ffi --allow-read"
       : "--allow-net --allow-ffi";
     this.#child = command(name, permissions, args).spawn();
@@ -80,6 +88,7 @@ class Running implements AsyncDisposable {
     const match = /^listening on \S+:(\d+)/.exec(value);
     if (match === null) throw new Error(`${value}\n${await this.#errors}`);
     this.port = Number(match[1]);
+    if (hasProc) assertEquals(listeners(this.port), ["0100007F"]);
     return this;
   }
 
@@ -111,6 +120,16 @@ class Running implements AsyncDisposable {
     await this.#errors;
     await this.#lines.cancel();
   }
+}
+
+/** The addresses on which this port is listened at, as the kernel writes them. */
+function listeners(port: number): string[] {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  return ["/proc/net/tcp", "/proc/net/tcp6"]
+    .flatMap((path) => Deno.readTextFileSync(path).split("\n"))
+    .map((row) => row.trim().split(/ +/))
+    .filter(([, local, , state]) => state === "0A" && local.endsWith(end))
+    .map(([, local]) => local.slice(0, -end.length));
 }
 
 async function exchange(
@@ -207,6 +226,49 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   await Deno.remove(folder, { recursive: true });
   assertEquals(decoder.decode(stderr), "");
   assertEquals(decoder.decode(stdout), "3 files, 100002 lines\n");
+});
+
+test("dashboard shows a page, and ends in order while it is looked at", async () => {
+  await using server = await new Running("dashboard").listening();
+  const url = `http://${hostname}:${server.port}`;
+  const page = await (await fetch(url)).text();
+  assertStringIncludes(page, "<title>Smriti");
+  for (const [, path] of page.matchAll(/(?:src|href)="(\/[^"]*)"/g)) {
+    const { headers, body, status } = await fetch(url + path);
+    await body?.cancel();
+    assertEquals(status, 200, path);
+    const policy = headers.get("content-security-policy")!;
+    assertStringIncludes(policy, "default-src 'none'");
+  }
+  const { body } = await fetch(`${url}/dashboard/events`);
+  const events = body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (!text.includes("data: {")) text += (await events.read()).value;
+  assertEquals(await server.stop(), "");
+  await events.cancel().catch(() => {}); // cut off where there are no signals
+});
+
+Deno.test("the upload demo shows its pool to browsers, and its state to curl", async () => {
+  const server = new UploadServer({
+    kind: "pooled",
+    port: 0,
+    maxSize: 4096,
+    maxBlocks: 4,
+    live: true,
+  });
+  const url = `http://${hostname}:${server.port}/`;
+  const ask = async (init?: RequestInit) =>
+    await (await fetch(url, init)).text();
+  const accept = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+  assertStringIncludes(await ask({ headers: { accept } }), "<title>Smriti");
+  assertEquals(
+    await ask({ method: "POST", body: "" }),
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
+  );
+  assertEquals(JSON.parse(await ask()).requests, 1);
+  const events = await fetch(`${url}dashboard/events`);
+  await server.close(); // an open page does not keep it from ending
+  await events.body?.cancel();
 });
 
 Deno.test("the examples are short", async () => {

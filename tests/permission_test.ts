@@ -23,7 +23,37 @@ try {
   console.log(error.message);
 }`;
 
+/** A careful program takes the permission back once its pool is made. */
+const CAREFUL = `
+import { BlockPool } from ${JSON.stringify(LIBRARY)};
+const options = { blockSize: 4096, maxBlocks: 4, initialBlocks: 2, shrinkIntervalMs: 10 };
+const pool = new BlockPool({ ...options, safety: "SAFETY", overdueMs: 5 });
+const [a, b] = [pool.acquireSync(), pool.acquireSync()];
+a.bytes[0] = b.bytes[0] = 1;
+await Deno.permissions.revoke({ name: "ffi" });
+const codeOf = (act) => { try { act(); return "done"; } catch (error) { return error.code ?? error.name; } };
+const c = pool.acquireSync();
+console.log("new view:", codeOf(() => c.bytes), codeOf(() => c.pointer));
+console.log("released:", codeOf(() => c.release()));
+const healed = new Uint8Array(a.bytes.buffer.transfer());
+console.log("healed:", codeOf(() => a.bytes), codeOf(() => a.reattach(healed)));
+const stop = Promise.withResolvers();
+const lent = b.lend((bytes) => { bytes.buffer.transfer(0); return stop.promise; }, { socket: true });
+b.release();
+stop.reject(new Error("reset"));
+console.log("lent:", await lent.catch((error) => error.message));
+console.log("released:", codeOf(() => a.release()));
+await new Promise((resolve) => setTimeout(resolve, 60));
+const { acquiredBlocks, lentBlocks, abandonedBlocks } = pool.stats();
+console.log("stats:", acquiredBlocks, lentBlocks, abandonedBlocks);
+console.log("trim:", typeof pool.trim());
+console.log("closed:", await pool.close({ timeoutMs: 500 }).then(() => "yes", String));`;
+
 async function lines(...flags: string[]): Promise<string[]> {
+  return await linesOf(SCRIPT, ...flags);
+}
+
+async function linesOf(script: string, ...flags: string[]): Promise<string[]> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--no-check", "--quiet", ...flags, "-"],
     cwd: new URL("../", import.meta.url),
@@ -32,7 +62,7 @@ async function lines(...flags: string[]): Promise<string[]> {
     stderr: "piped",
   }).spawn();
   const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(SCRIPT));
+  await writer.write(new TextEncoder().encode(script));
   await writer.close();
   const { stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
@@ -74,3 +104,19 @@ test("a native pool opens although some other path is denied", async () => {
     assertEquals(told, ["imported", "lent"], allowed);
   }
 });
+
+for (const safety of ["trust", "revoke", "strict"]) {
+  test(`the permission may be taken back: what cannot be made is refused, what cannot be healed abandoned (${safety})`, async () => {
+    const script = CAREFUL.replace("SAFETY", safety);
+    assertEquals(await linesOf(script, "--allow-ffi"), [
+      "new view: permission permission",
+      "released: done",
+      "healed: permission permission",
+      "lent: reset",
+      "released: done",
+      "stats: 0 0 2",
+      "trim: number",
+      "closed: yes",
+    ]);
+  });
+}

@@ -148,6 +148,17 @@ const STATES: Record<string, string> = {
 };
 
 /** Throws unless the text shows exactly these numbers. */
+/** A name as it is shown. */
+function shownOf(name: string): string {
+  return name.toWellFormed().replaceAll(
+    /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
+    (char) =>
+      char === "\n"
+        ? char
+        : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 function assertShows(text: string, ...pools: PoolStats[]): void {
   const families = parse(text);
   let shown = 0;
@@ -156,8 +167,8 @@ function assertShows(text: string, ...pools: PoolStats[]): void {
       if (field === "name" || field === "committedBlocks") continue;
       const state = STATES[field];
       const found = state === undefined
-        ? valueOf(families, PLACES[field], stats.name)
-        : valueOf(families, "smriti_pool_blocks", stats.name, {
+        ? valueOf(families, PLACES[field], shownOf(stats.name))
+        : valueOf(families, "smriti_pool_blocks", shownOf(stats.name), {
           smriti_block_state: state,
         });
       assertEquals(found, value, `${field} of ${stats.name}`);
@@ -209,10 +220,24 @@ Deno.test("toPrometheus() escapes whatever a pool is called", () => {
     fc.string({ unit: fc.constantFrom("\\", '"', "\n", "n", ",", "}", " ") }),
   );
   fc.assert(fc.property(names, names, (one, other) => {
-    fc.pre(one !== other);
+    fc.pre(shownOf(one) !== shownOf(other));
     const pools = [{ ...stats, name: one }, { ...stats, name: other }];
     assertShows(toPrometheus(...pools), ...pools);
   }));
+});
+
+Deno.test("toPrometheus() gives a terminal nothing to obey", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  const named = (name: string) => ({ ...pool.stats(), name });
+  const controls = String.fromCharCode(
+    ...Array.from({ length: 160 }, (_, at) => at),
+    ...[0x200e, 0x2028, 0x202e, 0x2066],
+  );
+  const text = toPrometheus(named(`a${controls}b`));
+  assertEquals(text.replaceAll("\n", "").match(/[\p{Cc}\p{Cf}\p{Zl}]/gu), null);
+  assertStringIncludes(text, "\\\\u001b");
+  const both = ["a\x1b", "a\\u001b"].map(named);
+  assertThrows(() => toPrometheus(...both), TypeError, "different names");
 });
 
 Deno.test("toPrometheus() refuses two pools of one name", () => {

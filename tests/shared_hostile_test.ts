@@ -3,7 +3,6 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import type { Block } from "@smriti/pool";
 import { Control, WORKER } from "../shared/control.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { endedThread } from "./support/ended_thread.ts";

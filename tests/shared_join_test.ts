@@ -12,7 +12,8 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Threads } from "../ffi/backend.ts";
-import { Board, BOARD_BYTES, keyOf, MAKING } from "../shared/board.ts";
+import { PAGE_BYTES } from "../ffi/process_page.ts";
+import { Board, keyOf, MAKING } from "../shared/board.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
 import { type Puppet, troupe } from "./shared/puppet.ts";
@@ -591,7 +592,7 @@ function openBoard(): Board {
 }
 
 /** A board of its own, and the threads that run: a test says who. */
-function play(bytes = BOARD_BYTES) {
+function play(bytes = PAGE_BYTES) {
   const alive = new Set([1]);
   let current = 1;
   const threads: Threads = {
@@ -659,7 +660,7 @@ Deno.test("an isolate on the thread of one that has ended takes back what that o
 });
 
 Deno.test("without numbers of threads an entry counts until it is left", () => {
-  const board = new Board(new ArrayBuffer(BOARD_BYTES), undefined);
+  const board = new Board(new ArrayBuffer(PAGE_BYTES), undefined);
   const first = board.enter(keyOf("a"), 7);
   const second = board.enter(keyOf("a"), MAKING);
   assert(second.isDisputed);

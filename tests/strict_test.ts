@@ -10,6 +10,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
+import { firstStain } from "../pool/guard.ts";
 import { survives } from "./support/child.ts";
 import { gone, lawful } from "./support/law.ts";
 import { mappingsIn } from "./support/maps.ts";
@@ -313,4 +314,16 @@ Deno.test({
   }
   assertLessOrEqual(most, 2 * 1024 + 8);
   assert(most > 1024, `${most}: nothing was made inaccessible`);
+});
+
+Deno.test("a late write is found in whichever piece of a block it lies", () => {
+  for (const size of [64, 65, 127, 128, 300]) {
+    const bytes = new Uint8Array(size).fill(0xdb);
+    assertEquals(firstStain(bytes, 64), -1);
+    for (let at = 0; at < size; at++) {
+      bytes[at] = 1;
+      assertEquals(firstStain(bytes, 64), at, `${at} of ${size}`);
+      bytes[at] = 0xdb;
+    }
+  }
 });

@@ -1,20 +1,13 @@
 #!/bin/sh
-# Makes sure that there is a Chromium for tests/dashboard_test.ts and prints
-# where. Debian's is installed if none is there, which needs root and apt-get;
-# browsers that npm packages would download are never used.
+# Makes sure that there is a Chromium for tests/dashboard_test.ts and prints where: Debian's is
+# installed if none is there, which needs root; what npm packages would download is never used.
 set -eu
 
 find_one() {
-  for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$name" ] && command -v "$name"; then return; fi
-  done
-  return 1
+  command -v "${CHROMIUM:-chromium}" || command -v google-chrome
 }
 
 find_one && exit
-{
-  apt-get update
-  DEBIAN_FRONTEND=noninteractive apt-get install --yes \
-    --no-install-recommends chromium
-} >&2
+apt-get update >&2
+DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium >&2
 find_one

@@ -4,13 +4,6 @@
  * The child tells its result as a line of JSON on stderr; stdout is V8's, for `--trace-gc`.
  */
 
-/** What a child said, and what V8 said about it. */
-export interface Told<T> {
-  readonly result: T;
-  /** The lines of `--trace-gc`, if that was asked for. */
-  readonly trace: string;
-}
-
 /** The child's side. */
 export function report(result: unknown): void {
   Deno.stderr.writeSync(
@@ -18,51 +11,37 @@ export function report(result: unknown): void {
   );
 }
 
-/** Runs a module of this folder in a Deno of its own. */
+/** Runs a module, beside this one or by its URL, in a Deno of its own. */
 export async function inChild<T>(
   module: string,
   args: readonly (string | number)[],
   v8Flags: readonly string[] = [],
-): Promise<Told<T>> {
-  const flags = v8Flags.length === 0 ? [] : [`--v8-flags=${v8Flags.join(",")}`];
-  return await run<T>(Deno.execPath(), [
-    "run",
-    "-A",
-    "--no-check",
-    "--frozen",
-    ...flags,
+): Promise<T & { readonly trace: string }> {
+  const { stdout, stderr } = await run(Deno.execPath(), [
+    ...["run", "-A", "--no-check", "--frozen"],
+    ...v8Flags.map((flag) => `--v8-flags=${flag}`),
     new URL(module, import.meta.url).href,
     ...args.map(String),
-  ], "stderr");
+  ]);
+  return { ...lastLine<T>(stderr), trace: stdout };
 }
 
 /** Runs a program that prints its result as JSON on stdout. */
-export async function inProgram<T>(
-  path: string,
-  args: readonly string[],
-): Promise<T> {
-  return (await run<T>(path, args, "stdout")).result;
+export async function inProgram<T>(path: string, args: string[]): Promise<T> {
+  return lastLine((await run(path, args)).stdout);
 }
 
-async function run<T>(
-  path: string,
-  args: readonly string[],
-  from: "stdout" | "stderr",
-): Promise<Told<T>> {
-  const output = await new Deno.Command(path, {
-    args: [...args],
-    stdout: "piped",
-    stderr: "piped",
-  }).output();
-  const stdout = new TextDecoder().decode(output.stdout);
-  const stderr = new TextDecoder().decode(output.stderr);
-  const line = (from === "stdout" ? stdout : stderr).trimEnd().split("\n").at(
-    -1,
+function lastLine<T>(text: string): T {
+  return JSON.parse(text.trimEnd().split("\n").at(-1)!);
+}
+
+async function run(path: string, args: string[]) {
+  const output = await new Deno.Command(path, { args }).output();
+  const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
   );
-  if (!output.success || !line?.startsWith("{")) {
-    throw new Error(
-      `${path} ${args.join(" ")} ended with ${output.code}:\n${stderr}`,
-    );
-  }
-  return { result: JSON.parse(line), trace: stdout };
+  if (output.success) return { stdout, stderr };
+  throw new Error(
+    `${path} ${args.join(" ")} ended with ${output.code}:\n${stderr}`,
+  );
 }

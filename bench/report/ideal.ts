@@ -2,7 +2,15 @@
  * The same rules in their ideal form: a pool that can give back any free block, at once, and counts
  * nothing but blocks. What the real one holds beyond this is the price of slots that stay put.
  */
-import type { Tick } from "./day_child.ts";
+
+/** What was seen in one tick. */
+export interface Tick {
+  readonly ms: number;
+  /** Blocks in use at its end; also the most in it. */
+  readonly used: number;
+  /** Blocks with memory behind them, as the contestant has it. */
+  readonly committed: number;
+}
 
 /** The blocks it would have committed at each tick. */
 export function ideal(

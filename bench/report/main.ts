@@ -1,15 +1,18 @@
 /**
- * Runs every comparison in one go and writes bench/report.md and bench/plots/*.svg.
+ * Runs every comparison in one go and writes bench/report.md, bench/plots/*.svg and the README's
+ * tables of them.
  *
- *     deno task bench:report [--only ID] [--rounds 5]
+ *     deno task bench:report [--only ID] [--rounds 5] [--write]
  *
- * With `--only`, one scenario runs and its tables are printed; the report stays as it is.
+ * With `--only`, one scenario runs and its tables are printed; the report stays as it is, and so
+ * does the README without `--write`.
  */
 import { flags } from "../flags.ts";
+import { format, intoReadme } from "../readme.ts";
 import { day } from "./day.ts";
 import { life } from "./life.ts";
 import { load, machine } from "./machine.ts";
-import { sectionText, verdictText } from "./markdown.ts";
+import { sectionText, tableText, verdictText } from "./markdown.ts";
 import { churn } from "./churn.ts";
 import { oneIsolate } from "./one_isolate.ts";
 import { waiting } from "./waiting.ts";
@@ -17,10 +20,11 @@ import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
 const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day, waiting];
 const BENCH = new URL("../", import.meta.url);
-const HELP = `deno task bench:report [--only ID] [--rounds N]
+const HELP = `deno task bench:report [--only ID] [--rounds N] [--write]
 
   --only ID    run one of: ${SCENARIOS.map(({ id }) => id).join(", ")}
   --rounds N   how often every contestant runs (default 5)
+  --write      with --only: put its tables into the README
   --help       this`;
 
 function fail(why: string): never {
@@ -28,7 +32,11 @@ function fail(why: string): never {
   Deno.exit(2);
 }
 
-const { only, rounds } = flags(HELP, { only: "", rounds: 5 });
+const { only, rounds, write } = flags(HELP, {
+  only: "",
+  rounds: 5,
+  write: false,
+});
 const chosen = only === ""
   ? SCENARIOS
   : SCENARIOS.filter(({ id }) => id === only);
@@ -78,14 +86,15 @@ if (isWhole) {
     Deno.writeTextFileSync(new URL(`plots/${file}`, BENCH), svg);
   }
   Deno.writeTextFileSync(path, `${head}\n${text("plots")}\n`);
-  const written = ["report.md", "plots/"].map((name) =>
-    decodeURIComponent(new URL(name, BENCH).pathname)
-  );
-  const { success } = await new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--quiet", ...written],
-  }).output();
-  if (!success) fail("deno fmt does not like the report");
+  await format(path, new URL("plots/", BENCH));
   console.log(`${head}\nbench/report.md and bench/plots/ are written.`);
 } else {
   console.log(`${machine()}\n\n${text("bench/plots")}`);
+}
+if (isWhole || write) {
+  for (const [, { readme = {} }] of sections) {
+    for (const [place, table] of Object.entries(readme)) {
+      await intoReadme(place, tableText(table));
+    }
+  }
 }

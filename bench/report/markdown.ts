@@ -31,13 +31,15 @@ function cellText(cell: Cell): string {
   return typeof cell === "string" ? cell : spreadText(cell);
 }
 
-function tableText({ heading, columns, rows }: Table): string {
+/** One table. */
+export function tableText({ caption, heading, columns, rows }: Table): string {
   const lines = [
     [heading, ...columns],
     ["---", ...columns.map(() => "---:")],
     ...rows.map(([name, ...cells]) => [name, ...cells.map(cellText)]),
   ];
-  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const text = lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  return caption === undefined ? text : `${caption}\n\n${text}`;
 }
 
 /** One line about one target. */

@@ -1,74 +1,100 @@
 /**
- * Scenario: what taking a block and giving it back costs in one isolate.
+ * Scenario: what taking a block and giving it back costs in one isolate. Also writes the README's
+ * two tables of it.
  */
+import { AWAITED } from "../awaited.ts";
+import { CASES, type Shapes } from "../cases.ts";
+import type { Spread } from "../measure.ts";
 import { inChild } from "./child.ts";
-import { NAMES as AWAITING } from "./async_child.ts";
-import { compileFloor, type Shapes } from "./floor.ts";
-import { NAMES } from "./one_isolate_child.ts";
+import { compileFloor } from "./floor.ts";
 import {
   over,
   ratio,
   type Scenario,
   type Section,
+  type Table,
   type Turns,
   type Verdict,
 } from "./section.ts";
+import { machine } from "./machine.ts";
 import { bars } from "./svg.ts";
 
-const SIZES: readonly (readonly [string, number])[] = [
-  ["256 B", 256],
-  ["4 KiB", 4096],
-  ["64 KiB", 65_536],
-  ["1 MiB", 1_048_576],
-];
-const LEAN = "smriti trust, not zeroed";
-const REVOKE = "smriti revoke (default)";
+const SIZES = {
+  "256 B": 256,
+  "4 KiB": 4096,
+  "64 KiB": 65_536,
+  "1 MiB": 1_048_576,
+};
+const ARRAY = "new Uint8Array";
+const UNSAFE = "Buffer.allocUnsafe";
 const BARE = "bare array free list";
+const LEAN = "smriti trust, not zeroed";
+const TRUST = "smriti trust";
+const REVOKE = "smriti revoke (default)";
 const RESOLVED = "await of a fresh resolved promise";
 
-/** In the order of the report. */
+/** In the README's tables: beside what programs do without a pool, and what each promise costs. */
+const BASICS = [ARRAY, UNSAFE, BARE, "@thi.ng/malloc", LEAN, TRUST, REVOKE];
+const LEVELS = [
+  "smriti, bytes never used",
+  LEAN,
+  TRUST,
+  "smriti revoke, not zeroed",
+  REVOKE,
+  "smriti strict",
+  `${LEAN}, leakDetection off`,
+  `${LEAN}, leakDetection all`,
+];
+
+const SHAPES = ["cycle", "held"] as const;
+
+/** By contestant, round by round. */
 type Results = Record<string, Shapes[]>;
+type Awaits = Record<string, { ns: number }[]>;
 
 async function run(turns: Turns): Promise<Section> {
   using floor = await compileFloor();
-  const bySize: Results[] = [];
-  for (const [label, size] of SIZES) {
+  const bySize: Record<string, Results> = {};
+  for (const [label, size] of Object.entries(SIZES)) {
     const contestants: Record<string, () => Promise<Shapes>> = {};
-    for (const name of NAMES) {
-      contestants[name] = async () =>
-        (await inChild<Shapes>("one_isolate_child.ts", [name, size])).result;
+    for (const name of Object.keys(CASES)) {
+      contestants[name] = () => inChild("../cases.ts", [name, size]);
     }
     for (const [name, program] of Object.entries(floor.programs)) {
       contestants[name] = () => program(size);
     }
-    bySize.push(await turns.take(`one isolate, ${label}`, contestants));
+    bySize[label] = await turns.take(`one isolate, ${label}`, contestants);
   }
-  const awaited = await turns.take<{ ns: number }>(
+  const awaits: Awaits = await turns.take(
     "one isolate, awaited",
-    Object.fromEntries(AWAITING.map((name) => [
-      name,
-      async () =>
-        (await inChild<{ ns: number }>("async_child.ts", [name]))
-          .result,
-    ])),
+    Object.fromEntries(
+      Object.keys(AWAITED).map((name) => [
+        name,
+        () => inChild<{ ns: number }>("../awaited.ts", [name]),
+      ]),
+    ),
   );
-  const names = Object.keys(bySize[0]);
-  const table = (shape: keyof Shapes, heading: string) => ({
+  const at64 = bySize["64 KiB"];
+  const names = Object.keys(at64);
+  const row = (name: string, shape: keyof Shapes): Spread[] =>
+    Object.values(bySize).map((all) => over(all[name], (one) => one[shape]));
+  const table = (shape: keyof Shapes, heading: string): Table => ({
     heading,
-    columns: SIZES.map(([label]) => label),
-    rows: names.map((name): [string, ...ReturnType<typeof over>[]] => [
-      name,
-      ...bySize.map((results) => over(results[name], (one) => one[shape])),
-    ]),
+    columns: Object.keys(SIZES),
+    rows: names.map((name) => [name, ...row(name, shape)]),
   });
-  const at64 = bySize[2];
+  const caption =
+    `\`deno task bench:report --only one-isolate\`: ns, median of ${turns.rounds} rounds with the ` +
+    `least and the most. ${machine()}.`;
   const plot = (shape: keyof Shapes, file: string, title: string) => ({
     file,
     alt: title,
     svg: bars(
       title,
       "ns, logarithmic; orange: least to most of the rounds",
-      names.map((name) => ({
+      names.filter((name) => !/never|revoke, not|leak/.test(name)).map((
+        name,
+      ) => ({
         name,
         figure: over(at64[name], (one) => one[shape]),
         ours: name.startsWith("smriti"),
@@ -82,12 +108,12 @@ async function run(turns: Turns): Promise<Section> {
       {
         heading: "ns: by `await`, 64 KiB, a block is free",
         columns: ["take, write, give back"],
-        rows: AWAITING.map((
-          name,
-        ) => [name, over(awaited[name], ({ ns }) => ns)]),
+        rows: Object.entries(awaits).map((
+          [name, all],
+        ) => [name, over(all, ({ ns }) => ns)]),
       },
     ],
-    verdicts: verdicts(at64, awaited),
+    verdicts: verdicts(at64, awaits),
     plots: [
       plot("cycle", "cycle.svg", "64 KiB: take, write a byte, give back"),
       plot("held", "held.svg", "64 KiB: 256 held, swap a random one"),
@@ -102,67 +128,64 @@ async function run(turns: Turns): Promise<Section> {
         ? "No native contestant was left out."
         : `Left out: ${floor.leftOut.join("; ")}.`,
     ],
+    readme: {
+      ratios: {
+        caption,
+        heading: "blocks of 64 KiB",
+        columns: ["take, write a byte, give back", "256 held, swap one"],
+        rows: BASICS.map((name) => [
+          name,
+          ...SHAPES.map((shape) => over(at64[name], (one) => one[shape])),
+        ]),
+      },
+      safety: {
+        caption,
+        heading: "take a block, write one byte, give it back",
+        columns: Object.keys(SIZES),
+        rows: LEVELS.map((
+          name,
+        ) => [name.replace(/^smriti,? /, ""), ...row(name, "cycle")]),
+      },
+    },
   };
 }
 
-function verdicts(
-  at64: Results,
-  awaited: Record<string, { ns: number }[]>,
-): Verdict[] {
-  const cycle = (one: Shapes) => one.cycle;
-  const held = (one: Shapes) => one.held;
+function verdicts(at64: Results, awaits: Awaits): Verdict[] {
   const found: Verdict[] = [];
+  /** The first is to cost so many of the second. */
   const compare = (
-    what: string,
     of: string,
     to: string,
-    shape: (one: Shapes) => number,
+    shape: keyof Shapes,
     limit: { atMost?: number; atLeast?: number },
   ) => {
-    if (!(to in at64) || !(of in at64)) return;
-    const figure = ratio(at64[of], at64[to], shape);
+    if (!(to in at64)) return; // a native one that is not here
+    const what = `${of} in ${to}, ${shape}`;
+    const figure = ratio(at64[of], at64[to], (one) => one[shape]);
     found.push({ what, figure, unit: " ×", ...limit });
   };
-  const dpdk = "C: DPDK rte_mempool, cached";
-  compare(`trust, not zeroed, in ${dpdk}`, LEAN, dpdk, cycle, { atMost: 3 });
-  compare(`trust, not zeroed, in ${BARE}s`, LEAN, BARE, cycle, { atMost: 4 });
-  compare(
-    "Buffer.allocUnsafe in trust, not zeroed",
-    "Buffer.allocUnsafe",
-    LEAN,
-    cycle,
-    {
-      atLeast: 200,
-    },
-  );
+  compare(LEAN, "C: DPDK rte_mempool, cached", "cycle", { atMost: 3 });
+  compare(LEAN, BARE, "cycle", { atMost: 4 });
+  compare(UNSAFE, LEAN, "cycle", { atLeast: 200 });
   for (const peer of ["C: mimalloc", "C: jemalloc", "Go: buffered channel"]) {
-    compare(`trust, not zeroed, in ${peer}`, LEAN, peer, cycle, { atMost: 1 });
+    compare(LEAN, peer, "cycle", { atMost: 1 });
   }
+  compare(TRUST, ARRAY, "cycle", { atMost: 1 / 4 });
+  compare(REVOKE, ARRAY, "cycle", { atMost: 1 / 4 });
+  compare(UNSAFE, LEAN, "held", { atLeast: 120 });
+  compare(TRUST, ARRAY, "held", { atMost: 1 / 1.5 });
+  compare(REVOKE, ARRAY, "held", { atMost: 1 / 2 });
   found.push({
-    what: "trust, not zeroed, 256 held, swap",
-    figure: over(at64[LEAN], held),
+    what: `${LEAN}, held`,
+    figure: over(at64[LEAN], (one) => one.held),
     atMost: 50,
     unit: " ns",
   });
-  const array = "new Uint8Array";
-  compare(`revoke, zeroed, in ${array}, cycle`, REVOKE, array, cycle, {
-    atMost: 1 / 4,
-  });
-  compare(`revoke, zeroed, in ${array}, 256 held`, REVOKE, array, held, {
-    atMost: 1 / 2,
-  });
-  const ns = (one: { ns: number }) => one.ns;
-  found.push({
-    what: `await acquire(), trust, in ${RESOLVED}`,
-    figure: ratio(awaited[LEAN], awaited[RESOLVED], ns),
-    atMost: 1.3,
-    unit: " ×",
-  });
-  for (const peer of ["generic-pool", "tarn", "lightning-pool"]) {
+  for (const peer of [RESOLVED, "generic-pool", "tarn", "lightning-pool"]) {
     found.push({
-      what: `await acquire(), trust, in ${peer}`,
-      figure: ratio(awaited[LEAN], awaited[peer], ns),
-      atMost: 1,
+      what: `await acquire(), ${LEAN}, in ${peer}`,
+      figure: ratio(awaits[LEAN], awaits[peer], ({ ns }) => ns),
+      atMost: peer === RESOLVED ? 1.3 : 1,
       unit: " ×",
     });
   }
@@ -175,8 +198,9 @@ export const oneIsolate: Scenario = {
   title: "One isolate",
   asks:
     "What does it cost to take a block and to give it back, beside what programs do without a " +
-    "pool, beside other pools, and beside native allocators? Two shapes: a cycle on one block, " +
-    "and a swap of a random one of 256 held. Each contestant at each size is a process of its own.",
+    "pool, beside other pools, and beside native allocators, and what does each promise add? Two " +
+    "shapes: a cycle on one block, and a swap of a random one of 256 held. Each contestant at each " +
+    "size is a process of its own.",
   hides:
     "what the program does with the block. Once all of it is written, memory bandwidth is most " +
     "of the cost (next section). The bare list, `reusify` and `typedarray-pool` check nothing; " +

@@ -8,6 +8,8 @@ export type Cell = Spread | string | undefined;
 
 /** One table. */
 export interface Table {
+  /** Stands above it, where it stands alone. */
+  readonly caption?: string;
   readonly heading: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly [name: string, ...cells: Cell[]])[];
@@ -39,6 +41,8 @@ export interface Section {
   readonly plots: readonly Plot[];
   /** Sentences that belong under the tables. */
   readonly notes: readonly string[];
+  /** Tables of the README, by the name of their place. */
+  readonly readme?: Readonly<Record<string, Table>>;
 }
 
 /** One scenario. */

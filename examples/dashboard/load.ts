@@ -1,112 +1,69 @@
 /**
- * What the buttons of the dashboard do to a pool: a burst of work, some blocks held, memory given
- * back. Everything it acquires it releases, at the latest when it is disposed.
+ * What the buttons of the dashboard do to a pool. All that is acquired here is released, at the
+ * latest when the load is disposed.
  */
-
 import { setTimeout as delay } from "node:timers/promises";
 import { type Block, type BlockPool, SmritiError } from "@smriti/pool";
 
 const BURST_MS = 3_000;
-/** A tenth more tasks than there can be blocks: some have to wait, and that is to be seen. */
-const MORE_TASKS_SHARE = 0.1;
-const MOST_TASKS = 4_000;
-/** Tasks begin and end one after the other, so that the pool is seen growing and emptying. */
+/** Tasks begin and end one after the other: the pool is seen growing and emptying. */
 const RAMP_MS = 1_000;
-const HOLD_SHARE = 0.25;
-/** What an operating system makes resident at a time. */
 const PAGE_BYTES = 4_096;
 
-/** A load on one pool. */
-export class Load implements Disposable {
-  readonly #pool: BlockPool;
-  #held: Block[] = [];
-  #burstEnd = 0;
-  #tasks = 0;
+/** A load on one pool: what each button does, in words when it is done. */
+export function loadOn(pool: BlockPool) {
+  const held: Block[] = [];
+  let endMs = 0;
 
-  constructor(pool: BlockPool) {
-    this.#pool = pool;
-  }
-
-  /** Whether tasks of a burst are at work. */
-  get bursting(): boolean {
-    return this.#tasks > 0;
-  }
-
-  /** Blocks held by {@linkcode Load.hold}. */
-  get held(): number {
-    return this.#held.length;
-  }
-
-  /** Starts a burst, or makes the one at work longer. Returns what it does, in words. */
-  burst(): string {
-    this.#burstEnd = performance.now() + BURST_MS;
-    const { maxBlocks } = this.#pool;
-    const more = Math.ceil(maxBlocks * MORE_TASKS_SHARE);
-    const tasks = Math.min(maxBlocks + more, MOST_TASKS);
-    if (this.bursting) return "The burst goes on.";
-    for (let i = 0; i < tasks; i++) this.#start(i / tasks * RAMP_MS);
-    return `A burst of ${tasks} tasks began.`;
-  }
-
-  /** Holds a quarter of the pool's blocks, or lets go of them. */
-  hold(): string {
-    if (this.#held.length > 0) {
-      const count = this.#held.length;
-      this.#letGo();
-      return `${count} blocks released.`;
-    }
-    const wanted = Math.ceil(this.#pool.maxBlocks * HOLD_SHARE);
-    while (this.#held.length < wanted) {
-      const block = this.#pool.tryAcquire({ tag: "held" });
-      if (block === undefined) break;
+  /** Like requests: take a block, fill it, do something with it, every third time by lending. */
+  async function work(afterMs: number) {
+    await delay(afterMs);
+    while (endMs - performance.now() > RAMP_MS - afterMs) {
+      using block = await pool.acquire({ timeoutMs: 5_000, tag: "burst" });
       touch(block);
-      this.#held.push(block);
-    }
-    return `${this.#held.length} blocks held.`;
-  }
-
-  /** Gives free memory back now. */
-  trim(): string {
-    const bytes = this.#pool.trim();
-    const mib = (bytes / 2 ** 20).toFixed(1);
-    return bytes === 0 ? "Nothing to give back." : `${mib} MiB given back.`;
-  }
-
-  /** Lets go of what is held; tasks of a burst end by themselves, soon. */
-  [Symbol.dispose](): void {
-    this.#burstEnd = 0;
-    this.#letGo();
-  }
-
-  #letGo(): void {
-    for (const block of this.#held) block[Symbol.dispose]();
-    this.#held = [];
-  }
-
-  async #start(afterMs: number): Promise<void> {
-    this.#tasks++;
-    try {
-      await delay(afterMs);
-      const left = () => this.#burstEnd - performance.now();
-      while (left() > RAMP_MS - afterMs) await this.#work();
-    } catch (error) {
-      // A pool that is closed or full ends the task, as it would end a request.
-      if (!(error instanceof SmritiError)) throw error;
-    } finally {
-      this.#tasks--;
+      const ended = delay(40 + Math.random() * 160);
+      await (Math.random() < 1 / 3 ? block.lend(ended) : ended);
     }
   }
 
-  /** Like a request: fills a block, does something with it, and every third time by lending. */
-  async #work(): Promise<void> {
-    using block = await this.#pool.acquire({ timeoutMs: 5_000, tag: "burst" });
-    touch(block);
-    const ms = 40 + Math.random() * 160;
-    await (Math.random() < 1 / 3 ? block.lend(delay(ms)) : delay(ms));
+  function release(): string {
+    for (const block of held) block[Symbol.dispose]();
+    return `${held.splice(0).length} blocks released.`;
   }
+
+  return {
+    burst(): string {
+      const now = performance.now();
+      if (now < endMs) return "A burst is at work.";
+      endMs = now + BURST_MS;
+      // A tenth more tasks than blocks: some have to wait, and that is to be seen.
+      const tasks = Math.min(Math.ceil(pool.maxBlocks * 11 / 10), 4_000);
+      for (let i = 0; i < tasks; i++) {
+        // A pool that is closed or full ends a task, as it would end a request.
+        work(i / tasks * RAMP_MS).catch((error) => {
+          if (!(error instanceof SmritiError)) throw error;
+        });
+      }
+      return `A burst of ${tasks} tasks began.`;
+    },
+    hold(): string {
+      if (held.length > 0) return release();
+      for (let left = Math.ceil(pool.maxBlocks / 4); left > 0; left--) {
+        const block = pool.tryAcquire({ tag: "held" });
+        if (block !== undefined) held.push(touch(block));
+      }
+      return `${held.length} blocks held.`;
+    },
+    trim: (): string => `${pool.trim()} bytes given back.`,
+    [Symbol.dispose](): void {
+      endMs = 0; // the tasks of a burst end by themselves, soon
+      release();
+    },
+  };
 }
 
 /** Makes the block's memory resident, as filling it would. */
-function touch({ bytes }: Block): void {
-  for (let at = 0; at < bytes.length; at += PAGE_BYTES) bytes[at] = 1;
+function touch(block: Block): Block {
+  for (let at = 0; at < block.size; at += PAGE_BYTES) block.bytes[at] = 1;
+  return block;
 }

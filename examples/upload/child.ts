@@ -1,32 +1,12 @@
 /**
- * Processes that talk in JSON lines: commands go in by stdin, and one report for each command
- * comes back by stderr. stdout stays free for V8, whose --trace-gc lines are counted. What is no
- * report on stderr is an error of the child and is passed on. A child ends when its stdin ends,
- * so none outlives its parent, however that one died.
+ * A measured server in a process of its own: started, asked what it has cost so far, ended. A byte
+ * on its stdin asks, a line of JSON on its stderr answers, and the end of stdin ends it, so that it
+ * does not outlive its parent. stdout is V8's, whose --trace-gc lines are counted.
  */
+import type { ServerOptions, Snapshot } from "./server.ts";
 
-// ---- the child's side ----
-
-/** The commands of the parent. The loop over them ends when the parent is gone or has no more. */
-export async function* commands<Command>(): AsyncGenerator<Command> {
-  for await (const line of lines(Deno.stdin.readable)) {
-    yield JSON.parse(line) as Command;
-  }
-}
-
-/** Sends one report. Synchronous: the last one must be out before the process ends. */
-export function report(value: unknown): void {
-  const bytes = new TextEncoder().encode(JSON.stringify(value) + "\n");
-  for (let sent = 0; sent < bytes.length;) {
-    sent += Deno.stderr.writeSync(bytes.subarray(sent));
-  }
-}
-
-// ---- the parent's side ----
-
-/** How long a child may take to end by itself before it is killed. */
+/** How long it may take to end by itself before it is killed. */
 const STOP_MS = 5_000;
-
 const running = new Set<Deno.ChildProcess>();
 
 /** For the ways out that run no `finally`: a signal, a deadline. */
@@ -34,27 +14,22 @@ export function killChildren(): void {
   for (const process of running) kill(process);
 }
 
-/** One child process. Its first report, made without a command, says that it is ready. */
-export class Child<Command, Ready, Report> implements AsyncDisposable {
-  readonly ready: Promise<Ready>;
+export class MeasuredServer implements AsyncDisposable {
+  readonly name: string;
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #waiting: PromiseWithResolvers<unknown>[] = [];
+  readonly #answers: AsyncGenerator<string>;
   readonly #markCompacts: Promise<number>;
-  #ended = false;
 
-  constructor(
-    readonly name: string,
-    script: string,
-    options: unknown,
-    v8Flags: string[] = [],
-  ) {
+  constructor(options: ServerOptions) {
+    this.name = options.kind;
+    const script = new URL("./server.ts", import.meta.url).href;
     this.#process = new Deno.Command(Deno.execPath(), {
       args: [
         "run",
         "-A",
-        ...v8Flags.map((flag) => `--v8-flags=${flag}`),
-        new URL(script, import.meta.url).href,
+        "--v8-flags=--trace-gc",
+        script,
         JSON.stringify(options),
       ],
       stdin: "piped",
@@ -63,24 +38,28 @@ export class Child<Command, Ready, Report> implements AsyncDisposable {
     }).spawn();
     running.add(this.#process);
     this.#input = this.#process.stdin.getWriter();
+    this.#answers = lines(this.#process.stderr);
     this.#markCompacts = count(this.#process.stdout, "Mark-Compact");
-    this.ready = this.#next<Ready>();
-    this.#listen();
   }
 
-  /** Sends a command and waits for its report. Fails when the child ends instead of answering. */
-  ask(command: Command): Promise<Report> {
-    const answer = this.#next<Report>();
-    // A broken pipe means that the child has ended: `#listen` tells everyone who waits.
-    this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"))
-      .catch(() => {});
-    return answer;
+  /** The port that it listens on, which is what it says first. */
+  async port(): Promise<number> {
+    return (await this.#next<{ port: number }>()).port;
   }
 
-  /** Ends the child. Returns its mark-compacts: V8 buffers those lines, so only the end has all. */
+  async snapshot(): Promise<Snapshot> {
+    // A broken pipe means that it has ended: then there is no answer either.
+    await this.#input.write(new Uint8Array(1)).catch(() => {});
+    return await this.#next();
+  }
+
+  /** Ends it. Returns its mark-compacts: V8 buffers those lines, so only the end has all. */
   async stop(): Promise<number> {
     await this.#input.close().catch(() => {});
     const deadline = setTimeout(() => kill(this.#process), STOP_MS);
+    for await (const line of this.#answers) {
+      console.error(`[${this.name}] ${line}`);
+    }
     await this.#process.status;
     clearTimeout(deadline);
     return await this.#markCompacts;
@@ -89,31 +68,18 @@ export class Child<Command, Ready, Report> implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     kill(this.#process);
     await this.#process.status;
+    running.delete(this.#process);
   }
 
-  #next<T>(): Promise<T> {
-    const next = Promise.withResolvers<unknown>();
-    if (this.#ended) {
-      next.reject(new Error(`the ${this.name} process has ended`));
-    } else this.#waiting.push(next);
-    // Whoever awaits it still sees the error, but nobody has to be waiting yet.
-    next.promise.catch(() => {});
-    return next.promise as Promise<T>;
-  }
-
-  async #listen(): Promise<void> {
-    for await (const line of lines(this.#process.stderr)) {
-      if (line.startsWith("{")) {
-        this.#waiting.shift()?.resolve(JSON.parse(line));
-      } else if (line !== "") console.error(`[${this.name}] ${line}`);
+  async #next<T>(): Promise<T> {
+    for (;;) {
+      const { done, value } = await this.#answers.next();
+      if (done) break;
+      if (value.startsWith("{")) return JSON.parse(value);
+      console.error(`[${this.name}] ${value}`);
     }
     const { code } = await this.#process.status;
-    running.delete(this.#process);
-    this.#ended = true;
-    const error = new Error(
-      `the ${this.name} process ended with code ${code} before it answered`,
-    );
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+    throw new Error(`the ${this.name} process ended with code ${code}`);
   }
 }
 
@@ -126,7 +92,7 @@ function kill(process: Deno.ChildProcess): void {
 }
 
 async function count(
-  stream: ReadableStream<Uint8Array>,
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   word: string,
 ): Promise<number> {
   let found = 0;
@@ -135,14 +101,10 @@ async function count(
 }
 
 async function* lines(
-  stream: ReadableStream<Uint8Array>,
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<string> {
   let rest = "";
-  for await (
-    const text of stream.pipeThrough(
-      new TextDecoderStream() as TransformStream<Uint8Array, string>,
-    )
-  ) {
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const parts = (rest + text).split("\n");
     rest = parts.pop()!;
     yield* parts;

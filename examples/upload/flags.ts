@@ -1,9 +1,7 @@
 /**
- * The command line of the demo: what may be asked, and a clear refusal of everything else. It
- * decides nothing about servers or pools; `parseFlags` is a pure function, so a bad value costs
- * no process.
+ * The command line of the demo: what may be asked, and a clear refusal of everything else, before
+ * any process is started.
  */
-
 import { parseArgs } from "node:util";
 
 /** A command line that cannot be honoured. The message names the value and the rule. */
@@ -11,23 +9,9 @@ export class FlagError extends Error {
   override name = "FlagError";
 }
 
-export interface Flags {
-  readonly port: number;
-  readonly minSize: number;
-  readonly maxSize: number;
-  readonly seconds: number;
-  readonly connections: number;
-  readonly maxBlocks: number;
-  readonly serve: boolean;
-  readonly help: boolean;
-}
-
-const MIB = 1024 * 1024;
-const UNIT_BYTES: Record<string, number> = { "": 1, K: 1024, M: MIB };
-
 /** Limits with a reason: a demo that starts and then dies of its own size explains nothing. */
-const MAX_BODY_BYTES = 64 * MIB;
-const MAX_POOL_BYTES = 8 * 1024 * MIB;
+const MAX_BODY_BYTES = 64 * 2 ** 20;
+const MAX_POOL_BYTES = 8 * 2 ** 30;
 
 export const HELP =
   `An upload server on pooled memory, measured beside the same server on req.bytes().
@@ -45,52 +29,49 @@ export const HELP =
 
 SIZE is a whole number of bytes, or one with K (1024) or M (1024 K) behind it.`;
 
+export type Flags = ReturnType<typeof parseFlags>;
+
 /** Reads the command line. Throws `FlagError` for anything it cannot honour. */
-export function parseFlags(args: string[]): Flags {
+export function parseFlags(args: string[]) {
   const values = split(args);
-  const flags: Flags = {
-    port: whole("port", values["port"], 0, 0, 65_535),
-    minSize: size("min-size", values["min-size"], 16 * 1024),
-    maxSize: size("max-size", values["max-size"], MIB),
-    seconds: whole("seconds", values["seconds"], 27, 6, 3_600),
-    connections: whole("connections", values["connections"], 64, 1, 1_000),
-    maxBlocks: whole("max-blocks", values["max-blocks"], 80, 1, 100_000),
-    serve: values["serve"] === true,
-    help: values["help"] === true,
+  const flags = {
+    port: whole("port", values["port"], 0, 65_535),
+    minSize: size("min-size", values["min-size"]),
+    maxSize: size("max-size", values["max-size"]),
+    seconds: whole("seconds", values["seconds"], 6, 3_600),
+    connections: whole("connections", values["connections"], 1, 1_000),
+    maxBlocks: whole("max-blocks", values["max-blocks"], 1, 100_000),
+    serve: values["serve"],
+    help: values["help"],
   };
-  if (flags.minSize > flags.maxSize) {
+  const { minSize, maxSize, maxBlocks } = flags;
+  if (minSize > maxSize) {
     throw new FlagError(
-      `--min-size is ${flags.minSize} bytes, but must not be above --max-size, ` +
-        `which is ${flags.maxSize}`,
+      `--min-size is ${minSize} bytes, but must not be above --max-size, which is ${maxSize}`,
     );
   }
-  if (flags.maxSize * flags.maxBlocks > MAX_POOL_BYTES) {
+  if (maxSize * maxBlocks > MAX_POOL_BYTES) {
     throw new FlagError(
-      `--max-blocks ${flags.maxBlocks} of --max-size ${flags.maxSize} bytes are more than the ` +
-        "8 GiB this demo allows",
+      `--max-blocks ${maxBlocks} of --max-size ${maxSize} bytes are more than the 8 GiB this ` +
+        "demo allows",
     );
   }
   return flags;
 }
 
-type Values = Record<string, string | boolean | undefined>;
-
-function split(args: string[]): Values {
+function split(args: string[]) {
   try {
-    const text = { type: "string" } as const;
     const { values } = parseArgs({
       args,
-      strict: true,
-      allowPositionals: false,
       options: {
-        "port": text,
-        "min-size": text,
-        "max-size": text,
-        "seconds": text,
-        "connections": text,
-        "max-blocks": text,
-        "serve": { type: "boolean" },
-        "help": { type: "boolean", short: "h" },
+        "port": { type: "string", default: "0" },
+        "min-size": { type: "string", default: "16K" },
+        "max-size": { type: "string", default: "1M" },
+        "seconds": { type: "string", default: "27" },
+        "connections": { type: "string", default: "64" },
+        "max-blocks": { type: "string", default: "80" },
+        "serve": { type: "boolean", default: false },
+        "help": { type: "boolean", short: "h", default: false },
       },
     });
     return values;
@@ -100,33 +81,20 @@ function split(args: string[]): Values {
   }
 }
 
-function whole(
-  name: string,
-  value: Values[string],
-  fallback: number,
-  low: number,
-  high: number,
-): number {
-  if (value === undefined) return fallback;
-  const number = /^\d+$/.test(String(value)) ? Number(value) : NaN;
-  if (!(number >= low && number <= high)) {
-    throw new FlagError(
-      `--${name} is "${value}", but must be a whole number from ${low} to ${high}`,
-    );
-  }
-  return number;
+function whole(name: string, text: string, low: number, high: number): number {
+  const number = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (number >= low && number <= high) return number;
+  throw new FlagError(
+    `--${name} is "${text}", but must be a whole number from ${low} to ${high}`,
+  );
 }
 
-function size(name: string, value: Values[string], fallback: number): number {
-  if (value === undefined) return fallback;
-  const match = /^(\d+)([KM]?)(?:i?B)?$/i.exec(String(value));
-  const bytes = match
-    ? Number(match[1]) * UNIT_BYTES[match[2].toUpperCase()]
-    : NaN;
-  if (!(bytes >= 1 && bytes <= MAX_BODY_BYTES)) {
-    throw new FlagError(
-      `--${name} is "${value}", but must be 1 to 64M, like 65536, 64K or 1M`,
-    );
-  }
-  return bytes;
+function size(name: string, text: string): number {
+  const [, digits, unit] = /^(\d+)([KM]?)(?:i?B)?$/i.exec(text) ?? [];
+  const bytes = Number(digits) *
+    1024 ** ["", "K", "M"].indexOf(unit?.toUpperCase());
+  if (bytes >= 1 && bytes <= MAX_BODY_BYTES) return bytes;
+  throw new FlagError(
+    `--${name} is "${text}", but must be 1 to 64M, like 65536, 64K or 1M`,
+  );
 }

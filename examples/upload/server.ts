@@ -1,14 +1,11 @@
 /**
- * One upload server and what it costs. `UploadServer` runs in the process of `--serve`; run as
- * a script, this file is one of the two measured server processes and answers commands of the
- * demo.
+ * One upload server and what it costs. `UploadServer` runs in the process of `--serve`; run as a
+ * script, this file is one of the two measured servers (child.ts is its other side).
  */
-
 import { cpuUsage } from "node:process";
 import { BlockPool, type PoolStats } from "@smriti/pool";
 import { type Dashboard, dashboard } from "../dashboard/mod.ts";
 import { bytesHandler, type Handler, pooledHandler, READ_MS } from "./app.ts";
-import { commands, report } from "./child.ts";
 
 export interface ServerOptions {
   readonly kind: "pooled" | "req.bytes()";
@@ -19,51 +16,42 @@ export interface ServerOptions {
   readonly live?: boolean;
 }
 
-export type ServerCommand = "snapshot" | "close";
-
-export interface ServerReady {
-  readonly port: number;
-}
-
 export interface Snapshot {
   readonly requests: number;
   readonly cpuMicros: number;
   readonly rssBytes: number;
   readonly peakRssBytes: number;
   /** At the busiest moment since the last snapshot: a body is in its block for a millisecond. */
-  readonly pool: PoolStats | null;
+  readonly pool: PoolStats | undefined;
 }
 
 /** A running server. */
 export class UploadServer {
   readonly port: number;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
-  readonly #pool: BlockPool | null;
-  readonly #dashboard: Dashboard | null;
+  readonly #pool: BlockPool | undefined;
+  readonly #dashboard: Dashboard | undefined;
+  readonly #upload: Handler;
   #requests = 0;
   #peakRss = 0;
-  #busiest: PoolStats | null = null;
+  #busiest: PoolStats | undefined;
 
-  constructor(options: ServerOptions) {
-    this.#pool = options.kind === "pooled"
-      ? new BlockPool({
+  constructor({ kind, port, maxSize, maxBlocks, live }: ServerOptions) {
+    if (kind === "pooled") {
+      this.#pool = new BlockPool({
         name: "uploads",
-        blockSize: options.maxSize,
-        maxBlocks: options.maxBlocks,
+        blockSize: maxSize,
+        maxBlocks,
         // By default a pool looks once a minute. Here the pauses are short and should be seen.
         shrinkIntervalMs: 300,
         shrinkStep: 0.25,
-      })
-      : null;
-    const handler = this.#pool
+      });
+      if (live) this.#dashboard = dashboard(this.#pool);
+    }
+    this.#upload = this.#pool
       ? pooledHandler(this.#pool)
-      : bytesHandler(options.maxSize);
-    this.#dashboard = options.live && this.#pool ? dashboard(this.#pool) : null;
-    const route = this.#route(handler);
-    this.#server = listen(
-      options.port,
-      this.#dashboard ? withPage(this.#dashboard, route) : route,
-    );
+      : bytesHandler(maxSize);
+    this.#server = listen(port, (request) => this.#answer(request));
     this.port = this.#server.addr.port;
   }
 
@@ -71,8 +59,8 @@ export class UploadServer {
     const { user, system } = cpuUsage();
     const rssBytes = Deno.memoryUsage().rss;
     this.#peakRss = Math.max(this.#peakRss, rssBytes);
-    const pool = this.#busiest ?? this.#pool?.stats() ?? null;
-    this.#busiest = null;
+    const pool = this.#busiest ?? this.#pool?.stats();
+    this.#busiest = undefined;
     return {
       requests: this.#requests,
       cpuMicros: user + system,
@@ -87,55 +75,44 @@ export class UploadServer {
     this.#dashboard?.[Symbol.dispose]();
     // A sender that stopped in the middle of a body can hold up the shutdown for as long as it
     // stays connected, but not its block: by then every upload has had its answer.
-    const deadline = AbortSignal.timeout(READ_MS + 1_000);
-    await Promise.race([this.#server.shutdown(), aborted(deadline)]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const deadline = setTimeout(resolve, READ_MS + 1_000);
+    await Promise.race([this.#server.shutdown(), promise]);
+    clearTimeout(deadline);
     await this.#pool?.close();
   }
 
-  /** Now and not later: a free block is acquired before the handler waits for anything. */
-  #look(): void {
-    if (this.#pool === null) return;
-    const now = this.#pool.stats();
-    if (now.acquiredBlocks >= (this.#busiest?.acquiredBlocks ?? 0)) {
+  #answer(request: Request): Response | Promise<Response> {
+    const { method, headers, url } = request;
+    // A page for browsers; curl, which asks for none, gets the state.
+    const wantsPage = headers.get("accept")?.includes("text/html") ||
+      new URL(url).pathname !== "/";
+    const page = wantsPage ? this.#dashboard?.handle(request) : undefined;
+    if (page) return page;
+    if (method === "GET") {
+      return Response.json({
+        requests: this.#requests,
+        pool: this.#pool?.stats(),
+      });
+    }
+    if (method !== "POST" && method !== "PUT") {
+      const text = "POST or PUT a body, or GET the state\n";
+      return new Response(text, { status: 405 });
+    }
+    this.#requests++;
+    const answer = this.#upload(request);
+    // Now and not later: a free block is acquired before the handler waits for anything.
+    const now = this.#pool?.stats();
+    if (now && now.acquiredBlocks >= (this.#busiest?.acquiredBlocks ?? 0)) {
       this.#busiest = now;
     }
-  }
-
-  #route(upload: Handler): Handler {
-    return (request) => {
-      if (request.method === "POST" || request.method === "PUT") {
-        this.#requests++;
-        const answer = upload(request);
-        this.#look();
-        return answer;
-      }
-      if (request.method === "GET") {
-        const state = { requests: this.#requests, pool: this.#pool?.stats() };
-        return Promise.resolve(Response.json(state));
-      }
-      return Promise.resolve(
-        new Response("POST or PUT a body, or GET the state\n", { status: 405 }),
-      );
-    };
+    return answer;
   }
 }
 
-/** The page for browsers in front; whoever does not ask for a page, like curl, gets the state. */
-function withPage(dashboard: Dashboard, route: Handler): Handler {
-  return async (request) => {
-    const asksPage = request.headers.get("accept")?.includes("text/html");
-    const isRoot = new URL(request.url).pathname === "/";
-    const page = isRoot && !asksPage ? undefined : dashboard.handle(request);
-    return await (page ?? route(request));
-  };
-}
-
-function listen(
-  port: number,
-  handler: Handler,
-): Deno.HttpServer<Deno.NetAddr> {
-  const hostname = "127.0.0.1";
+function listen(port: number, handler: Deno.ServeHandler) {
   try {
+    const hostname = "127.0.0.1";
     return Deno.serve({ hostname, port, onListen() {} }, handler);
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
@@ -143,31 +120,28 @@ function listen(
   }
 }
 
-function aborted(signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve) => signal.addEventListener("abort", resolve));
-}
-
 /** Linux keeps the peak itself and misses nothing; elsewhere the highest sample has to do. */
-function kernelPeakRss(): number | null {
-  if (Deno.build.os !== "linux") return null;
-  const match = /^VmHWM:\s+(\d+) kB$/m.exec(
-    Deno.readTextFileSync("/proc/self/status"),
-  );
-  return match && Number(match[1]) * 1024;
+function kernelPeakRss(): number | undefined {
+  if (Deno.build.os !== "linux") return undefined;
+  const status = Deno.readTextFileSync("/proc/self/status");
+  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]);
 }
 
-async function obey(): Promise<void> {
-  const server = new UploadServer(JSON.parse(Deno.args[0]));
-  report({ port: server.port });
-  for await (const command of commands<ServerCommand>()) {
-    if (command === "close") await server.close();
-    report(server.snapshot());
+/** Synchronous: the last one must be out before the process ends. */
+function report(value: unknown): void {
+  const bytes = new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+  for (let sent = 0; sent < bytes.length;) {
+    sent += Deno.stderr.writeSync(bytes.subarray(sent));
   }
 }
 
 if (import.meta.main) {
   try {
-    await obey();
+    const server = new UploadServer(JSON.parse(Deno.args[0]));
+    report({ port: server.port });
+    const command = new Uint8Array(1);
+    while (await Deno.stdin.read(command) !== null) report(server.snapshot());
+    await server.close();
     Deno.exit(0); // now, whatever a connection might still be doing
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);

@@ -3,7 +3,7 @@
 
 import { openNative } from "../../ffi/open.ts";
 import { SmritiError } from "../../mod.ts";
-import { BOARD_BYTES, PLACES } from "../../shared/board.ts";
+import { PAGE_BYTES, PLACES } from "../../ffi/process_page.ts";
 import { SharedBlockPool } from "../../shared/mod.ts";
 
 const options = { blockSize: 16_384, maxBlocks: 4 };
@@ -26,7 +26,7 @@ if ("WorkerGlobalScope" in globalThis) {
   if ("reason" in native) throw new Error(native.detail);
   let free = 0;
   PLACES.forEach((place, at) => {
-    const range = native.mapAt(place, BOARD_BYTES);
+    const range = native.mapAt(place, PAGE_BYTES);
     // V8 has it, which reserves much at random: a foreigner like any other.
     if (typeof range === "number") return;
     const what = Deno.args[at];
@@ -35,10 +35,10 @@ if ("WorkerGlobalScope" in globalThis) {
       free++;
       return;
     }
-    const view = native.view(range, 0, BOARD_BYTES);
+    const view = native.view(range, 0, PAGE_BYTES);
     new Uint8Array(view).fill(what === "bytes" ? 0xab : 0);
     view.transfer(0);
-    if (what === "forbidden") native.protect(range, 0, BOARD_BYTES, false);
+    if (what === "forbidden") native.protect(range, 0, PAGE_BYTES, false);
   });
   console.log(free > 0);
   console.log(await join());

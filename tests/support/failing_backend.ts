@@ -3,6 +3,7 @@
 
 import type { Backend, Code, Range } from "../../ffi/backend.ts";
 import { openNative, replaceNative } from "../../ffi/open.ts";
+import { processWords } from "../../ffi/process_page.ts";
 
 /** The calls that an OS may refuse. */
 export type Call =
@@ -50,6 +51,8 @@ export class FailingBackend implements Backend, Disposable {
     if ("reason" in native) throw new Error(native.detail);
     this.#real = native;
     this.abilities = native.abilities;
+    // The page of the process is not of a pool, and outlives this.
+    processWords();
     this.#restore = replaceNative(this);
   }
 

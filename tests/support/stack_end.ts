@@ -17,7 +17,7 @@ import { inLastFrames } from "./last_frames.ts";
 import { addressOf } from "./misuse.ts";
 import { hasNative } from "./platform.ts";
 
-const ROUNDS = Number(Deno.args[0] ?? 12);
+const ROUNDS = Number(Deno.args[0] ?? 8);
 const FRAMES = Number(Deno.args[1] ?? 60);
 
 const { gc } = globalThis as { gc?: () => void };
@@ -25,14 +25,20 @@ const { gc } = globalThis as { gc?: () => void };
 let calls = 0;
 
 /** Calls `act` in the last frames; it has run before, what it calls may have to be compiled. */
-function dive(round: number, act: () => void): void {
+function dive(
+  round: number,
+  act: () => void,
+  frames = FRAMES,
+  prepare = () => {},
+): void {
   const counted = () => {
     calls = calls + 1;
     act();
   };
   if (gc === undefined) counted();
-  else gc();
-  inLastFrames(round, FRAMES, counted);
+  prepare();
+  gc?.();
+  inLastFrames(round, frames, counted);
 }
 
 /** What a program has in its hands. Filled by stores alone: a call could fail in the last frames. */
@@ -45,6 +51,14 @@ class Hands {
 
   constructor(options: PoolOptions) {
     this.pool = new BlockPool(options);
+  }
+
+  /** The pool has grown, and has something to give back. */
+  useMore(more: number, look = () => {}): void {
+    const before = this.count;
+    this.fill(before + more);
+    look();
+    while (this.count > before) this.blocks[--this.count].release();
   }
 
   fill(count: number): void {
@@ -148,7 +162,7 @@ async function answers(hands: Hands): Promise<void> {
   const deadline = setTimeout(() => {
     console.error("a promise does not settle");
     Deno.exit(1);
-  }, 20_000);
+  }, 10_000);
   // A place for those who wait.
   while (hands.count > 8) hands.blocks[--hands.count].release();
   for (const promise of promises.slice(0, asked)) {
@@ -167,19 +181,21 @@ async function answers(hands: Hands): Promise<void> {
 async function trial(name: string, options: PoolOptions): Promise<void> {
   const act = ACTS[name];
   const hands = new Hands(options);
-  for (let round = 0; round < ROUNDS; round++) {
+  // The first trim that succeeds leaves nothing for the next: it begins ever deeper.
+  const isOnce = name === "trim";
+  for (let round = 0; round < (isOnce ? 20 : ROUNDS); round++) {
     const where = `${name}, ${JSON.stringify(options)}, round ${round}`;
     hands.fill(4 + round % 3);
-    hands.pool.trim();
-    dive(round, () => act(hands));
+    // Now there is room to grow, now there is something to give back.
+    if (round % 2 === 0 && !isOnce) hands.pool.trim();
+    const frames = isOnce ? 3 * round + 1 : FRAMES;
+    dive(round, () => act(hands), frames, () => hands.useMore(40));
     await answers(hands);
     check(hands, where);
     if (hands.pool.stats().abandonedBlocks > 300) break;
     // Ordinary calls go on as ever.
-    for (let count = 0; count < 40; count++) {
-      hands.blocks[hands.count++] = hands.pool.acquireSync();
-    }
-    check(hands, `${where}, later`);
+    const more = isOnce ? 396 - hands.count : 40;
+    hands.useMore(more, () => check(hands, `${where}, later`));
     while (hands.count > 0) hands.blocks[--hands.count].release();
     check(hands, `${where}, at the end`);
   }

@@ -1,0 +1,81 @@
+/**
+ * A page that all isolates of a process share without having heard of each other, found by its address.
+ *
+ * Made by the first one to ask, and there until the process ends. Owns the places and the layout; what
+ * the words mean is for those who use them.
+ */
+import type { Backend, Code, Range } from "./backend.ts";
+import { openNative } from "./open.ts";
+
+/**
+ * Addresses tried in this order: far above what systems give from below and far below what they give
+ * from above; the last two are inside the smallest address space of a 64-bit system (39 bits).
+ */
+export const PLACES: readonly bigint[] = [
+  0x1b2f_6d3a_0000n,
+  0x0a31_5b4c_0000n,
+  0x31_1c58_0000n,
+  0x29_7e96_0000n,
+];
+/** A multiple of the page on every system. */
+export const PAGE_BYTES = 65_536;
+
+/** Words of the page. Before them stands the mark; from `ENTRIES` on, threads that have joined pools. */
+export const PAGE = {
+  /** The highest entry ever used. */
+  TOP_ENTRY: 4,
+  /** Slots of strict pools that are inaccessible now. */
+  FORBIDDEN: 5,
+  /** The first entry. */
+  ENTRIES: 8,
+} as const;
+
+/** How long another isolate may take between mapping a place and marking it, in ms. */
+const MARKING_MS = 20;
+
+/** The page of this process, if it has one. */
+export function findPage(backend: Backend): Range | undefined {
+  for (const place of PLACES) {
+    const range = backend.findAt(place, PAGE_BYTES);
+    if (range !== undefined) return range;
+  }
+  return undefined;
+}
+
+/** The page of this process, made if it has none; the OS's refusal if it cannot be made. */
+export function openPage(backend: Backend): Range | Code {
+  let refusal: Code = -1;
+  let page = findPage(backend);
+  for (const place of PLACES) {
+    if (page !== undefined) return page;
+    const made = backend.mapAt(place, PAGE_BYTES);
+    if (typeof made !== "number") return made;
+    refusal = made;
+    // The place is taken: by something else, or by an isolate that is about to mark it.
+    page = marksSoon(backend, place);
+  }
+  return page ?? refusal;
+}
+
+function marksSoon(backend: Backend, place: bigint): Range | undefined {
+  const end = performance.now() + MARKING_MS;
+  for (;;) {
+    const range = backend.findAt(place, PAGE_BYTES);
+    if (range !== undefined || performance.now() > end) return range;
+  }
+}
+
+let words: Int32Array | undefined;
+
+/** The words of this process's page; of this isolate's alone where there is none to be had. */
+export function processWords(): Int32Array {
+  if (words === undefined) {
+    const native = openNative();
+    const page = "reason" in native ? undefined : openPage(native);
+    // SAFETY: the page is committed, and nothing unmaps it.
+    words = "reason" in native || typeof page !== "object"
+      ? new Int32Array(PAGE_BYTES / 4)
+      : new Int32Array(native.view(page, 0, PAGE_BYTES));
+  }
+  return words;
+}
