@@ -295,7 +295,7 @@ class PosixBackend implements Backend {
       // SAFETY: errno is a C int at that address.
       return new Deno.UnsafePointerView(location).getInt32() || -1;
     } catch {
-      // The permission to read it was taken back. The refusal is one all the same.
+      // The permission was taken back: a refusal without a number.
       return -1;
     }
   }

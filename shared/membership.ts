@@ -153,6 +153,7 @@ export class Membership {
   /** Looks after the pool: what has to be done now and then. */
   keepHouse(): void {
     if (this.#cleaning) return;
+    this.#parts.dispatcher.tidy();
     this.#look();
     if (this.#ended) return;
     this.#clean((janitor) => janitor.reclaimDead());

@@ -174,7 +174,9 @@ async function answers(hands: Hands): Promise<void> {
   }, 20_000);
   // A place for those who wait.
   while (hands.count > 8) hands.blocks[--hands.count].release();
-  while (hands.sent > 0) hands.pool.adopt(hands.tickets[--hands.sent]).release();
+  while (hands.sent > 0) {
+    hands.pool.adopt(hands.tickets[--hands.sent]).release();
+  }
   for (const promise of promises.slice(0, asked)) {
     const got = await promise.catch((error) => {
       const isKnown = error instanceof RangeError ||
