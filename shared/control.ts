@@ -138,10 +138,10 @@ export const USED = 6 << 8;
 /** Taken by the resizer, about to lose its memory. */
 export const CLAIMED = 7 << 8;
 
-const WORKER_MASK = 0xff;
+export const WORKER_MASK = 0xff;
 const KIND_MASK = 0x700;
 /** Set in the kinds that are held, and in `CLAIMED`. */
-const HELD_BIT = 0x400;
+export const HELD_BIT = 0x400;
 const GENERATION_ONE = 0x800;
 const GENERATION_MASK = ~0x7ff;
 

@@ -78,21 +78,23 @@ export class Hints {
     return isFree;
   }
 
-  /** Sets the hint that is due, if any; true if it was missing. */
-  restore(): boolean {
-    const isNew = this.due !== NONE && this.confirm(this.due);
+  /** Sets the hint that is due, if any. */
+  restore(): void {
+    if (this.due !== NONE) this.confirm(this.due);
     this.due = NONE;
-    return isNew;
+  }
+
+  /** Whether a slot has its hint that has just become free. */
+  stands(slot: number): boolean {
+    const at = slot >>> 5;
+    if (at < this.#cursor) this.#cursor = at;
+    // After the slot became free; so whoever clears the hint from here on finds it free.
+    return (Atomics.load(this.#bits, at) & (1 << (slot & 31))) !== 0;
   }
 
   /** Says that a slot is free that most likely has its hint; true if it was missing. */
   confirm(slot: number): boolean {
-    const at = slot >>> 5;
-    if (at < this.#cursor) this.#cursor = at;
-    const bit = 1 << (slot & 31);
-    // After the slot became free; so whoever clears the hint from here on finds it free.
-    if ((Atomics.load(this.#bits, at) & bit) !== 0) return false;
-    return this.set(slot);
+    return !this.stands(slot) && this.set(slot);
   }
 
   /** Says that a slot is free; true if the hint was missing. */

@@ -98,14 +98,23 @@ export class SharedDispatcher {
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions | undefined): Block | undefined {
-    if (options === undefined) return this.#take(false, undefined);
+    if (options === undefined) {
+      return this.#takeFast(false, undefined) ??
+        this.#takeSlowly(false, undefined);
+    }
     const { reserved = false, tag } = checkTryAcquire(options);
-    return this.#take(reserved, tag);
+    return this.#takeFast(reserved, tag) ?? this.#takeSlowly(reserved, tag);
   }
 
-  #take(reserved: boolean, tag: string | undefined): Block | undefined {
-    const fast = this.#takeFast(reserved, tag);
-    if (fast !== undefined) return fast;
+  /** A block, if nothing speaks against it; after the swap that takes it there are stores only. */
+  #takeFast(reserved: boolean, tag: string | undefined): Block | undefined {
+    if (this.#channel.waiting !== 0) return undefined;
+    const block = this.#taker.fast(reserved, tag);
+    if (block !== undefined) this.#counts[this.#acquiresAt]++;
+    return block;
+  }
+
+  #takeSlowly(reserved: boolean, tag: string | undefined): Block | undefined {
     this.refuseIfClosed();
     const block = this.#channel.isAhead(reserved)
       ? undefined
@@ -119,17 +128,6 @@ export class SharedDispatcher {
     this.refuseIfClosed();
     this.#countExhaustion();
     return undefined;
-  }
-
-  /** A block, if nothing speaks against it; after the swap that takes it there are stores only. */
-  #takeFast(reserved: boolean, tag: string | undefined): Block | undefined {
-    if (
-      this.#taker.closed || this.#words[STATE] !== HOT_OPEN ||
-      this.#channel.waiting !== 0
-    ) return undefined;
-    const block = this.#taker.fast(reserved, tag);
-    if (block !== undefined) this.#counts[this.#acquiresAt]++;
-    return block;
   }
 
   /** A block, now or later. */
@@ -356,7 +354,7 @@ export class SharedDispatcher {
   /** What a take may bring with it: growing ahead, above all. */
   #taken(): void {
     try {
-      this.#parts.sizer.taken();
+      if (!this.#parts.sizer.isCalm) this.#parts.sizer.taken();
     } catch {
       // No room on the stack. It is due again with the next take.
     }

@@ -229,34 +229,41 @@ export class SharedLeases extends Leases {
 
   /** Zeroes and revokes; false if somebody else has the buffer, or keeps it. */
   protected override clean(slot: Slot, usedBytes: number | undefined): boolean {
-    if (isDetached(slot) || !this.#takeBack(slot)) return false;
     // A block that was adopted, and whose bytes nobody asked for, has those of the sender.
-    if (this.zero) this.#ready(slot.index).fill(0, 0, usedBytes);
-    return true;
+    const view = slot.view === NO_VIEW
+      ? this.#ready(slot.index)
+      : this.#takeBack(slot);
+    if (this.zero === true) view?.fill(0, 0, usedBytes);
+    return view !== undefined;
   }
 
-  /** Ends the views that the user has, and keeps a new one; false if they cannot be ended. */
-  #takeBack(slot: Slot): boolean {
-    if (slot.view === NO_VIEW) return true;
-    const buffer = this.region.renew(slot.view);
-    if (buffer === undefined) return false;
+  /** Ends the views that the user has, and keeps a new one; `undefined` if they cannot be ended. */
+  #takeBack(slot: Slot): Uint8Array<ArrayBuffer> | undefined {
+    const buffer = slot.view.length === 0
+      ? undefined
+      : this.region.renew(slot.view);
+    if (buffer === undefined) return undefined;
     slot.view = NO_VIEW;
-    this.#views[slot.index] = new Uint8Array(buffer);
-    return true;
+    return this.#views[slot.index] = new Uint8Array(buffer);
   }
 
   #endView(slot: Slot): void {
-    if (!this.#takeBack(slot)) throw this.#stuck(slot);
+    if (slot.view === NO_VIEW || this.#takeBack(slot) !== undefined) return;
+    throw this.#stuck(slot);
   }
 
   /** The view of a held slot that is kept here. */
   #ready(index: number): Uint8Array<ArrayBuffer> {
+    return this.#views[index] ?? this.#make(index);
+  }
+
+  #make(index: number): Uint8Array<ArrayBuffer> {
     const views = this.#views;
     // No gaps: V8 keeps an array with large ones as a table.
     while (views.length <= index) views.push(undefined);
     // SAFETY: the slot is held or in transit, so its slab is committed; this isolate's other view of
     // it, if there was one, has been ended, or is nowhere to be found.
-    return views[index] ??= this.region.view(index);
+    return views[index] = this.region.view(index);
   }
 
   #refuseDetach(slot: Slot): void {

@@ -45,6 +45,8 @@ export class SharedSizer {
   #seen = -1;
   #growAt: number = COUNTLESS;
   #busyAt: number = COUNTLESS;
+  /** Takes are calm while fewer blocks than this are in use. */
+  #calmBelow = 0;
   /** No grow by threshold before this time, if any: the OS has just refused one. */
   #retryAt: number | undefined;
 
@@ -75,11 +77,8 @@ export class SharedSizer {
 
   /** Whether one block more in use changes nothing here: it can be taken without `taken`. */
   get isCalm(): boolean {
-    const words = this.#words;
-    const used = this.#tally.used + 1;
-    return used < this.#growAt && (used < this.#busyAt || words[BUSY] !== 0) &&
-      used - words[ABANDONED] <= words[PEAK] &&
-      words[COMMITTED] === this.#seen;
+    return this.#tally.used < this.#calmBelow &&
+      this.#words[COMMITTED] === this.#seen;
   }
 
   /** Notes how full the pool is after a take; grows at the threshold. */
@@ -90,6 +89,16 @@ export class SharedSizer {
     if (acquired > words[PEAK]) raise(words, PEAK, acquired);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
+    this.#calm();
+  }
+
+  /** Draws the line below which a take changes nothing, as it is until others change the size. */
+  #calm(): void {
+    const words = this.#words;
+    const busyAt = words[BUSY] === 0 ? this.#busyAt : COUNTLESS;
+    // The block that is taken next is not among those in use.
+    this.#calmBelow =
+      Math.min(this.#growAt, busyAt, words[PEAK] + words[ABANDONED] + 1) - 1;
   }
 
   /**
@@ -146,6 +155,8 @@ export class SharedSizer {
     const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
       this.#options;
     const words = this.#words;
+    // Others may have looked, and forgotten that the pool was busy.
+    this.#calmBelow = 0;
     const now = this.#clock.now();
     const last = Atomics.load(words, HEADER.LOOKED);
     // A clock that counts whole milliseconds is up to one behind a timer.

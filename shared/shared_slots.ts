@@ -14,14 +14,17 @@ import {
   FREE,
   HEADER,
   HELD,
+  HELD_BIT,
   isHeldBy,
   kindOf,
+  OPEN,
   SOILED,
   successor,
   TRANSIT,
   UNCOMMITTED,
   USED,
   WORKER,
+  WORKER_MASK,
   workerOf,
 } from "./control.ts";
 import { Hints } from "./hints.ts";
@@ -30,9 +33,17 @@ import { Tally } from "./tally.ts";
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const HOT_FREE = FREE;
 const HOT_HELD = HELD;
+const HOT_USED = USED;
+const HOT_OPEN = OPEN;
+const { STATE, TOP_WORKER, WAITERS } = HEADER;
 const hotKindOf = kindOf;
 const hotSuccessor = successor;
-const hotIsHeldBy = isHeldBy;
+const HELD_MASK = HELD_BIT | WORKER_MASK;
+
+/** Workers whose waiting is told by one word. */
+const IN_ONE_WORD = 32;
+
+const NO_SLOT = -1;
 
 /** Changes a held word's kind and nothing else. */
 const ALL_BUT_KIND = ~0x700;
@@ -54,6 +65,8 @@ export class SharedSlots {
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
   readonly #worker: number;
+  /** What the words of slots that this worker holds have in common. */
+  readonly #held: number;
   /** Indices of this worker's counts. */
   readonly #takes: number;
   readonly #frees: number;
@@ -70,15 +83,11 @@ export class SharedSlots {
     this.#worker = worker;
     this.tally = new Tally(control, worker);
     this.hints = new Hints(control);
+    this.#held = HELD_BIT | worker;
     this.#takes = control.at(worker, WORKER.TAKES);
     this.#frees = control.at(worker, WORKER.FREES);
     this.#moved = control.at(worker, WORKER.MOVED);
     this.#moving = control.at(worker, WORKER.MOVING);
-  }
-
-  /** A slot that looks free and can be tried, or -1. */
-  find(): number {
-    return this.hints.find();
   }
 
   /**
@@ -112,22 +121,33 @@ export class SharedSlots {
   }
 
   /**
-   * Puts a slot of this worker back. As in `take` the swap is the last that can fail. Its hint is due,
-   * and others may wait for it, so the pool must hear of it: true.
+   * Puts a slot of this worker back. As in `take` the swap is the last that can fail. Whether the pool
+   * must hear of it: somebody may wait for it, or the pool is closing.
    */
   push(slot: number): boolean {
     const { hints } = this;
     if (hints.due >= 0) hints.restore();
     const owner = this.#owner;
-    const word = this.#mine(slot);
+    const word = owner[slot];
     const next = hotSuccessor(word, HOT_FREE, 0);
-    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
-      throw this.#stolen(slot);
-    }
-    this.#words[this.#frees]++;
+    if (
+      (word & HELD_MASK) !== this.#held ||
+      Atomics.compareExchange(owner, slot, word, next) !== word
+    ) throw this.#stolen(slot);
+    const words = this.#words;
+    words[this.#frees]++;
     hints.last = slot;
     hints.due = slot;
-    return true;
+    try {
+      if (!hints.stands(slot)) hints.set(slot);
+      hints.due = NO_SLOT;
+      // After the swap: whoever begins to wait from here on finds the slot free.
+      return words[WAITERS] !== 0 || words[TOP_WORKER] >= IN_ONE_WORD ||
+        words[STATE] !== HOT_OPEN;
+    } catch {
+      // No room on the stack: it is said again.
+      return true;
+    }
   }
 
   /**
@@ -137,7 +157,9 @@ export class SharedSlots {
   expose(slot: number): void {
     // A plain store: nobody else changes this word, and whoever reads it after a death has the OS's
     // word for that, which orders all that the dead has written before.
-    this.#owner[slot] = this.#mine(slot) & ALL_BUT_KIND | USED;
+    const word = this.#owner[slot];
+    if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
+    this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
   }
 
   /** Takes a slot of this worker out of the pool for good. */
@@ -243,7 +265,7 @@ export class SharedSlots {
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
     const word = this.#owner[slot];
-    if (hotIsHeldBy(word, this.#worker)) return word;
+    if (isHeldBy(word, this.#worker)) return word;
     throw this.#stolen(slot);
   }
 

@@ -12,6 +12,7 @@ import type { BlockArray } from "../pool/pool.ts";
 import { type Bell, RETRY_MS } from "./bell.ts";
 import { type Control, HEADER, OPEN } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import type { Hints } from "./hints.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import type { Growth, SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
@@ -39,6 +40,7 @@ export class Taker {
   readonly #reservedBlocks: number;
   readonly #words: Int32Array;
   readonly #slots: SharedSlots;
+  readonly #hints: Hints;
   readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
@@ -53,6 +55,7 @@ export class Taker {
     this.#reservedBlocks = options.reservedBlocks;
     this.#words = control.words;
     this.#slots = slots;
+    this.#hints = slots.hints;
     this.#leases = leases;
     this.#sizer = sizer;
     this.#bell = bell;
@@ -64,10 +67,15 @@ export class Taker {
    */
   fast(reserved: boolean, tag: string | undefined): Block | undefined {
     const words = this.#words;
-    return words[TURN] === 0 && (this.#reservedBlocks === 0 || reserved) &&
-        this.#sizer.isCalm
-      ? this.#any(tag)
-      : undefined;
+    if (this.closed || words[TURN] !== 0 || !this.#sizer.isCalm) {
+      return undefined;
+    }
+    if (this.#reservedBlocks !== 0 && !reserved) return this.#above(tag);
+    const slot = this.#hints.find();
+    if (slot < 0) return undefined;
+    const block = this.#leases.tryBegin(slot, tag);
+    // Looked at after the swap: whoever closes the pool has said so before it looks who holds what.
+    return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);
   }
 
   /**
@@ -83,7 +91,7 @@ export class Taker {
     if (!reserved && this.#bell.mustYield) return undefined;
     const kept = this.#kept(reserved);
     for (let tries = 0; tries < ATTEMPTS;) {
-      const block = this.#within(kept, tag);
+      const block = kept === 0 ? this.#any(tag) : this.#above(tag);
       if (block !== undefined) return block;
       const growth = this.#grow(kept, 1, asked);
       if (growth === "refused" || this.closed || isOff()) break;
@@ -164,11 +172,12 @@ export class Taker {
       this.#slots.tally.countAbandoned() > most;
   }
 
-  /** A free block that leaves so many to others. */
-  #within(kept: number, tag: string | undefined): Block | undefined {
-    if (kept === 0) return this.#any(tag);
+  /** A free block that leaves the reserve to others. */
+  #above(tag: string | undefined): Block | undefined {
     try {
-      return this.#isWithin(kept, 1) ? this.#any(tag) : undefined;
+      return this.#isWithin(this.#reservedBlocks, 1)
+        ? this.#any(tag)
+        : undefined;
     } finally {
       if (this.#slots.said > 0) this.#slots.unsay();
     }
@@ -199,16 +208,17 @@ export class Taker {
 
   /** Any free block. */
   #any(tag: string | undefined): Block | undefined {
-    for (let slot; (slot = this.#slots.find()) >= 0;) {
+    for (let slot; (slot = this.#hints.find()) >= 0;) {
       const block = this.#leases.tryBegin(slot, tag);
-      if (block === undefined) continue;
-      // Looked at after the swap: whoever closes the pool has said so before it looks who holds what.
-      if (this.#words[STATE] === HOT_OPEN) return block;
-      this.#late = block;
-      this.tidy();
-      return undefined;
+      if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);
+      if (block !== undefined) return block;
     }
     return undefined;
+  }
+
+  #putBackLate(block: Block | undefined): undefined {
+    this.#late = block;
+    this.tidy();
   }
 
   /** Says that so many will be taken, and whether so many are left to others then. */
@@ -216,7 +226,7 @@ export class Taker {
     const { tally } = this.#slots;
     this.#slots.say(count);
     // In this order: what is given back is in use until it is no longer committed.
-    return tally.atMost() <= Atomics.load(this.#words, COMMITTED) - kept;
+    return tally.atMost() <= this.#words[COMMITTED] - kept;
   }
 
   /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
@@ -234,7 +244,7 @@ export class Taker {
   /** Gives back what was taken in vain: somebody may have missed it. */
   putBack(blocks: Block[]): void {
     for (const block of blocks) this.#leases.undo(block);
-    this.#slots.hints.restore();
+    this.#hints.restore();
     this.#bell.ring();
   }
 

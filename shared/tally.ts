@@ -21,6 +21,8 @@ import {
 const { TOP_WORKER } = HEADER;
 const { TAKES, FREES } = WORKER;
 
+const KEEPS_ORDER = Deno.build.arch === "x86_64";
+
 /** The counts of one pool, as one worker sees and keeps them. */
 export class Tally {
   readonly #control: Control;
@@ -61,8 +63,7 @@ export class Tally {
   get used(): number {
     const words = this.#words;
     const mine = this.#mine;
-    this.#looked = this.#looked < words[TOP_WORKER] ? this.#looked + 1 : 1;
-    this.#look(this.#looked);
+    if (words[TOP_WORKER] > 1) this.#lookOn();
     return this.#others + words[mine + TAKES] - words[mine + FREES] | 0;
   }
 
@@ -71,6 +72,12 @@ export class Tally {
     const top = this.#words[TOP_WORKER];
     for (let worker = 1; worker <= top; worker++) this.#look(worker);
     return Math.max(0, this.used);
+  }
+
+  #lookOn(): void {
+    const next = this.#looked < this.#words[TOP_WORKER] ? this.#looked + 1 : 1;
+    this.#looked = next;
+    this.#look(next);
   }
 
   #look(other: number): void {
@@ -89,7 +96,7 @@ export class Tally {
   atMost(): number {
     const words = this.#words;
     this.#fence();
-    const top = Atomics.load(words, TOP_WORKER);
+    const top = words[TOP_WORKER];
     // First what was freed, then what was taken: what is in use all the while is counted even if one
     // worker took it and another one frees what it sent him.
     let used = 0;
@@ -100,6 +107,7 @@ export class Tally {
     for (let worker = 1; worker <= top; worker++) {
       used += words[this.#control.at(worker, TAKES)];
     }
+    this.#fence();
     return used | 0;
   }
 
@@ -157,10 +165,12 @@ export class Tally {
   }
 
   /**
-   * Nothing that this thread read or wrote before is put behind what it reads after: two sequentially
-   * consistent operations, of which the processor keeps both the order and what stands around them.
+   * What this thread reads after it is not read before what it did until then. On x86-64 reads keep
+   * their order by themselves, and none comes before an atomic operation that stands before it.
    */
   #fence(): void {
+    if (KEEPS_ORDER) return;
+    // Elsewhere two of them do it: one keeps what stands before it, the other what stands behind.
     Atomics.add(this.#words, this.#mine + TAKES, 0);
     Atomics.load(this.#words, this.#mine + TAKES);
   }

@@ -24,7 +24,7 @@ function crew(slots: number, workers: number) {
 }
 
 function take(slots: SharedSlots): number {
-  const slot = slots.find();
+  const slot = slots.hints.find();
   assert(slots.take(slot));
   return slot;
 }
