@@ -18,36 +18,37 @@ export function between(from: number, to: number): number {
 /** The clock of one isolate. */
 export class Clock {
   readonly #words: Int32Array;
-  /** What the pool's time was when this isolate's was 0. */
-  #origin: number;
-  readonly #began: number;
-  /** Milliseconds that the timers of this isolate prove to have passed. */
-  #ticked = 0;
+  /** What the pool's time is more than this isolate's. */
+  #ahead: number;
+  /** When the timer fired last, in the pool's time before it is cut to 32 bits. */
+  #ticked: number;
 
   /** Goes on from the time that others have told. */
   constructor({ words }: Control) {
     this.#words = words;
-    this.#origin = Atomics.load(words, TIME);
-    this.#began = performance.now();
+    this.#ticked = Atomics.load(words, TIME);
+    this.#ahead = this.#ticked - performance.now();
   }
 
-  /** A timer of so many ms has fired: so much has passed, whatever else has stopped. */
+  /** A timer has fired again, of so many ms: so much has passed since it last did, whatever stood still. */
   tick(ms: number): void {
-    this.#ticked += ms;
+    const now = performance.now() + this.#ahead;
+    const late = this.#ticked + ms - now;
+    if (late > 0) this.#ahead += late;
+    this.#ticked = Math.max(now, now + late);
   }
 
   /** The time now. */
   now(): number {
     const words = this.#words;
-    const passed = Math.max(performance.now() - this.#began, this.#ticked);
-    const mine = this.#origin + passed | 0;
+    const mine = performance.now() + this.#ahead | 0;
     let told = Atomics.load(words, TIME);
     while (between(told, mine) > 0) {
       const before = Atomics.compareExchange(words, TIME, told, mine);
       if (before === told) return mine;
       told = before;
     }
-    this.#origin += between(mine, told);
+    this.#ahead += between(mine, told);
     return told;
   }
 }

@@ -221,6 +221,7 @@ export class SharedSizer {
     const { growThreshold, reservedBlocks, maxBlocks, shrinkThreshold } =
       this.#options;
     this.#seen = committed;
+    this.#calmBelow = 0;
     this.#growAt = committed < maxBlocks
       ? shareOf(growThreshold, committed - reservedBlocks)
       : COUNTLESS;

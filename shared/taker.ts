@@ -232,13 +232,14 @@ export class Taker {
   /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
   #grow(kept: number, count: number, asked: boolean): Growth {
     const { tally } = this.#slots;
+    const needed = kept + count;
     // Others say what they will take, and then may not.
-    if (kept > 0 && tally.countFree() >= kept + count) return "busy";
-    // Growing would be in vain if others hold so much that it could not be enough.
-    if (kept + count > 1 && kept + count > this.#maxBlocks - tally.used) {
-      if (kept + count > this.#maxBlocks - tally.countUsed()) return "refused";
-    }
-    return this.#sizer.grow(asked);
+    if (kept > 0 && tally.countFree() >= needed) return "busy";
+    // Others may hold so much that it could not be enough however far the pool grows.
+    const isInVain = needed > 1 &&
+      needed > this.#maxBlocks - tally.recount() &&
+      needed > this.#maxBlocks - tally.countUsed();
+    return isInVain ? "refused" : this.#sizer.grow(asked);
   }
 
   /** Gives back what was taken in vain: somebody may have missed it. */

@@ -95,7 +95,8 @@ for (const [name, act] of Object.entries(ENDS)) {
       using time = new FakeTime();
       const left: number[] = [];
       for (let step = 0, goesOn = true; goesOn; step++) {
-        const stage = new Stage({ initialBlocks: 6 });
+        // So wide that its lowest part stays free for a while once it is unmapped.
+        const stage = new Stage({ initialBlocks: 6, blockSize: 2 ** 23 });
         const { pool, control } = stage;
         stage.sit();
         stage.actor.as(() => act.before!(stage));
