@@ -43,7 +43,9 @@ export class Roster {
   enter(): number {
     const words = this.#words;
     const mine = this.#threads?.current() || UNKNOWN_THREAD;
-    const first = this.#threads === undefined ? this.#top + 1 : 1;
+    // Where nothing proves a death the word of the caller counts, who may speak of whoever had the id
+    // before: so an id is not given again until all were had.
+    const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;
     for (let turn = 0; turn < MOST_WORKERS; turn++) {
       const worker = (first + turn - 1) % MOST_WORKERS + 1;
       const at = this.#control.at(worker, WORKER.THREAD);
@@ -101,7 +103,7 @@ export class Roster {
 
   /**
    * Makes `me` the only one to deal with what a stopped worker has left, until `endReclaim`. Where the
-   * OS knows of threads its word counts, and the caller's elsewhere.
+   * OS knows of its thread its word counts, and the caller's elsewhere.
    */
   beginReclaim(worker: number, me: number): boolean {
     if (!this.#mayReclaim(worker)) return false;
@@ -134,8 +136,10 @@ export class Roster {
   }
 
   #mayReclaim(worker: number): boolean {
-    if (this.#threads === undefined) return this.#threadOf(worker) !== NOBODY;
-    return this.#hasEnded(worker) || this.#isAnother(worker);
+    const thread = this.#threadOf(worker);
+    if (this.#threads === undefined) return thread !== NOBODY;
+    return thread === UNKNOWN_THREAD || this.#hasEnded(worker) ||
+      this.#isAnother(worker);
   }
 
   /** Whether there is no thread of the number any more that took the id. */

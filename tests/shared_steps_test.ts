@@ -18,8 +18,12 @@ import { Death, stepwise } from "./shared/steps.ts";
 import { hasProc, provesDeath } from "./support/platform.ts";
 
 /** Plays an act up to an access, and the actor's death there; false if it did not come so far. */
-function dieAt(stage: Stage, { before, act }: Act, step: number): boolean {
-  if (act !== ACTS.attach.act) stage.sit();
+function dieAt(
+  stage: Stage,
+  { comes, before, act }: Act,
+  step: number,
+): boolean {
+  if (!comes) stage.sit();
   stage.actor.as(() => before?.(stage));
   const count = stepwise(() => stage.actor.as(() => act(stage)), (at) => {
     if (at === step) throw new Death();

@@ -6,6 +6,8 @@ import type { Stage } from "./stage.ts";
 
 /** Something an actor does, with what must be there before. */
 export interface Act {
+  /** The actor has no seat before. */
+  readonly comes?: true;
   readonly options?: Partial<SharedPoolOptions>;
   readonly before?: (stage: Stage) => void;
   readonly act: (stage: Stage) => void;
@@ -126,8 +128,13 @@ export const ACTS: Record<string, Act> = {
     act: ({ seat }) => void seat.trim(),
   },
   "attach": {
+    comes: true,
     // Its id was another's before, as most are.
     before: ({ pool }) => SharedBlockPool.attach(pool.handle).leave(),
+    act: (stage) => stage.sit(),
+  },
+  "attach as the first of an id": {
+    comes: true,
     act: (stage) => stage.sit(),
   },
   "leave": {

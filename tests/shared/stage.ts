@@ -14,6 +14,7 @@ import {
   FREE,
   HEADER,
   kindOf,
+  MOST_WORKERS,
   UNCOMMITTED,
   USED,
   WORKER,
@@ -155,6 +156,12 @@ export async function inOrder(
   assertEquals(control.words[HEADER.WAITERS], 0, told);
   assert(control.words[HEADER.ABANDONED] >= doomed, told);
   assertEquals(stats.waiting, 0, told);
+  // No seat is taken that nobody would find.
+  const taken = Array.from(
+    { length: MOST_WORKERS },
+    (_, at) => control.words[control.at(at + 1, WORKER.THREAD)],
+  ).filter((thread) => thread !== 0);
+  assertEquals(taken.length, 1, told);
   // Every block that is left can be had, is clean, and can be given back.
   const all = pool.acquireMany(pool.maxBlocks - doomed, { reserved: true });
   let got: Awaited<typeof all> | undefined;
