@@ -108,11 +108,15 @@ export class Stage {
   }
 
   /** A third seat, which looks after the pool when it is told to. */
-  neighbour(): { seat: SharedBlockPool; keepHouse(): void } {
+  neighbour(): { seat: SharedBlockPool; keepHouse(): void; end(): void } {
     const actor = new Actor();
     const seat = actor.as(() => SharedBlockPool.attach(this.pool.handle));
     this.others.push(seat);
-    return { seat, keepHouse: () => actor.keepHouse() };
+    return {
+      seat,
+      keepHouse: () => actor.keepHouse(),
+      end: () => actor.end(),
+    };
   }
 
   /** From now on the actor's thread has ended, for all that anybody can know. */
