@@ -141,10 +141,10 @@ class PosixBackend implements Backend {
   #read(path: string): string {
     const { open, read, close } = this.#c;
     if (open === null || read === null || close === null) return "";
+    const bytes = new Uint8Array(1024);
     // SAFETY: the path ends with a zero byte, and the flags need no third argument.
     const file = open(new TextEncoder().encode(`${path}\0`), O_CLOEXEC);
     if (file < 0) return "";
-    const bytes = new Uint8Array(1024);
     // SAFETY: writes at most as many bytes as there are, before it returns.
     const count = Number(read(file, bytes, BigInt(bytes.length)));
     // SAFETY: opened above and used by nobody else.

@@ -104,10 +104,15 @@ export function checkHome({ words, buffer }: Control): void {
 
 /** The address of a control block, low and high half. */
 function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
-  let pointer: Deno.PointerValue;
   try {
-    // SAFETY: only the address is asked for.
-    pointer = Deno.UnsafePointer.of(new Uint8Array(control) as never);
+    // SAFETY: the address is made a number of, and nothing is read there.
+    const pointer = Deno.UnsafePointer.of(new Uint8Array(control) as never);
+    // SAFETY: as above.
+    const address = BigInt(Deno.UnsafePointer.value(pointer));
+    return [
+      Number(BigInt.asIntN(32, address)),
+      Number(BigInt.asIntN(32, address >> 32n)),
+    ];
   } catch (cause) {
     throw new SmritiError(
       "permission",
@@ -115,12 +120,6 @@ function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
       { cause },
     );
   }
-  // SAFETY: a number is made of it, and nothing is read there.
-  const address = BigInt(Deno.UnsafePointer.value(pointer));
-  return [
-    Number(BigInt.asIntN(32, address)),
-    Number(BigInt.asIntN(32, address >> 32n)),
-  ];
 }
 
 /** Check sum of what a handle says beside the control block: with one wrong, memory would be. */

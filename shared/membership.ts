@@ -31,9 +31,11 @@ export class Membership {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
-  readonly #timer: ReturnType<typeof setInterval>;
+  #timer: ReturnType<typeof setInterval> | undefined;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
+  /** The id is somebody else's, or nobody's. */
+  #isOut = false;
   /** The janitor is at work. */
   #cleaning = false;
   /** The pool is closing and nothing of it is left here. */
@@ -43,29 +45,39 @@ export class Membership {
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** Begins with an id that the roster gave. */
+  /** With an id that the roster gave. */
   constructor(parts: MembershipParts) {
     this.#parts = parts;
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
-    const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = unref(setInterval(() => {
-      parts.clock.tick(ms);
-      this.keepHouse();
-    }, ms));
   }
 
-  /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
-  async watch(): Promise<void> {
-    while (!this.#ended) {
-      const state = this.#state;
-      const { async, value } = Atomics.waitAsync(
-        this.#words,
-        HEADER.STATE,
-        state,
-      );
-      if (async) await value;
-      this.#look();
+  /** Begins to keep house. What fails here leaves nothing behind. */
+  start(): void {
+    const { clock, options } = this.#parts;
+    const ms = Math.min(HOUSEKEEPING_MS, options.shrinkIntervalMs);
+    this.#timer = unref(setInterval(() => {
+      clock.tick(ms);
+      this.keepHouse();
+    }, ms));
+    this.#watch();
+  }
+
+  /** Hears of the pool's end at once; the pending wait keeps nothing alive. */
+  async #watch(): Promise<void> {
+    try {
+      while (!this.#ended) {
+        const state = this.#state;
+        const { async, value } = Atomics.waitAsync(
+          this.#words,
+          HEADER.STATE,
+          state,
+        );
+        if (async) await value;
+        this.#look();
+      }
+    } catch {
+      // What cannot be heard is seen by the housekeeping.
     }
   }
 
@@ -77,13 +89,12 @@ export class Membership {
   /** Closes the pool for everybody; resolves when its memory is unmapped. The first call decides. */
   close(timeoutMs: number): Promise<void> {
     if (!this.#asked) {
-      headroom();
-      this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
-        this.#keepAlive = setInterval(() => this.keepHouse(), CLOSING_MS);
-        this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+        this.#keepAlive ??= setInterval(() => this.keepHouse(), CLOSING_MS);
+        this.#deadline ??= setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
       }
+      this.#asked = true;
     }
     return this.#done.promise;
   }
@@ -103,7 +114,7 @@ export class Membership {
 
   /** Drops the pool here: blocks held are given back, lent ones abandoned, every view ends. */
   leave(): void {
-    if (this.#left || this.#ended) return;
+    if (this.#ended) return;
     headroom();
     this.#left = true;
     this.#parts.dispatcher.close();
@@ -119,8 +130,11 @@ export class Membership {
       leases.giveUpAll();
       this.#rest();
     }
-    ending.tryEnd();
-    roster.exit(worker);
+    if (!this.#isOut) {
+      ending.tryEnd();
+      roster.exit(worker);
+      this.#isOut = true;
+    }
     this.#end();
   }
 
@@ -152,7 +166,9 @@ export class Membership {
 
   /** Looks after the pool: what has to be done now and then. */
   keepHouse(): void {
-    if (this.#cleaning) return;
+    if (this.#cleaning || this.#ended) return;
+    // Leaving was cut short.
+    if (this.#left) return this.#go();
     this.#parts.dispatcher.tidy();
     this.#look();
     if (this.#ended) return;

@@ -9,7 +9,7 @@ import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
 import { Bell } from "./bell.ts";
 import { Clock } from "./clock.ts";
-import { type Control, COUNT, HEADER } from "./control.ts";
+import { type Control, COUNT } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { Ending } from "./ending.ts";
 import { Membership } from "./membership.ts";
@@ -107,12 +107,17 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
       clearInterval(overdue);
       events.emit("close", () => ({
         pool: name,
-        abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),
+        abandonedBlocks: slots.tally.countAbandoned(),
         mappedBytes: mappedNow(control, region),
       }));
     },
   });
-  membership.watch();
+  try {
+    membership.start();
+  } catch (error) {
+    clearInterval(overdue);
+    throw error;
+  }
   return { ...parts, dispatcher, membership, desk };
 }
 

@@ -43,6 +43,7 @@ export class Roster {
   enter(): number {
     const words = this.#words;
     const mine = this.#threads?.current() || UNKNOWN_THREAD;
+    const born = this.#threads?.birth?.(mine) ?? 0;
     // Where nothing proves a death the word of the caller counts, who may speak of whoever had the id
     // before: so an id is not given again until all were had.
     const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;
@@ -53,7 +54,6 @@ export class Roster {
       // First: whoever looks for ids looks as far as this word says.
       raise(words, HEADER.TOP_WORKER, worker);
       if (Atomics.compareExchange(words, at, NOBODY, mine) !== NOBODY) continue;
-      const born = this.#threads?.birth?.(mine) ?? 0;
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
       // Only now: of one that is being reclaimed the counts are compared once.
       Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);

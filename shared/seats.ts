@@ -72,7 +72,12 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
   }
   // Asked last: whoever ends the pool looks for ids after it has said that it is closing.
   if (control.state === OPEN) {
-    return assemble({ options, region, control, roster, worker }, false);
+    try {
+      return assemble({ options, region, control, roster, worker }, false);
+    } catch (error) {
+      roster.exit(worker);
+      throw error;
+    }
   }
   // Whoever left meanwhile may have taken this one for another member.
   roster.rest(worker);

@@ -196,7 +196,7 @@ export class Taker {
       while (blocks.length < count) {
         const block = this.#any(tag);
         if (block === undefined) return undefined;
-        blocks.push(block);
+        blocks[blocks.length] = block;
       }
       isDone = true;
       return blocks;

@@ -94,7 +94,9 @@ export class TicketDesk {
     const blocks: Block[] = [];
     let isDone = false;
     try {
-      for (const ticket of tickets) blocks.push(this.adopt(ticket, tag));
+      for (const ticket of tickets) {
+        blocks[blocks.length] = this.adopt(ticket, tag);
+      }
       isDone = true;
       return blocks;
     } finally {
