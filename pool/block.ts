@@ -211,10 +211,10 @@ export class Block {
   detach(): BlockTicket {
     const slot = this.#slot;
     const { owner } = slot;
-    const ended = slot.tag === undefined ? owner.ended : endedOf(slot);
+    const after = slot.tag === undefined ? owner.ended : endedOf(slot);
     const ticket = owner.detach(slot);
     // As in `release`: no call may come before this line.
-    this.#slot = ended;
+    this.#slot = after;
     return ticket;
   }
 

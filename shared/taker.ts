@@ -45,7 +45,7 @@ export class Taker {
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
   /** What was taken too late and is to be put back. */
-  #late: Block | undefined;
+  readonly #late: Block[] = [];
   /** From now on, whatever growing has made of the pool, nothing is taken. */
   closed = false;
 
@@ -159,9 +159,10 @@ export class Taker {
   /** Puts back what was taken when the pool had just been closed. */
   tidy(): void {
     const late = this.#late;
-    if (late === undefined) return;
-    this.#leases.undo(late);
-    this.#late = undefined;
+    while (late.length > 0) {
+      this.#leases.undo(late[late.length - 1]);
+      late.length--;
+    }
   }
 
   /** Whether this can never be served: too much of the pool has been abandoned. */
@@ -217,7 +218,8 @@ export class Taker {
   }
 
   #putBackLate(block: Block | undefined): undefined {
-    this.#late = block;
+    if (block === undefined) return;
+    this.#late[this.#late.length] = block;
     this.tidy();
   }
 

@@ -151,3 +151,44 @@ Deno.test({
     }
   },
 });
+
+Deno.test("who meets others that only say what they will take tries again before it is refused", async () => {
+  const pool = sharedPool({ maxBlocks: 8, reservedBlocks: 3 });
+  const other = SharedBlockPool.attach(pool.handle);
+  const control = new Control(8, pool.handle.control);
+  const at = control.at(other.workerId, WORKER.TAKES);
+  const held = Array.from({ length: 4 }, () => pool.acquireSync());
+  // Another one is about to take the last block above the reserve, and does not.
+  control.words[at]++;
+  const { random } = Math;
+  Math.random = () => {
+    control.words[at]--;
+    Math.random = random;
+    return 0;
+  };
+  try {
+    held.push(pool.acquireSync());
+  } finally {
+    Math.random = random;
+  }
+  assertEquals(pool.tryAcquire(), undefined);
+  for (const block of held) block.release();
+  other.leave();
+  whole(pool);
+  await pool.close();
+});
+
+Deno.test("nobody waits because of a count of blocks in use that is too high", async () => {
+  const pool = sharedPool({ maxBlocks: 4, initialBlocks: 1 });
+  const other = SharedBlockPool.attach(pool.handle);
+  const control = new Control(4, pool.handle.control);
+  const at = control.at(other.workerId, WORKER.TAKES);
+  control.words[at] += 4;
+  const blocks = await pool.acquireMany(3, { timeoutMs: 0 });
+  assertEquals(blocks.length, 3);
+  blocks[Symbol.dispose]();
+  control.words[at] -= 4;
+  other.leave();
+  whole(pool);
+  await pool.close();
+});

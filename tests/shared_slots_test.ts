@@ -7,16 +7,19 @@ import { Bell } from "../shared/bell.ts";
 import { Clock } from "../shared/clock.ts";
 import {
   ABANDONED,
+  CLOSING,
   Control,
   FREE,
   HEADER,
   HELD,
   kindOf,
+  OPEN,
   SOILED,
   TRANSIT,
   USED,
   workerOf,
 } from "../shared/control.ts";
+import { SharedBlockPool } from "../shared/mod.ts";
 import { SharedSlots } from "../shared/shared_slots.ts";
 import { SharedSupply } from "../shared/shared_supply.ts";
 import { numbers, sharedPool } from "./shared/pools.ts";
@@ -193,4 +196,54 @@ Deno.test("slots that were claimed in vain are rung for", () => {
     assertEquals(kindOf(control.owner[0]), FREE);
     assert(words[HEADER.EPOCH] > before, `${isRefused}`);
   }
+});
+
+Deno.test("a release tells of itself where somebody may wait or the pool is closing, and only there", () => {
+  const { control, sender: slots } = pair();
+  control.words[HEADER.STATE] = OPEN;
+  assertEquals(slots.push(0), false);
+  assert(slots.take(0));
+  const clock = new Clock(control);
+  const bell = new Bell(control, clock, 2);
+  bell.listen(true);
+  assertEquals(slots.push(0), true);
+  bell.listen(false);
+  assert(slots.take(0));
+  assertEquals(slots.push(0), false);
+  assert(slots.take(0));
+  // Those with high ids wait in other words.
+  control.words[HEADER.TOP_WORKER] = 40;
+  assertEquals(slots.push(0), true);
+  control.words[HEADER.TOP_WORKER] = 2;
+  assert(slots.take(0));
+  control.words[HEADER.STATE] = CLOSING;
+  assertEquals(slots.push(0), true);
+});
+
+Deno.test("a release rings for who waits in another isolate", async () => {
+  const pool = sharedPool({ maxBlocks: 1 });
+  const { words } = new Control(1, pool.handle.control);
+  const other = SharedBlockPool.attach(pool.handle);
+  const block = pool.acquireSync();
+  const wait = other.acquire();
+  const before = words[HEADER.EPOCH];
+  block.release();
+  assert(words[HEADER.EPOCH] > before);
+  (await wait).release();
+  other.leave();
+  await pool.close();
+});
+
+Deno.test("a free slot that has lost its hint is found by whoever keeps house", async () => {
+  using time = new FakeTime();
+  const pool = sharedPool({ maxBlocks: 40 });
+  const control = new Control(40, pool.handle.control);
+  control.hints.fill(0);
+  const other = SharedBlockPool.attach(pool.handle);
+  time.tick(250);
+  assertEquals(control.hints[0], -1);
+  assertEquals(control.hints[1], 255);
+  (await other.acquireMany(40))[Symbol.dispose]();
+  other.leave();
+  await pool.close();
 });
