@@ -10,9 +10,9 @@ import { type Control, HEADER } from "./control.ts";
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { TOP_WORKER, TURN, WAITERS } = HEADER;
 
-/** How often somebody who waits asks again unasked, in ms. */
+/** How often a waiting isolate tries again without a wake-up, in ms. */
 export const RETRY_MS = 25;
-/** How long a turn lasts at most, in ms: whoever has it may be busy with something else. */
+/** How long a turn lasts at most, in ms: its worker may be busy with something else. */
 const TURN_MS = 100;
 
 /** The bell of one pool, as one isolate hears and rings it. */
@@ -44,7 +44,7 @@ export class Bell {
     else Atomics.and(this.#words, this.#at, ~this.#bit);
   }
 
-  /** Something became free here: wakes another isolate in which somebody waits, if there is one. */
+  /** Something became free here: wakes another isolate in which acquires wait, if there is one. */
   ring(): void {
     const words = this.#words;
     const last = WAITERS + (words[TOP_WORKER] >>> 5);
@@ -58,7 +58,7 @@ export class Bell {
     }
   }
 
-  /** Wakes one other isolate in which somebody waits. */
+  /** Wakes one other isolate in which acquires wait. */
   #wake(): void {
     const words = this.#words;
     Atomics.add(words, HEADER.EPOCH, 1);
@@ -107,7 +107,7 @@ export class Bell {
     const words = this.#words;
     const turn = Atomics.load(words, TURN);
     if (turn !== 0 && !this.#isOver) return;
-    // Whoever had one lets others come first.
+    // The last one to have a turn lets others come first.
     if (turn === this.#worker) return this.dropTurn();
     if (
       Atomics.compareExchange(words, TURN, turn, this.#worker) === turn

@@ -57,9 +57,9 @@ export const HEADER = {
   /** `MAPPED`, `UNMAPPING` or `UNMAPPED`; changed by the ender only. */
   MAPPING: 23,
 
-  /** Raised when something became free while somebody waited. */
+  /** Raised when something became free while acquires waited. */
   EPOCH: 48,
-  /** A bit a worker id: somebody waits there. The first of eight words. */
+  /** A bit a worker id: acquires wait there. The first of eight words. */
   WAITERS: 49,
 } as const;
 
@@ -108,9 +108,9 @@ export const COUNT = {
 
 /** States of the pool. */
 export const OPEN = 1;
-/** Everybody is to leave. */
+/** All isolates are to leave. */
 export const CLOSING = 2;
-/** Nobody is left, and the ender gives the memory back. */
+/** No isolate is left, and the ender gives the memory back. */
 export const ENDING = 3;
 /** The memory is unmapped, or what is left of it stays for ever. */
 export const GONE = 4;
@@ -123,17 +123,17 @@ export const UNMAPPED = 2;
 
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
-/** Anybody may take it. Its bytes are zeroes, unless the pool does not zero. */
+/** Any worker may take it. Its bytes are zeroes, unless the pool does not zero. */
 export const FREE = 1 << 8;
 /** On its way under a ticket. Its bytes are the sender's; the sender's views have ended. */
 export const TRANSIT = 2 << 8;
-/** Out of the pool for good: somebody may still write to it. */
+/** Out of the pool for good: its bytes may still be written to. */
 export const ABANDONED = 3 << 8;
-/** Held by a worker since it was free, and nobody has seen its bytes. */
+/** Held by a worker since it was free; no view of it was given out. */
 export const HELD = 4 << 8;
-/** Held by a worker, with bytes of somebody before; there is no view of it that anybody could use. */
+/** Held by a worker, with the bytes of an earlier holder; all views of it have ended. */
 export const SOILED = 5 << 8;
-/** Held by a worker that may have given a view of it to anybody. */
+/** Held by a worker that has given a view of it out, which may outlive the worker. */
 export const USED = 6 << 8;
 /** Taken by the resizer, about to lose its memory. */
 export const CLAIMED = 7 << 8;
@@ -180,7 +180,7 @@ export class Control {
   readonly lends: Int32Array;
   /** A word a slot: number of its latest ticket. */
   readonly serial: Int32Array;
-  /** A word a slot: when its ticket ends, in the pool's time; 0 before anybody has seen it. */
+  /** A word a slot: when its ticket ends, in the pool's time; 0 until a housekeeping has seen it. */
   readonly deadline: Int32Array;
   /** A bit a slot: it may be free. Only a hint. */
   readonly hints: Int32Array;

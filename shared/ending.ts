@@ -1,10 +1,10 @@
 /**
- * The end of a shared pool: when nobody is attached any more, one worker gives the memory back.
+ * The end of a shared pool: when no isolate is attached any more, one worker gives the memory back.
  *
  * The right to do so is a word that names the worker, so a survivor sees whose death to look for, and
  * goes on from the mark that was left. Every step can be done again but one: a range that the OS has
- * taken back may be somebody else's at once, so it is never unmapped twice. Who finds an unmapping
- * begun and not marked as done leaves the range alone, and the process keeps its addresses.
+ * taken back may be given to another mapping at once, so it is never unmapped twice. A survivor that
+ * finds an unmapping begun and not marked as done leaves the range alone: the addresses are leaked.
  */
 import type { Region } from "../pool/region.ts";
 import {
@@ -47,7 +47,7 @@ export class Ending {
     this.#worker = worker;
   }
 
-  /** Ends the pool if nobody is attached, the dead not yet dealt with included. */
+  /** Ends the pool if no isolate is attached; the dead count until they were reclaimed. */
   tryEnd(): void {
     const words = this.#words;
     const mine = this.#worker;
@@ -55,7 +55,7 @@ export class Ending {
     Atomics.compareExchange(words, STATE, OPEN, CLOSING);
     const before = Atomics.compareExchange(words, ENDER, 0, mine);
     if (before !== 0 && before !== mine) return;
-    // From here on nobody can come. Who came just before is seen now, and will end it.
+    // No isolate can attach from here on. One that attached just before is seen now, and will end it.
     const isLast = this.#roster.attached().length === 0;
     if (isLast && Atomics.load(words, STATE) < GONE) this.#end();
     else Atomics.store(words, ENDER, 0);
@@ -74,7 +74,7 @@ export class Ending {
   #end(): void {
     const words = this.#words;
     Atomics.store(words, STATE, ENDING);
-    // Not known whether it was unmapped: what is there now may be anybody's.
+    // Not known whether it was unmapped: what is there now may be another mapping.
     if (Atomics.load(words, MAPPING) === MAPPED) {
       const isDone = this.#dropPages();
       if (isDone) this.#unmap();
@@ -86,14 +86,14 @@ export class Ending {
   #unmap(): void {
     const words = this.#words;
     Atomics.store(words, MAPPING, UNMAPPING);
-    // SAFETY: nobody is attached, so every view has been ended, and no slot is left that somebody may
-    // still reach. Only the ender comes here, once, by the mark above.
+    // SAFETY: no isolate is attached, so every view has been ended, and no slot is left that a view
+    // given out could reach. Only the ender comes here, once, by the mark above.
     words[MAPPING] = this.#region.unmap() ? UNMAPPED : MAPPED;
   }
 
   /**
-   * Drops the pages of all slabs but those in which somebody may still write or read; false if there
-   * are any.
+   * Drops the pages of all slabs but those that views given out may still reach; false if there are
+   * any.
    */
   #dropPages(): boolean {
     const { slabSlots } = this.#region;
@@ -110,7 +110,7 @@ export class Ending {
     return isAll;
   }
 
-  /** Whether somebody may have a view of a slot in this slab of a pool without members. */
+  /** Whether a view of a slot in this slab may have outlived the members of the pool. */
   #isReachable(slab: number): boolean {
     const { owner } = this.#control;
     const { slabSlots } = this.#region;

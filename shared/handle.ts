@@ -13,8 +13,8 @@ export type SharedFilledOptions = FilledOptions & {
 };
 
 /**
- * Lets another isolate of the same process attach. Structured-cloneable; good as long as somebody
- * is attached.
+ * Lets another isolate of the same process attach. Structured-cloneable; good as long as an
+ * isolate is attached.
  */
 export interface SharedPoolHandle {
   /** The control block. */

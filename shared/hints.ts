@@ -69,8 +69,8 @@ export class Hints {
   /** A hint that looks wrong: it goes, unless the slot is free after all. */
   #recheck(slot: number): boolean {
     this.due = slot;
-    // A hint goes before the look at the owner; whoever frees a slot looks at its hint after that. So
-    // one of the two sees what the other has done.
+    // The hint is cleared before the owner is read; a release reads the hint after it wrote the owner.
+    // So one of the two sees what the other has done (Dekker).
     Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));
     const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;
     if (isFree) this.set(slot);
@@ -88,7 +88,7 @@ export class Hints {
   stands(slot: number): boolean {
     const at = slot >>> 5;
     if (at < this.#cursor) this.#cursor = at;
-    // After the slot became free; so whoever clears the hint from here on finds it free.
+    // After the slot became free: a searcher that clears the hint from here on finds it free.
     return (Atomics.load(this.#bits, at) & (1 << (slot & 31))) !== 0;
   }
 

@@ -1,9 +1,9 @@
 /**
- * Keeps house in a shared pool: deals with what the dead have left, with tickets that nobody
- * adopted, with hints that a death has swallowed, and with slots that a call which was cut short here
+ * Keeps house in a shared pool: deals with what the dead have left, with tickets that were
+ * not adopted, with hints that a death has swallowed, and with slots that a call which was cut short here
  * has left without a lease.
  *
- * Nothing is taken from a thread that may still run, nor memory that anybody may have a view of.
+ * Nothing is taken from a thread that may still run, nor is memory lent again that a view may reach.
  */
 import type { SharedLeases } from "./shared_leases.ts";
 import type { Bell } from "./bell.ts";
@@ -116,10 +116,10 @@ export class Janitor {
     if (workerOf(word) !== dead) return false;
     // Half of its slab may have lost its memory. It is given some when it is needed.
     if (kindOf(word) === CLAIMED) slots.drop(slot);
-    // A block in transit bears the sender's id, but it is nobody's until its time is over.
+    // A block in transit bears the sender's id, but belongs to its ticket until its time is over.
     if (!isHeldBy(word, dead)) return false;
-    // Somebody may have been given a view, or the runtime be reading into it: the end of the thread
-    // ends neither.
+    // A view may have been posted to another isolate, or a read of the runtime's own threads may be
+    // under way: the end of the thread ends neither.
     if (kindOf(word) === USED) {
       slots.abandonOf(slot, word);
       return false;
@@ -128,15 +128,15 @@ export class Janitor {
       this.#clear(slot, Atomics.load(control.owner, slot));
   }
 
-  /** A ticket that nobody adopted in time comes back; true if its slot is free now. */
+  /** A ticket that was not adopted in time comes back; true if its slot is free now. */
   #expire(slot: number, word: number, now: number): boolean {
     const { control, slots, leases, options } = this.#parts;
     const { deadline } = control;
     const { ticketTimeoutMs } = options;
     const end = Atomics.load(deadline, slot);
     if (end === 0) {
-      // Its time begins when somebody sees it: to read a clock would be a tenth of sending it. Never
-      // 0, which says that nobody has.
+      // Its time begins when a housekeeping first sees it: to read a clock would be a tenth of sending
+      // it. Never 0, which stands for not seen.
       const then = now + ticketTimeoutMs | 1;
       Atomics.compareExchange(deadline, slot, 0, then);
       return false;

@@ -2,7 +2,7 @@
  * One isolate's membership in a shared pool: begins with an id, keeps house while it lasts, and ends
  * when the isolate leaves or the pool does. The last one out unmaps.
  *
- * Nothing here keeps a process alive but a `close()` that somebody awaits.
+ * Nothing here keeps a process alive but a `close()` that is awaited.
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -18,7 +18,7 @@ const HOT_OPEN = OPEN;
 
 /** How often an isolate looks after the pool, in ms. */
 const HOUSEKEEPING_MS = 250;
-/** How often while somebody awaits the end. */
+/** How often while a `close()` is awaited. */
 const CLOSING_MS = 20;
 
 /** What a membership works with. */
@@ -34,7 +34,7 @@ export class Membership {
   #timer: ReturnType<typeof setInterval> | undefined;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
-  /** The id is somebody else's, or nobody's. */
+  /** The id was given back. */
   #isOut = false;
   /** The janitor is at work. */
   #cleaning = false;
@@ -86,7 +86,7 @@ export class Membership {
     return this.#left || this.#state !== OPEN;
   }
 
-  /** Closes the pool for everybody; resolves when its memory is unmapped. The first call decides. */
+  /** Closes the pool for all isolates; resolves when its memory is unmapped. The first call decides. */
   close(timeoutMs: number): Promise<void> {
     if (!this.#asked) {
       this.beginClose();

@@ -26,7 +26,7 @@ import { TicketDesk } from "./ticket_desk.ts";
 export interface Seat {
   /** The pool's options. */
   readonly options: SharedFilledOptions;
-  /** The pool's memory, mapped by whoever made it. */
+  /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
   /** What all isolates see. */
   readonly control: Control;

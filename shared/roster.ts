@@ -3,8 +3,8 @@
  *
  * An id is taken by writing the number of the thread that takes it, as a robust futex is: whenever its
  * worker dies, the word says whose death to look for. It can be had again only after it was left, or
- * its thread is proven to have ended and its slots were dealt with. Without proof nothing is taken from
- * anybody.
+ * its thread is proven to have ended and its slots were dealt with. Without proof nothing is
+ * taken.
  */
 import type { Threads } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
@@ -16,8 +16,8 @@ const ATTACHED = 1;
 /** The pool is closing and nothing of it is left in this isolate. */
 const DONE = 3;
 
-/** Nobody has the id. */
-const NOBODY = 0;
+/** The id is free. */
+const NO_THREAD = 0;
 /** Stands for a thread where the OS does not number them: its end is never proven. */
 const UNKNOWN_THREAD = -1;
 
@@ -37,23 +37,25 @@ export class Roster {
   }
 
   /**
-   * Takes an id for this isolate; 0 if none is left. Look at the pool's state after that: one who ends
-   * the pool looks for ids after it has said that it is closing, so one of the two sees the other.
+   * Takes an id for this isolate; 0 if none is left. Look at the pool's state after that: the ender
+   * writes the state first and looks for ids then, so one of the two sees the other.
    */
   enter(): number {
     const words = this.#words;
     const mine = this.#threads?.current() || UNKNOWN_THREAD;
     const born = this.#threads?.birth?.(mine) ?? 0;
-    // Where nothing proves a death the word of the caller counts, who may speak of whoever had the id
-    // before: so an id is not given again until all were had.
+    // Where nothing proves a death, `reclaim(id)` is believed, and may mean an earlier owner of the
+    // id. So ids rotate: one is given again only after all others were.
     const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;
     for (let turn = 0; turn < MOST_WORKERS; turn++) {
       const worker = (first + turn - 1) % MOST_WORKERS + 1;
       const at = this.#control.at(worker, WORKER.THREAD);
-      if (Atomics.load(words, at) !== NOBODY) continue;
-      // First: whoever looks for ids looks as far as this word says.
+      if (Atomics.load(words, at) !== NO_THREAD) continue;
+      // First: those who look for ids look as far as this word says.
       raise(words, HEADER.TOP_WORKER, worker);
-      if (Atomics.compareExchange(words, at, NOBODY, mine) !== NOBODY) continue;
+      if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
       // Only now: of one that is being reclaimed the counts are compared once.
       Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
@@ -78,7 +80,7 @@ export class Roster {
     }
     this.#become(worker, UNUSED);
     for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
-      Atomics.store(words, this.#control.at(worker, word), NOBODY);
+      Atomics.store(words, this.#control.at(worker, word), NO_THREAD);
     }
   }
 
@@ -86,7 +88,7 @@ export class Roster {
   others(me: number): number[] {
     const found: number[] = [];
     for (let worker = 1; worker <= this.#top; worker++) {
-      if (worker !== me && this.#threadOf(worker) !== NOBODY) {
+      if (worker !== me && this.#threadOf(worker) !== NO_THREAD) {
         found.push(worker);
       }
     }
@@ -110,8 +112,8 @@ export class Roster {
     const at = this.#control.at(worker, WORKER.RECLAIMER);
     const before = Atomics.compareExchange(this.#words, at, 0, me);
     if (before !== 0 && before !== me) return false;
-    // Another one may have been done with it before, and the id may have gone to somebody alive. From
-    // here on only this worker can give the id of a dead one away.
+    // Another reclaimer may have finished before, and the id may have gone to a living thread. From
+    // here on only this worker can free the id of a dead one.
     if (this.#mayReclaim(worker)) return true;
     Atomics.store(this.#words, at, 0);
     return false;
@@ -120,7 +122,7 @@ export class Roster {
   /** A dead worker's id can be had again. */
   endReclaim(worker: number): void {
     this.exit(worker);
-    // Last: until here nobody else reclaims, who might take the next one's id away.
+    // Last: until here no other worker reclaims the id, which may be its next owner's already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
   }
 
@@ -137,7 +139,7 @@ export class Roster {
 
   #mayReclaim(worker: number): boolean {
     const thread = this.#threadOf(worker);
-    if (this.#threads === undefined) return thread !== NOBODY;
+    if (this.#threads === undefined) return thread !== NO_THREAD;
     return thread === UNKNOWN_THREAD || this.#hasEnded(worker) ||
       this.#isAnother(worker);
   }
@@ -145,9 +147,9 @@ export class Roster {
   /** Whether there is no thread of the number any more that took the id. */
   #hasEnded(worker: number): boolean {
     const thread = this.#threadOf(worker);
-    return this.#threads !== undefined && thread !== NOBODY &&
+    return this.#threads !== undefined && thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD && !this.#threads.isAlive(thread) &&
-      // It may have left, ended, and somebody else come, since its number was read.
+      // It may have left and ended, and another thread have come, since its number was read.
       this.#threadOf(worker) === thread;
   }
 
@@ -171,7 +173,7 @@ export class Roster {
     return Atomics.load(this.#words, at);
   }
 
-  /** Only its isolate, or whoever reclaims it, changes the state of an id in use. */
+  /** Only its isolate, or its reclaimer, changes the state of an id in use. */
   #become(worker: number, kind: number): void {
     Atomics.store(this.#words, this.#control.at(worker, WORKER.STATE), kind);
   }
@@ -181,7 +183,7 @@ export class Roster {
 export function knownThreads(): Threads | undefined {
   const native = openNative();
   const threads = "reason" in native ? undefined : native.threads;
-  // Where a sandbox refuses the question, everybody would look dead.
+  // Where a sandbox refuses the question, every thread would look dead.
   return threads?.isAlive(threads.current()) ? threads : undefined;
 }
 

@@ -1,7 +1,7 @@
 /**
  * How an isolate gets a seat in a shared pool: by making it, or by the handle of one that is there.
  *
- * The range is mapped before anybody can come, and an isolate that cannot stay leaves no trace.
+ * The range is mapped before any isolate can attach, and an isolate that cannot stay leaves no trace.
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
@@ -54,7 +54,7 @@ export function begin(given: SharedPoolOptions): SharedParts {
 export function sitDown(handle: SharedPoolHandle): SharedParts {
   headroom();
   const { options, control: buffer, range } = readHandle(handle);
-  // Before it is counted: without permission there is nobody to count.
+  // Before an id is taken: without permission there is no member.
   const region = new Region(options, range);
   const control = new Control(options.maxBlocks, buffer);
   checkHome(control);
@@ -70,7 +70,7 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
       `pool ${name} has ${MOST_WORKERS} isolates attached, the most there may be`,
     );
   }
-  // Asked last: whoever ends the pool looks for ids after it has said that it is closing.
+  // Read last: the ender writes the state first and looks for ids then.
   if (control.state === OPEN) {
     try {
       return assemble({ options, region, control, roster, worker }, false);
@@ -79,7 +79,7 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
       throw error;
     }
   }
-  // Whoever left meanwhile may have taken this one for another member.
+  // An isolate that left meanwhile may have taken this one for another member.
   roster.rest(worker);
   new Ending(control, region, roster, worker).tryEnd();
   roster.exit(worker);

@@ -250,9 +250,11 @@ export class SharedBlockPool implements Pool {
   }
 
   /**
-   * Takes the blocks of stopped Workers back: free again, or out of the pool if an operation may
-   * still write to them. Done automatically, four times a second, where the OS can prove that a
-   * thread has ended (Linux, Windows): there, nothing is taken before, whatever is asked for.
+   * Takes the blocks of stopped Workers back. A block is free again unless its `bytes` or `pointer`
+   * were used in the lease that the death cut short: a view may have been posted to another isolate,
+   * or a native read be under way, so it leaves the pool (`abandonedBlocks`). Done automatically, four
+   * times a second, where the OS can prove that a thread has ended (Linux, Windows): there, nothing
+   * is taken before, whatever is asked for.
    *
    * @param worker The Worker, which has all be looked at that are proven to have stopped; or its
    * `workerId`: where there is no proof, the number is your word that it has stopped

@@ -3,7 +3,7 @@
  * nobody yet.
  *
  * Waiters queue within their isolate; isolates wake each other by the bell. A timer holds the process
- * open only while somebody waits, and asks again in case a wake-up went to an isolate that died.
+ * open only while acquires wait, and tries again in case a wake-up went to an isolate that died.
  */
 import type { Block } from "../pool/block.ts";
 import {
@@ -35,7 +35,7 @@ const HOT_OPEN = OPEN;
 
 /** Tries of one who stops the thread between two looks after the pool: a quarter of a second. */
 const TRIES_A_LOOK = 10;
-/** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
+/** How long one wait for the bell lasts at most: then it is known whether an acquire still waits. */
 const LISTEN_MS = 1000;
 
 /** What a dispatcher works with. */
@@ -202,7 +202,7 @@ export class SharedDispatcher {
     throw new SmritiError("timeout", `no block became free within ${waited}`);
   }
 
-  /** A lease has ended, or something else became free: to whoever waits here, or elsewhere. */
+  /** A lease has ended, or something else became free: for acquires that wait here, or elsewhere. */
   freed(): void {
     this.#parts.slots.hints.restore();
     if (this.#channel.waiting > 0) this.pump();
@@ -286,7 +286,7 @@ export class SharedDispatcher {
       : this.#taker.many(wish, asked, isOff);
   }
 
-  /** Refuses everybody in this isolate from now on. */
+  /** Refuses all acquires of this isolate from now on. */
   close(): void {
     this.tidy();
     if (this.#taker.closed) return;
@@ -297,7 +297,7 @@ export class SharedDispatcher {
 
   /** Throws once the pool is closed, by whichever isolate. */
   refuseIfClosed(): void {
-    // A plain read: whoever comes just before the end is as good as before it.
+    // A plain read: a call just before the end is as good as before it.
     if (this.#taker.closed || this.#words[STATE] !== HOT_OPEN) {
       throw this.#closedError();
     }
@@ -399,7 +399,7 @@ export class SharedDispatcher {
     this.#patient = head;
   }
 
-  /** Waits for the bell, as long as somebody waits here. */
+  /** Waits for the bell, as long as acquires wait here. */
   async #listen(): Promise<void> {
     const { bell } = this.#parts;
     this.#listening = true;

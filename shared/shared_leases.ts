@@ -32,9 +32,9 @@ const hotBlockOf = blockOf;
 /** All leases of a shared pool in this isolate. */
 export class SharedLeases extends Leases {
   readonly #slots: SharedSlots;
-  /** Makes a ticket of a held slot that nobody here uses any more. */
+  /** Makes a ticket of a held slot whose lease here has ended. */
   readonly #makeTicket: (slot: number) => BlockTicket;
-  /** Views by slot that no user has: of free slots, and of held ones whose bytes nobody asked for. */
+  /** Views by slot that no user has: of free slots, and of held ones whose bytes were not asked for. */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   /** No leases yet. */
@@ -52,7 +52,7 @@ export class SharedLeases extends Leases {
   }
 
   /**
-   * Takes a slot that looks free and begins its lease; `undefined` if somebody else was first. All
+   * Takes a slot that looks free and begins its lease; `undefined` if another worker was first. All
    * that can fail comes first, and what follows the swap are stores.
    */
   tryBegin(index: number, tag: string | undefined): Block | undefined {
@@ -98,7 +98,7 @@ export class SharedLeases extends Leases {
     return block;
   }
 
-  /** Ends a lease that nobody was told of. */
+  /** Ends a lease whose handle was not given out. */
   undo(block: Block): void {
     const slot = slotOf(block)!;
     this.leaks.forget(slot);
@@ -107,7 +107,7 @@ export class SharedLeases extends Leases {
     slot.state = ENDED;
   }
 
-  /** Ends a lease that was adopted and that nobody was told of: its ticket is good again. */
+  /** Ends an adopted lease whose handle was not given out: its ticket is good again. */
   unadopt(block: Block): void {
     const slot = slotOf(block)!;
     this.leaks.forget(slot);
@@ -183,7 +183,7 @@ export class SharedLeases extends Leases {
     return ticket;
   }
 
-  /** Ends every lease, whoever holds it: free again, or lost if an operation still has it. */
+  /** Ends every lease of this isolate: free again, or lost if an operation still has it. */
   giveUpAll(): void {
     for (const slot of this.records.filter(isOut)) {
       if (slot.lends > 0) {
@@ -203,7 +203,7 @@ export class SharedLeases extends Leases {
   /** Ends the views that are kept here; no lease may be left. */
   endViews(): void {
     for (const [index, view] of this.#views.entries()) {
-      // SAFETY: nobody else has this view; the slot is free, or somebody else's.
+      // SAFETY: this view was never given out; the slot is free, or another worker's.
       if (view !== undefined) this.region.revoke(view);
       this.#views[index] = undefined;
     }
@@ -227,9 +227,9 @@ export class SharedLeases extends Leases {
     return true;
   }
 
-  /** Zeroes and revokes; false if somebody else has the buffer, or keeps it. */
+  /** Zeroes and revokes; false if the buffer is elsewhere, or cannot be ended. */
   protected override clean(slot: Slot, usedBytes: number | undefined): boolean {
-    // A block that was adopted, and whose bytes nobody asked for, has those of the sender.
+    // An adopted block whose bytes were not asked for has those of the sender.
     const view = slot.view === NO_VIEW
       ? this.#ready(slot.index)
       : this.#takeBack(slot);

@@ -1,8 +1,8 @@
 /**
  * How much memory a shared pool has: any isolate may grow, shrink or trim it, one at a time.
  *
- * Decides when and by how much; `supply.ts` does it. Whoever does holds a word in the control
- * block; if it dies there, whoever reclaims it counts the slots anew.
+ * Decides when and by how much; `supply.ts` does it. The resizer holds a word in the control block;
+ * if it dies there, its reclaimer counts the slots anew.
  */
 import type { Events } from "../pool/events.ts";
 import { headroom } from "../pool/headroom.ts";
@@ -26,7 +26,7 @@ const SPINS = 2000;
 export type Growth =
   /** There is more memory than before. */
   | "grown"
-  /** Somebody else is changing the size. */
+  /** Another worker is changing the size. */
   | "busy"
   /** The limit is reached, or the OS refused. */
   | "refused";
@@ -114,7 +114,7 @@ export class SharedSizer {
     const before = this.committed;
     let error: Error | undefined;
     try {
-      // Somebody else may have grown it between the two looks.
+      // Another worker may have grown it between the two looks.
       if (before === committed) {
         const step = shareOf(growStep, maxBlocks);
         error = this.#supply.commit(Math.min(step, maxBlocks - before));
@@ -150,7 +150,7 @@ export class SharedSizer {
     return this.#giveBack(this.committed - this.#floor);
   }
 
-  /** Every interval, by whichever isolate comes first: gives a step back if nobody was busy. */
+  /** Every interval, by whichever isolate comes first: gives a step back if the pool was idle. */
   look(): void {
     const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
       this.#options;
@@ -238,7 +238,7 @@ export class SharedSizer {
       );
       if (holder === 0) return true;
       if (holder !== this.#worker) continue;
-      // A change of its own was cut short, by what nobody has foreseen.
+      // A change of this worker's own was cut short by an exception.
       this.#supply.recount();
       return true;
     }

@@ -2,7 +2,7 @@
  * The slots of a shared pool as one isolate sees them: takes, gives back and hands over by
  * compare-and-swap on owner words.
  *
- * No lock, and no step after which a death loses a slot: a slot is always free, somebody's, in
+ * No lock, and no step after which a death loses a slot: a slot is always free, held, in
  * transit, abandoned or without memory, by its owner word alone, and so is what may have been seen of
  * its bytes. Knows no memory and no waiting.
  */
@@ -91,7 +91,7 @@ export class SharedSlots {
   }
 
   /**
-   * Takes a slot if it is free; false if somebody else was first. The swap is the last that can fail,
+   * Takes a slot if it is free; false if another worker was first. The swap is the last that can fail,
    * and what follows it are stores.
    */
   take(slot: number): boolean {
@@ -122,7 +122,7 @@ export class SharedSlots {
 
   /**
    * Puts a slot of this worker back. As in `take` the swap is the last that can fail. Whether the pool
-   * must hear of it: somebody may wait for it, or the pool is closing.
+   * must hear of it: an acquire may wait for it, or the pool is closing.
    */
   push(slot: number): boolean {
     const { hints } = this;
@@ -141,7 +141,7 @@ export class SharedSlots {
     try {
       if (!hints.stands(slot)) hints.set(slot);
       hints.due = NO_SLOT;
-      // After the swap: whoever begins to wait from here on finds the slot free.
+      // After the swap: an acquire that begins to wait from here on finds the slot free.
       return words[WAITERS] !== 0 || words[TOP_WORKER] >= IN_ONE_WORD ||
         words[STATE] !== HOT_OPEN;
     } catch {
@@ -151,12 +151,11 @@ export class SharedSlots {
   }
 
   /**
-   * From here on somebody may have a view of the bytes of a slot of this worker, and keep it beyond
-   * this worker's death.
+   * From here on a view of a slot of this worker is given out, and may outlive this worker.
    */
   expose(slot: number): void {
-    // A plain store: nobody else changes this word, and whoever reads it after a death has the OS's
-    // word for that, which orders all that the dead has written before.
+    // A plain store suffices: only this worker changes the word while it lives, and a reclaimer reads
+    // it after the OS has confirmed the end of the thread, which orders all its stores before that.
     const word = this.#owner[slot];
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
     this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
@@ -180,7 +179,7 @@ export class SharedSlots {
   }
 
   #abandon(slot: number, word: number): void {
-    // First: so the count is never too low. Whoever is refused by it is refused by the slots, too.
+    // First: so the count is never too low. A refusal by it is confirmed by the owner words.
     Atomics.add(this.#words, HEADER.ABANDONED, 1);
     this.#move(slot, word, ABANDONED, 0, -1);
   }
@@ -197,7 +196,7 @@ export class SharedSlots {
 
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
-    // Plain reads: whoever has the ticket has it from the sender, and so sees what was sent.
+    // Plain reads: the message that brought the ticket orders what the sender wrote before it.
     return kindOf(this.#owner[slot]) === TRANSIT &&
       this.#control.serial[slot] === serial;
   }
@@ -212,7 +211,7 @@ export class SharedSlots {
       (this.#control.serial[slot] === serial || this.#handBack(slot, word));
   }
 
-  /** Puts a slot that `receive` took, and nobody saw, back in transit under the same ticket. */
+  /** Puts a slot that `receive` took, and that was not given out, back in transit under its ticket. */
   unreceive(slot: number): void {
     this.#move(slot, this.#mine(slot), TRANSIT, this.#worker, -1);
   }
@@ -261,7 +260,7 @@ export class SharedSlots {
     }
   }
 
-  /** The owner word of a slot of this worker; nobody else changes it. */
+  /** The owner word of a slot of this worker; no other worker changes it. */
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
     const word = this.#owner[slot];
@@ -278,7 +277,7 @@ export class SharedSlots {
 
   /**
    * Changes the slot's owner and the count of moved slots with it, if its word is still `word`. Marked,
-   * so that whoever finds this worker dead in between knows which count is the wrong one.
+   * so that its reclaimer, should it die in between, knows which count is the wrong one.
    */
   #move(
     slot: number,

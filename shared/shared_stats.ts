@@ -29,7 +29,7 @@ export interface SharedPoolStats extends PoolStats {
   readonly transitBlocks: number;
 }
 
-/** Bytes of address space that the pool has now, whoever has given them back. */
+/** Bytes of address space that the pool has now. */
 export function mappedNow(control: Control, region: Region): number {
   return control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;
 }
@@ -57,7 +57,7 @@ function take(control: Control) {
         seen.abandoned++;
     }
   }
-  // What is left of a pool that has ended are the blocks that somebody may still write to.
+  // What is left of a pool that has ended are the blocks that a view may still reach.
   if (control.state >= ENDING) {
     seen.free =
       seen.held =

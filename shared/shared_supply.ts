@@ -154,7 +154,7 @@ export class SharedSupply {
     return true;
   }
 
-  /** Gives claimed slots back. Somebody may have missed them meanwhile, and wait. */
+  /** Gives claimed slots back. An acquire may have missed them meanwhile, and wait. */
   #unclaim(first: number, end: number): void {
     for (let slot = first; slot < end; slot++) this.#slots.unclaim(slot);
     if (end > first) this.#bell.ring();

@@ -2,7 +2,7 @@
  * Takes blocks for a wish: respects the reserve and another isolate's turn, grows the pool if that
  * helps, and takes all or none. Knows no queue.
  *
- * What it takes has a lease at once, so nothing is held that nobody has a handle of.
+ * What it takes has a lease at once, so no slot is held without a handle.
  */
 import type { Block } from "../pool/block.ts";
 import type { Wish } from "../pool/channel.ts";
@@ -74,7 +74,7 @@ export class Taker {
     const slot = this.#hints.find();
     if (slot < 0) return undefined;
     const block = this.#leases.tryBegin(slot, tag);
-    // Looked at after the swap: whoever closes the pool has said so before it looks who holds what.
+    // Read after the swap: close() writes the state first and looks at the slots then.
     return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);
   }
 
@@ -244,7 +244,7 @@ export class Taker {
     return isInVain ? "refused" : this.#sizer.grow(asked);
   }
 
-  /** Gives back what was taken in vain: somebody may have missed it. */
+  /** Gives back what was taken in vain: an acquire may have missed it. */
   putBack(blocks: Block[]): void {
     for (const block of blocks) this.#leases.undo(block);
     this.#hints.restore();

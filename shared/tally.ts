@@ -1,7 +1,7 @@
 /**
  * How many blocks of a shared pool are in use: about, at most, or exactly.
  *
- * Each worker counts what it took and what it freed, in words that nobody else writes while it lives.
+ * Each worker counts what it took and what it freed, in words that only it writes while it lives.
  * What they add up to is only right when nothing runs, so it serves for growing ahead and for reports;
  * a limit is kept by `atMost`, and a refusal rests on the owner words themselves.
  */
@@ -46,7 +46,7 @@ export class Tally {
     this.#mine = control.at(worker, 0);
     const words = this.#words;
     const mine = this.#mine;
-    // The counts go on from those of whoever had the id before.
+    // The counts go on from those of the id's earlier owner.
     words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];
     words[mine + WORKER.MOVING] = 0;
   }
@@ -90,8 +90,8 @@ export class Tally {
   }
 
   /**
-   * No fewer blocks than are in use at one moment of this call, what anybody has said before that it
-   * is about to take included. So two who say it first and look then cannot both overlook the other.
+   * No fewer blocks than are in use at one moment of this call, announced takes (`say`) included. So of
+   * two that announce first and look then, one at least sees the other (Dekker).
    */
   atMost(): number {
     const words = this.#words;

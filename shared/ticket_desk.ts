@@ -1,7 +1,7 @@
 /**
  * Hands blocks over: makes tickets of blocks of this isolate, and blocks of tickets of others.
  *
- * A ticket is good once: whoever changes the owner word of the slot in transit has the block. A
+ * A ticket is good once: the worker that changes the owner word of the slot in transit has the block. A
  * batch goes as a whole or not at all.
  */
 import type { Block } from "../pool/block.ts";
@@ -48,7 +48,7 @@ export class TicketDesk {
     this.#leases = leases;
   }
 
-  /** A ticket of a held slot that nobody here uses any more. */
+  /** A ticket of a held slot whose lease here has ended. */
   send(slot: number): BlockTicket {
     return { pool: this.#pool, slot, serial: this.#slots.send(slot) };
   }

@@ -210,8 +210,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "tickets: a batch that fails keeps what it has",
     file: "shared/ticket_desk.ts",
-    find:
-      "if (!isDone) for (const block of blocks) this.#leases.unadopt(block);",
+    find: "for (const block of blocks) this.#leases.unadopt(block);",
     put: "",
     caughtBy: ["shared_tickets", "shared_permission"],
   },
@@ -219,9 +218,13 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "seats: an id is taken before others look so far",
     file: "shared/roster.ts",
     find: `raise(words, HEADER.TOP_WORKER, worker);
-      if (Atomics.compareExchange(words, at, NOBODY, mine) !== NOBODY) continue;`,
+      if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }`,
     put:
-      `if (Atomics.compareExchange(words, at, NOBODY, mine) !== NOBODY) continue;
+      `if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }
       raise(words, HEADER.TOP_WORKER, worker);`,
     caughtBy: ["shared_steps"],
   },
@@ -238,7 +241,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "seats: the number of a thread is not read again",
     file: "shared/roster.ts",
     find: `!this.#threads.isAlive(thread) &&
-      // It may have left, ended, and somebody else come, since its number was read.
+      // It may have left and ended, and another thread have come, since its number was read.
       this.#threadOf(worker) === thread;`,
     put: "!this.#threads.isAlive(thread);",
     caughtBy: ["shared_seats"],
@@ -253,9 +256,9 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "seats: a thread without a number looks dead",
     file: "shared/roster.ts",
-    find: `thread !== NOBODY &&
+    find: `thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD &&`,
-    put: "thread !== NOBODY &&",
+    put: "thread !== NO_THREAD &&",
     caughtBy: ["shared_seats"],
   },
   {
@@ -276,7 +279,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "seats: others may reclaim before the id is free",
     file: "shared/roster.ts",
     find: `this.exit(worker);
-    // Last: until here nobody else reclaims, who might take the next one's id away.
+    // Last: until here no other worker reclaims the id, which may be its next owner's already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);`,
     put:
       `Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
