@@ -51,24 +51,25 @@ export class Ending {
   tryEnd(): void {
     const words = this.#words;
     const mine = this.#worker;
-    if (this.#roster.attached().length > 0) return;
-    Atomics.compareExchange(words, STATE, OPEN, CLOSING);
-    const before = Atomics.compareExchange(words, ENDER, 0, mine);
-    if (before !== 0 && before !== mine) return;
-    // No isolate can attach from here on. One that attached just before is seen now, and will end it.
-    const isLast = this.#roster.attached().length === 0;
-    if (isLast && Atomics.load(words, STATE) < GONE) this.#end();
-    else Atomics.store(words, ENDER, 0);
+    // Again after giving up: an isolate that rested meanwhile has found the right taken, and gone.
+    while (this.#isDue) {
+      Atomics.compareExchange(words, STATE, OPEN, CLOSING);
+      const before = Atomics.compareExchange(words, ENDER, 0, mine);
+      if (before !== 0 && before !== mine) return;
+      // No isolate can attach from here on. One that attached just before is seen now.
+      if (this.#isDue) this.#end();
+      Atomics.store(words, ENDER, 0);
+    }
   }
 
-  /** Who has the right to end the pool has died: goes on with it. */
-  takeOver(dead: number): void {
-    const words = this.#words;
-    if (
-      Atomics.compareExchange(words, ENDER, dead, this.#worker) !== dead
-    ) return;
-    if (Atomics.load(words, STATE) === ENDING) this.#end();
-    else Atomics.store(words, ENDER, 0);
+  /** A worker has died: if it had the right to end the pool, the next `tryEnd` has it. */
+  forget(dead: number): void {
+    Atomics.compareExchange(this.#words, ENDER, dead, 0);
+  }
+
+  get #isDue(): boolean {
+    return this.#roster.attached().length === 0 &&
+      Atomics.load(this.#words, STATE) < GONE;
   }
 
   #end(): void {

@@ -79,7 +79,7 @@ export class Janitor {
     }
     sizer.repair(dead);
     bell.forget(dead);
-    ending.takeOver(dead);
+    ending.forget(dead);
     dispatcher.lost();
     dispatcher.freed();
     roster.endReclaim(dead);
@@ -118,12 +118,6 @@ export class Janitor {
     if (kindOf(word) === CLAIMED) slots.drop(slot);
     // A block in transit bears the sender's id, but belongs to its ticket until its time is over.
     if (!isHeldBy(word, dead)) return false;
-    // A view may have been posted to another isolate, or a read of the runtime's own threads may be
-    // under way: the end of the thread ends neither.
-    if (kindOf(word) === USED) {
-      slots.abandonOf(slot, word);
-      return false;
-    }
     return slots.seize(slot, word) &&
       this.#clear(slot, Atomics.load(control.owner, slot));
   }
@@ -152,6 +146,8 @@ export class Janitor {
   /** A slot of this worker that no lease has: it is free, or out of the pool; true if it is free. */
   #clear(slot: number, word: number): boolean {
     const { slots, leases } = this.#parts;
+    // A view may have been posted to another isolate, or a read of the runtime's own threads may be
+    // under way: neither ends with the lease, or with a thread.
     const isClean = kindOf(word) !== USED &&
       (kindOf(word) !== SOILED || leases.wash(slot));
     if (isClean) slots.push(slot);

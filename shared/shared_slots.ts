@@ -163,25 +163,15 @@ export class SharedSlots {
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
-    this.#abandon(slot, this.#mine(slot));
-  }
-
-  /** The same with one that a dead worker had; false if that changed. */
-  abandonOf(slot: number, word: number): boolean {
-    // Not moved: it stays among what the dead has taken.
+    const word = this.#mine(slot);
+    // First: so the count is never too low. A refusal by it is confirmed by the owner words.
     Atomics.add(this.#words, HEADER.ABANDONED, 1);
-    return this.#swap(slot, word, ABANDONED, 0);
+    this.#move(slot, word, ABANDONED, 0, -1);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
   abandonFree(slot: number): void {
     if (this.take(slot)) this.abandon(slot);
-  }
-
-  #abandon(slot: number, word: number): void {
-    // First: so the count is never too low. A refusal by it is confirmed by the owner words.
-    Atomics.add(this.#words, HEADER.ABANDONED, 1);
-    this.#move(slot, word, ABANDONED, 0, -1);
   }
 
   /** Puts a slot of this worker, whose views have ended, in transit; returns the ticket's number. */

@@ -41,8 +41,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "hints: one is dropped without a second look at its slot",
     file: "shared/hints.ts",
-    find: "if (isFree) this.set(slot);",
-    put: "",
+    find: "const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;",
+    put: "const isFree = false;",
     caughtBy: ["shared_between"],
   },
   {
@@ -132,14 +132,6 @@ export const SHARED_BUGS: readonly Bug[] = [
     this.#move(slot, word, ABANDONED, 0, -1);`,
     put: `this.#move(slot, word, ABANDONED, 0, -1);
     Atomics.add(this.#words, HEADER.ABANDONED, 1);`,
-    caughtBy: ["shared_steps"],
-  },
-  {
-    what: "slots: one that a dead worker used is not counted as abandoned",
-    file: "shared/shared_slots.ts",
-    find: `Atomics.add(this.#words, HEADER.ABANDONED, 1);
-    return this.#swap(slot, word, ABANDONED, 0);`,
-    put: "return this.#swap(slot, word, ABANDONED, 0);",
     caughtBy: ["shared_steps"],
   },
   {
@@ -304,16 +296,23 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "end: nobody looks again who is attached",
     file: "shared/ending.ts",
-    find: "const isLast = this.#roster.attached().length === 0;",
-    put: "const isLast = true;",
+    find: "if (this.#isDue) this.#end();",
+    put: "if (words.length > 0) this.#end();",
     caughtBy: ["shared_closing"],
   },
   {
-    what: "end: what a dead ender has begun is not finished",
-    file: "shared/ending.ts",
-    find: "if (Atomics.load(words, STATE) === ENDING) this.#end();\n    else",
+    what: "end: a dead worker keeps the right to end the pool",
+    file: "shared/janitor.ts",
+    find: "ending.forget(dead);",
     put: "",
     caughtBy: ["shared_steps"],
+  },
+  {
+    what: "end: who gives the right to it up does not look again",
+    file: "shared/ending.ts",
+    find: "Atomics.store(words, ENDER, 0);",
+    put: "Atomics.store(words, ENDER, 0);\n      return;",
+    caughtBy: ["shared_closing"],
   },
   {
     what: "end: a range is unmapped again",
@@ -354,11 +353,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "housekeeping: what a dead worker used is lent again",
     file: "shared/janitor.ts",
-    find: `if (kindOf(word) === USED) {
-      slots.abandonOf(slot, word);
-      return false;
-    }`,
-    put: "",
+    find: "const isClean = kindOf(word) !== USED &&",
+    put: "const isClean = word !== USED &&",
     caughtBy: ["shared_steps"],
   },
   {
@@ -444,7 +440,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/shared_sizer.ts",
     find: "this.#words[COMMITTED] === this.#seen;",
     put: "this.#seen > -2;",
-    caughtBy: ["shared_model", "shared_workers"],
+    caughtBy: ["shared_counts"],
   },
   {
     what: "taking: the state is not looked at after the swap",
@@ -512,13 +508,6 @@ export const SHARED_BUGS: readonly Bug[] = [
       "if (!slots.take(index)) return undefined;\n    slot.state = HOT_HELD;",
     put:
       "slot.state = HOT_HELD;\n    if (!slots.take(index)) return undefined;",
-    caughtBy: ["shared_stack"],
-  },
-  {
-    what: "leases: a view of a slot is given out again after its lease",
-    file: "shared/shared_leases.ts",
-    find: "this.#views[index] = undefined;\n    slot.view = view;",
-    put: "slot.view = view;",
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared_between"],
   },
 ];

@@ -18,7 +18,8 @@ export const ACTS: Record<string, Act> = {
   "acquire that grows": {
     before: (stage) => stage.take(),
     act: ({ seat, held }) => {
-      held.push(seat.acquireSync(), seat.acquireSync());
+      held.push(seat.acquireSync());
+      held.push(seat.acquireSync());
     },
   },
   "acquire that is refused": {
@@ -65,15 +66,15 @@ export const ACTS: Record<string, Act> = {
     act: ({ held }) => held.pop()!.release(),
   },
   "acquireMany": {
-    act: ({ seat }) => void seat.acquireMany(4).catch(() => {}),
+    act: (stage) => takeMany(stage, 4),
   },
   "acquireMany that waits": {
     before: (stage) => stage.take(),
-    act: ({ seat }) => void seat.acquireMany(6).catch(() => {}),
+    act: (stage) => takeMany(stage, 6),
   },
   "acquireMany above a reserve": {
     options: { reservedBlocks: 2 },
-    act: ({ seat }) => void seat.acquireMany(3).catch(() => {}),
+    act: (stage) => takeMany(stage, 3),
   },
   "detach": {
     before: ({ seat, held }) => {
@@ -169,3 +170,7 @@ export const ACTS: Record<string, Act> = {
     act: ({ seat }) => void seat.reclaim({}),
   },
 };
+
+function takeMany({ seat, held }: Stage, count: number): void {
+  seat.acquireMany(count).then((blocks) => held.push(...blocks), () => {});
+}

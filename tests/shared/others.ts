@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Block } from "@smriti/pool";
-import { WORKER } from "../../shared/control.ts";
+import { isHeldBy, WORKER } from "../../shared/control.ts";
 import { SharedBlockPool } from "../../shared/mod.ts";
 import { provesDeath } from "../support/platform.ts";
 import type { Act } from "./acts.ts";
@@ -103,6 +103,8 @@ export async function meet(
           throw new Error(where, { cause: error });
         }
       }
+      // Promises are told.
+      for (let turn = 0; turn < 5; turn++) await Promise.resolve();
       check(stage, where);
       const { freeBlocks, committedBlocks } = numbers(stage.pool);
       const kept = options?.reservedBlocks ?? 0;
@@ -115,11 +117,14 @@ export async function meet(
 }
 
 function check(stage: Stage, where: string): void {
-  const { control, held, ours, others } = stage;
+  const { control, ours, others } = stage;
   // A free block that no hint tells of would be lost.
   assertEquals(stage.lost(), [], where);
   assertEquals(stage.miscounted, 0, where);
-  const places = [...held, ...ours].map(({ pointer }) =>
+  // What the actor holds it has handles of.
+  const held = stage.owners.filter((word) => isHeldBy(word, stage.id)).length;
+  assertEquals(held, stage.held.length, where);
+  const places = [...stage.held, ...ours].map(({ pointer }) =>
     Deno.UnsafePointer.value(pointer)
   );
   assertEquals(new Set(places).size, places.length, `${where}: twice`);
