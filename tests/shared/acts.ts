@@ -26,7 +26,7 @@ export const ACTS: Record<string, Act> = {
     before: ({ pool, ours }) => {
       for (let b; (b = pool.tryAcquire()) !== undefined;) ours.push(b);
     },
-    act: ({ seat }) => void seat.tryAcquire(),
+    act: tryTake,
   },
   "acquire above a reserve": {
     options: { reservedBlocks: 2 },
@@ -37,7 +37,7 @@ export const ACTS: Record<string, Act> = {
     before: ({ pool, ours }) => {
       for (let b; (b = pool.tryAcquire()) !== undefined;) ours.push(b);
     },
-    act: ({ seat }) => void seat.tryAcquire(),
+    act: tryTake,
   },
   "bytes": {
     before: ({ seat, held }) => held.push(seat.acquireSync()),
@@ -170,6 +170,12 @@ export const ACTS: Record<string, Act> = {
     act: ({ seat }) => void seat.reclaim({}),
   },
 };
+
+/** The others may have given back meanwhile what was not to be had. */
+function tryTake({ seat, held }: Stage): void {
+  const block = seat.tryAcquire();
+  if (block !== undefined) held.push(block);
+}
 
 function takeMany({ seat, held }: Stage, count: number): void {
   seat.acquireMany(count).then((blocks) => held.push(...blocks), () => {});
