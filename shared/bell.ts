@@ -145,3 +145,10 @@ export class Bell {
     return between(end, this.#clock.now()) >= 0;
   }
 }
+
+/** Whether acquires wait in any isolate; looks at all words that say so. */
+export function isAwaited(words: Int32Array): boolean {
+  const last = WAITERS + (words[TOP_WORKER] >>> 5);
+  for (let at = last; at >= WAITERS; at--) if (words[at] !== 0) return true;
+  return false;
+}

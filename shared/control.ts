@@ -71,7 +71,7 @@ const WORKER_WORDS = 32;
 
 /** Words of a worker. */
 export const WORKER = {
-  /** `UNUSED`, `ATTACHED` or `DONE`. */
+  /** `ATTACHED` or `DONE`, while the id is in use. */
   STATE: 0,
   /**
    * Who has the id: the OS's number of the thread, or `UNKNOWN_THREAD`; 0 if it can be had. Taken by

@@ -10,8 +10,7 @@ import type { Threads } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
 import { type Control, HEADER, MOST_WORKERS, WORKER } from "./control.ts";
 
-/** Kinds of a worker's state. */
-const UNUSED = 0;
+/** States of a worker. That of an id that is free means nothing. */
 const ATTACHED = 1;
 /** The pool is closing and nothing of it is left in this isolate. */
 const DONE = 3;
@@ -78,7 +77,7 @@ export class Roster {
       const at = this.#control.at(other, WORKER.RECLAIMER);
       Atomics.compareExchange(words, at, worker, 0);
     }
-    this.#become(worker, UNUSED);
+    // The state stays: one that rests must not look attached to who asks whether it is the last one.
     for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
       Atomics.store(words, this.#control.at(worker, word), NO_THREAD);
     }

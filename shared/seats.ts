@@ -60,9 +60,8 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
   checkHome(control);
   const roster = new Roster(control);
   const name = show(options.name);
-  if (control.state !== OPEN) {
-    throw new SmritiError("closed", `pool ${name} is closed`);
-  }
+  const closed = () => new SmritiError("closed", `pool ${name} is closed`);
+  if (control.state !== OPEN) throw closed();
   const worker = roster.enter();
   if (worker === 0) {
     throw new SmritiError(
@@ -70,20 +69,19 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
       `pool ${name} has ${MOST_WORKERS} isolates attached, the most there may be`,
     );
   }
-  // Read last: the ender writes the state first and looks for ids then.
-  if (control.state === OPEN) {
-    try {
+  try {
+    // Read last: the ender writes the state first and looks for ids then.
+    if (control.state === OPEN) {
       return assemble({ options, region, control, roster, worker }, false);
-    } catch (error) {
-      roster.exit(worker);
-      throw error;
     }
+    throw closed();
+  } catch (error) {
+    // An isolate that left meanwhile may have taken this one for another member.
+    roster.rest(worker);
+    new Ending(control, region, roster, worker).tryEnd();
+    roster.exit(worker);
+    throw error;
   }
-  // An isolate that left meanwhile may have taken this one for another member.
-  roster.rest(worker);
-  new Ending(control, region, roster, worker).tryEnd();
-  roster.exit(worker);
-  throw new SmritiError("closed", `pool ${name} is closed`);
 }
 
 /** What others need to take a seat. */

@@ -7,6 +7,7 @@
  * its bytes. Knows no memory and no waiting.
  */
 import { SmritiError } from "../pool/errors.ts";
+import { isAwaited } from "./bell.ts";
 import {
   ABANDONED,
   CLAIMED,
@@ -142,8 +143,8 @@ export class SharedSlots {
       if (!hints.stands(slot)) hints.set(slot);
       hints.due = NO_SLOT;
       // After the swap: an acquire that begins to wait from here on finds the slot free.
-      return words[WAITERS] !== 0 || words[TOP_WORKER] >= IN_ONE_WORD ||
-        words[STATE] !== HOT_OPEN;
+      return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
+        words[TOP_WORKER] >= IN_ONE_WORD && isAwaited(words);
     } catch {
       // No room on the stack: it is said again.
       return true;

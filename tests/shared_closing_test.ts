@@ -1,11 +1,23 @@
 // A shared pool that is closed, or left by the last one, at any access that another one makes: nothing is
 // given out any more, whoever is in has memory, and the pool ends.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, fail } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Block } from "@smriti/pool";
-import { GONE, HEADER, isHeldBy, UNMAPPED } from "../shared/control.ts";
+import {
+  Control,
+  GONE,
+  HEADER,
+  isHeldBy,
+  OPEN,
+  UNMAPPED,
+} from "../shared/control.ts";
+import { Ending } from "../shared/ending.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
+import { fillSharedOptions } from "../shared/options.ts";
+import { Roster } from "../shared/roster.ts";
+import { Region } from "../pool/region.ts";
+import { PAGE } from "./shared/pools.ts";
 import { ACTS } from "./shared/acts.ts";
 import { Stage } from "./shared/stage.ts";
 import { stepwise } from "./shared/steps.ts";
@@ -114,4 +126,118 @@ Deno.test({
     }
     assert(met.in > 0 && met.closed > 0, Deno.inspect(met));
   },
+});
+
+Deno.test({
+  name:
+    "the last one leaves while another comes: that one is in, or is told that the pool is closed",
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    using time = new FakeTime();
+    const met = { in: 0, closed: 0 };
+    for (let step = 0, goesOn = true; goesOn; step++) {
+      const stage = new Stage();
+      const { pool, control } = stage;
+      const where = `before access ${step}`;
+      goesOn = false;
+      try {
+        stepwise(() => stage.sit(), (at) => {
+          if (at !== step) return;
+          goesOn = true;
+          pool.leave();
+        });
+        assert(control.state < GONE, where);
+        met.in++;
+        stage.seat.leave();
+      } catch (error) {
+        assertEquals((error as { code?: string }).code, "closed", where);
+        met.closed++;
+      }
+      pool.leave();
+      await time.tickAsync(20);
+      assertEquals(control.state, GONE, where);
+      assertEquals(control.words[HEADER.MAPPING], UNMAPPED, where);
+    }
+    assert(met.in > 0 && met.closed > 0, Deno.inspect(met));
+  },
+});
+
+Deno.test({
+  name: "a pool that its maker leaves ends, though who just comes cannot stay",
+  sanitizeResources: false,
+  sanitizeOps: false,
+  fn: async () => {
+    using time = new FakeTime();
+    const { setInterval } = globalThis;
+    for (let step = 0, goesOn = true; goesOn; step++) {
+      const stage = new Stage();
+      goesOn = false;
+      globalThis.setInterval = () => {
+        throw new RangeError("refused");
+      };
+      try {
+        stepwise(() => stage.sit(), (at) => {
+          if (at !== step) return;
+          goesOn = true;
+          stage.pool.leave();
+        });
+        fail("it has attached");
+      } catch (error) {
+        assertMatch(String(error), /refused|closed/);
+      } finally {
+        globalThis.setInterval = setInterval;
+      }
+      stage.pool.leave();
+      await time.tickAsync(20);
+      const where = `before access ${step}`;
+      assertEquals(stage.control.state, GONE, where);
+      assertEquals(stage.control.words[HEADER.MAPPING], UNMAPPED, where);
+    }
+  },
+});
+
+/** A pool that its maker has left, which is about to end it, and another one that comes and goes. */
+function left() {
+  const options = fillSharedOptions({ blockSize: PAGE, maxBlocks: 2 });
+  const control = new Control(2);
+  control.words[HEADER.STATE] = OPEN;
+  const region = new Region(options);
+  const roster = new Roster(control);
+  const end = (id: number) => new Ending(control, region, roster, id).tryEnd();
+  const maker = roster.enter();
+  roster.rest(maker);
+  let guest = 0;
+  return {
+    control,
+    come: () => void (guest = roster.enter()),
+    go: () => {
+      if (guest === 0) return;
+      roster.rest(guest);
+      end(guest);
+      roster.exit(guest);
+      guest = 0;
+    },
+    leave: () => {
+      end(maker);
+      roster.exit(maker);
+    },
+  };
+}
+
+Deno.test("a pool ends whenever another one comes and goes while its maker leaves", () => {
+  for (let came = 0, count = 1; came < count; came++) {
+    for (let went = came; went <= count; went++) {
+      const { control, come, go, leave } = left();
+      count = stepwise(leave, (at) => {
+        if (at === came) come();
+        if (at === went) go();
+      });
+      go();
+      const where = `came before access ${came}, went before ${went}`;
+      assertEquals(control.state, GONE, where);
+      assertEquals(control.words[HEADER.ENDER], 0, where);
+      assertEquals(control.words[HEADER.MAPPING], UNMAPPED, where);
+    }
+  }
 });

@@ -5,7 +5,7 @@ import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Control, HEADER, WORKER } from "../shared/control.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { SharedSlots } from "../shared/shared_slots.ts";
-import { numbers, sharedPool, whole } from "./shared/pools.ts";
+import { numbers, PAGE, sharedPool, whole } from "./shared/pools.ts";
 import { NO_THREAD } from "./shared/steps.ts";
 import { rejected } from "./support/misuse.ts";
 import { provesDeath } from "./support/platform.ts";
@@ -188,6 +188,23 @@ Deno.test("nobody waits because of a count of blocks in use that is too high", a
   assertEquals(blocks.length, 3);
   blocks[Symbol.dispose]();
   control.words[at] -= 4;
+  other.leave();
+  whole(pool);
+  await pool.close();
+});
+
+Deno.test("a Worker grows ahead by the size that others have given the pool", async () => {
+  const pool = sharedPool({ maxBlocks: 100, initialBlocks: 10 });
+  const other = SharedBlockPool.attach(pool.handle);
+  // It has been busy, and full: nothing but its size can be news.
+  (await other.acquireMany(100))[Symbol.dispose]();
+  for (let i = 0; i < 3; i++) pool.acquireSync().release();
+  assertEquals(other.trim(), 90 * PAGE);
+  for (let i = 0; i < 3; i++) other.acquireSync().release();
+  assertEquals(numbers(pool).committedBlocks, 10);
+  const blocks = Array.from({ length: 9 }, () => pool.acquireSync());
+  assert(numbers(pool).committedBlocks > 10);
+  for (const block of blocks) block.release();
   other.leave();
   whole(pool);
   await pool.close();

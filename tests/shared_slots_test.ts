@@ -212,8 +212,17 @@ Deno.test("a release tells of itself where somebody may wait or the pool is clos
   assertEquals(slots.push(0), false);
   assert(slots.take(0));
   // Those with high ids wait in other words.
-  control.words[HEADER.TOP_WORKER] = 40;
-  assertEquals(slots.push(0), true);
+  control.words[HEADER.TOP_WORKER] = 200;
+  assertEquals(slots.push(0), false);
+  assert(slots.take(0));
+  for (const id of [40, 200]) {
+    const far = new Bell(control, clock, id);
+    far.listen(true);
+    assertEquals(slots.push(0), true);
+    far.listen(false);
+    assert(slots.take(0));
+  }
+  assertEquals(slots.push(0), false);
   control.words[HEADER.TOP_WORKER] = 2;
   assert(slots.take(0));
   control.words[HEADER.STATE] = CLOSING;

@@ -289,8 +289,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "seats: whoever comes does not look whether the pool is open still",
     file: "shared/seats.ts",
-    find: "if (control.state === OPEN) {\n    try {",
-    put: "if (control.state >= OPEN) {\n    try {",
+    find: "if (control.state === OPEN) {",
+    put: "if (control.state >= OPEN) {",
     caughtBy: ["shared_closing"],
   },
   {
@@ -534,9 +534,32 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "bell: those with high ids are not rung for",
     file: "shared/bell.ts",
-    find: "const last = WAITERS + (words[TOP_WORKER] >>> 5);",
-    put: "const last = WAITERS;",
+    find: "for (let at = WAITERS; at <= last; at++)",
+    put: "for (let at = WAITERS; at <= WAITERS; at++)",
     caughtBy: ["shared_bell"],
+  },
+  {
+    what: "bell: a release does not see that those with high ids wait",
+    file: "shared/bell.ts",
+    find: "for (let at = last; at >= WAITERS; at--)",
+    put: "for (let at = WAITERS; at >= WAITERS; at--)",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "seats: one that is given back looks attached for a moment",
+    file: "shared/roster.ts",
+    find: "for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
+    put:
+      "this.#become(worker, ATTACHED);\n    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what:
+      "seats: whoever cannot stay does not look whether it was the last one",
+    file: "shared/seats.ts",
+    find: "new Ending(control, region, roster, worker).tryEnd();",
+    put: "",
+    caughtBy: ["shared_closing"],
   },
   {
     what: "options: a shared pool takes any safety",
