@@ -66,8 +66,8 @@ const PLANTED: Record<string, Change[]> = {
   ]],
   "a release that tells nobody": [[
     "shared/shared_slots.ts",
-    "hints.due = slot;",
-    "if (slot % 5 > 0) hints.due = slot;",
+    "if (!hints.stands(slot)) hints.set(slot);",
+    "if (slot % 5 > 0 && !hints.stands(slot)) hints.set(slot);",
   ]],
 };
 
