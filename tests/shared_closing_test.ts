@@ -11,13 +11,14 @@ import {
   isHeldBy,
   OPEN,
   UNMAPPED,
+  WORKER,
 } from "../shared/control.ts";
 import { Ending } from "../shared/ending.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { fillSharedOptions } from "../shared/options.ts";
 import { Roster } from "../shared/roster.ts";
 import { Region } from "../pool/region.ts";
-import { PAGE } from "./shared/pools.ts";
+import { PAGE, sharedPool } from "./shared/pools.ts";
 import { ACTS } from "./shared/acts.ts";
 import { Stage } from "./shared/stage.ts";
 import { stepwise } from "./shared/steps.ts";
@@ -241,3 +242,28 @@ Deno.test("a pool ends whenever another one comes and goes while its maker leave
     }
   }
 });
+
+Deno.test("an isolate that holds a block does not rest, whatever its counts say", async () => {
+  using time = new FakeTime();
+  const pool = sharedPool();
+  const other = SharedBlockPool.attach(pool.handle);
+  const block = other.acquireSync();
+  block.bytes[0] = 1;
+  const { words, at } = countsOf(pool, other);
+  words[at]--;
+  let isClosed = false;
+  pool.close().then(() => isClosed = true);
+  for (let turn = 0; turn < 5; turn++) await time.tickAsync(250);
+  assert(!isClosed);
+  assertEquals(block.bytes[0], 1);
+  words[at]++;
+  block.release();
+  await time.tickAsync(500);
+  assert(isClosed);
+});
+
+/** Where it stands how many slots a seat has taken. */
+function countsOf(pool: SharedBlockPool, { workerId }: SharedBlockPool) {
+  const control = new Control(pool.maxBlocks, pool.handle.control);
+  return { words: control.words, at: control.at(workerId, WORKER.TAKES) };
+}
