@@ -54,7 +54,7 @@ export class Leases implements Owner {
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
   /** Once so many slots were taken, the next lease is observed. */
-  #observeAt: number;
+  protected observeAt: number;
 
   /** No leases yet. */
   constructor(
@@ -80,7 +80,7 @@ export class Leases implements Owner {
       options.leakDetection,
       (leak) => this.#leaked(leak),
     );
-    this.#observeAt = this.#timed ? 0 : this.leaks.period - 1;
+    this.observeAt = this.#timed ? 0 : this.leaks.period - 1;
   }
 
   /**
@@ -89,12 +89,12 @@ export class Leases implements Owner {
    */
   beginAt(index: number, tag: string | undefined): Block {
     const slots = this.#slots;
-    const slot = this.records[index] ?? this.#record(index);
+    const slot = this.records[index] ?? this.record(index);
     const block = hotBlockOf(slot);
-    const watch = slots.taken >= this.#observeAt
-      ? this.#observe(block, slot, tag)
+    const watch = slots.taken >= this.observeAt
+      ? this.observe(block, slot, tag)
       : undefined;
-    slots.take();
+    slots.take(index);
     slot.state = HOT_HELD;
     slot.tag = tag;
     if (watch !== undefined) {
@@ -135,7 +135,7 @@ export class Leases implements Owner {
     if (slot.special === true || this.#quarantine !== undefined) {
       return this.#releaseSpecial(slot, usedBytes);
     }
-    if (slot.touched === true && !this.#clean(slot, usedBytes)) {
+    if (slot.touched === true && !this.clean(slot, usedBytes)) {
       this.lose(slot);
       return true;
     }
@@ -328,7 +328,7 @@ export class Leases implements Owner {
     const trace = slot.watch?.site;
     this.leaks.forget(slot);
     if (
-      slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
+      slot.escaped !== 0 || (slot.touched && !this.clean(slot, usedBytes))
     ) {
       this.lose(slot);
       return true;
@@ -344,7 +344,7 @@ export class Leases implements Owner {
   }
 
   /** Zeroes and revokes as the options say; false if somebody else has the buffer, or keeps it. */
-  #clean(slot: Slot, usedBytes: number | undefined): boolean {
+  protected clean(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.view.length === 0) {
       if (slot.view !== NO_VIEW) return false;
       // SAFETY: the slot is held. A release before this one was cut short below.
@@ -393,7 +393,7 @@ export class Leases implements Owner {
     this.hooks.leaked(leak);
   }
 
-  #record(index: number): Slot {
+  protected record(index: number): Slot {
     // Lowest first means that nearly always just one is missing.
     for (let next = this.records.length; next <= index; next++) {
       this.records.push(new Slot(this, next));
@@ -402,7 +402,7 @@ export class Leases implements Owner {
   }
 
   /** What only some leases get: a time, a watch. */
-  #observe(
+  protected observe(
     block: Block,
     slot: Slot,
     tag: string | undefined,
@@ -413,7 +413,7 @@ export class Leases implements Owner {
     }
     const { taken } = this.#slots;
     const { period } = this.leaks;
-    this.#observeAt = taken + (this.#timed ? 1 : period);
+    this.observeAt = taken + (this.#timed ? 1 : period);
     return (taken + 1) % period === 0
       ? this.leaks.watch(block, slot, tag)
       : undefined;
