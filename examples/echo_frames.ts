@@ -16,17 +16,15 @@ const stopping = new AbortController();
 
 async function echo(conn: Deno.TcpConn): Promise<void> {
   using _conn = conn;
-  const head = new DataView(new ArrayBuffer(4));
   const frames = readFrames(conn, pool, {
     lengthBytes: 4,
     limit: 32 * 1024, // a longer message ends the connection
     timeoutMs: 5000,
     signal: stopping.signal,
   });
-  for await (const frame of frames) {
-    head.setUint32(0, frame.byteLength);
-    await write(conn, new Uint8Array(head.buffer));
-    await write(conn, frame); // before the next step, which reuses its bytes
+  for await (const { head, bytes } of frames) {
+    await write(conn, head);
+    await write(conn, bytes); // before the next step, which ends both
   }
 }
 

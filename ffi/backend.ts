@@ -43,6 +43,11 @@ export interface Threads {
   current(): number;
   /** Whether that thread of this process still exists. */
   isAlive(thread: number): boolean;
+  /**
+   * When the thread of that number began, not 0, where numbers are given again and the OS tells; else
+   * 0. Two threads that had one number after the other began at different times.
+   */
+  birth?(thread: number): number;
 }
 
 /** What the OS can do. Offsets and sizes are bytes, page aligned, inside the range. */

@@ -1,24 +1,110 @@
 /**
- * An `AbortSignal` for the length of one operation: one listener, however many steps there are,
- * and none left behind.
+ * An `AbortSignal` for the length of one operation, however many steps there are, and one listener
+ * on each signal, however many operations: thousands may share a server's shutdown signal, and a
+ * listener of its own made each the dearer, the more there were.
  *
  * `Promise.race` against one long-lived promise would keep a reaction for every step until the
- * end; here a step that is over leaves nothing.
+ * end; here a step that is over leaves nothing. A loop whose steps are all at hand runs in
+ * microtasks alone, where no signal's timer fires: so it is also known here when the event loop
+ * must have a turn.
  */
+
+/** So long may an operation go on before the event loop has a turn, in milliseconds. */
+const MOST_WORK_MS = 10;
+/** Steps are short if the time between two looks at the clock is below this, in milliseconds. */
+const SHORT_MS = 0.2;
+/** Short steps between two looks: the clock costs as much as some of them. */
+const SHORT_STEPS = 8;
+
+/** What hears of an abort. */
+interface Listener {
+  /** The signal has been aborted. */
+  interrupt(reason: unknown): void;
+}
+
+/** All that listens to one signal, behind one listener. */
+class Watch {
+  readonly listeners = new Set<Listener>();
+  readonly #signal: AbortSignal;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  handleEvent(): void {
+    for (const each of this.listeners) each.interrupt(this.#signal.reason);
+  }
+}
+
+const watches = new WeakMap<AbortSignal, Watch>();
+
+function listen(signal: AbortSignal, listener: Listener): void {
+  let watch = watches.get(signal);
+  if (watch === undefined) {
+    watches.set(signal, watch = new Watch(signal));
+    signal.addEventListener("abort", watch);
+  }
+  watch.listeners.add(listener);
+}
+
+function unlisten(signal: AbortSignal, listener: Listener): void {
+  const watch = watches.get(signal);
+  if (watch === undefined) return;
+  watch.listeners.delete(listener);
+  if (watch.listeners.size > 0) return;
+  watches.delete(signal);
+  signal.removeEventListener("abort", watch);
+}
+
+/**
+ * Tells `listener` of an abort, without keeping it alive: a signal may live as long as its server,
+ * and what is no longer referenced must be found by the garbage collector. Gives what ends it.
+ */
+export function listenWeakly(
+  signal: AbortSignal | undefined,
+  listener: Listener,
+): () => void {
+  if (signal === undefined) return () => {};
+  const weak = new WeakRef(listener);
+  const each = {
+    interrupt: (reason: unknown) => weak.deref()?.interrupt(reason),
+  };
+  listen(signal, each);
+  return () => unlisten(signal, each);
+}
 
 /** Lets a signal interrupt the waiting for other promises, never what those do. */
 export class Abort {
   readonly #signal: AbortSignal | undefined;
   #reject: ((reason: unknown) => void) | undefined;
+  #lastTurn = performance.now();
+  #lastLook = this.#lastTurn;
+  /** Steps until the next look. */
+  #unseen = 1;
 
   /** Listens until {@linkcode Abort.end}. */
   constructor(signal: AbortSignal | undefined) {
     this.#signal = signal;
-    signal?.addEventListener("abort", this);
+    if (signal !== undefined) listen(signal, this);
   }
 
-  /** Throws the signal's reason if it has been aborted. */
-  check(): void {
+  /**
+   * Before a step: throws the signal's reason if it has been aborted, and says whether the event
+   * loop must have a turn first.
+   */
+  check(): boolean {
+    this.#signal?.throwIfAborted();
+    if (--this.#unseen > 0) return false;
+    const now = performance.now();
+    this.#unseen = now - this.#lastLook < SHORT_MS ? SHORT_STEPS : 1;
+    this.#lastLook = now;
+    return now - this.#lastTurn >= MOST_WORK_MS;
+  }
+
+  /** Lets the event loop have a turn, then throws if aborted. */
+  async turn(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.#lastTurn = this.#lastLook = performance.now();
     this.#signal?.throwIfAborted();
   }
 
@@ -36,12 +122,12 @@ export class Abort {
   }
 
   /** For the signal. */
-  handleEvent(): void {
-    this.#reject?.(this.#signal!.reason);
+  interrupt(reason: unknown): void {
+    this.#reject?.(reason);
   }
 
   /** Stops listening. */
   end(): void {
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
   }
 }

@@ -4,8 +4,17 @@
  */
 import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
-import { checkMethod, optionsOf } from "./check.ts";
-import { kindOf, sizeWritten, type Writer } from "./streams.ts";
+import { disposeAll } from "./blocks.ts";
+import { chainStream } from "./chain_stream.ts";
+import { optionsOf } from "./check.ts";
+import {
+  checkWriter,
+  on,
+  openWriter,
+  type Sink,
+  sizeWritten,
+} from "./streams.ts";
+import { type Chunk, notBytes } from "./window.ts";
 
 /**
  * A body in a chain of blocks, as `collect` makes it. Release it, or let `using` do so; after that
@@ -15,11 +24,17 @@ export class BlockChain implements Disposable {
   /** Bytes in the chain. */
   readonly byteLength: number;
   #blocks: readonly Block[] | undefined;
+  readonly #onRelease: () => void;
 
   /** For `collect` only: all blocks are full, but for the last. */
-  constructor(blocks: readonly Block[], byteLength: number) {
+  constructor(
+    blocks: readonly Block[],
+    byteLength: number,
+    onRelease: () => void,
+  ) {
     this.#blocks = blocks;
     this.byteLength = byteLength;
+    this.#onRelease = onRelease;
   }
 
   /** Whether the chain was released. */
@@ -28,11 +43,11 @@ export class BlockChain implements Disposable {
   }
 
   /**
-   * The bytes in order, a view of each block in turn; nothing is copied. The views are valid until
-   * the chain is released; then their length is 0.
+   * The bytes in order, block by block; nothing is copied. The chunks are valid until the chain is
+   * released; then their `bytes` throw `released`, and views that were kept have length 0.
    */
-  chunks(): IterableIterator<Uint8Array<ArrayBuffer>> {
-    return views(this.#held(), 0, this.byteLength);
+  chunks(): IterableIterator<Chunk> {
+    return slices(this.#held(), 0, this.byteLength);
   }
 
   /** A copy of all bytes, in memory of its own. It is as large as the body: mind what you ask for. */
@@ -47,8 +62,8 @@ export class BlockChain implements Disposable {
   text(): string {
     const decoder = new TextDecoder();
     let text = "";
-    for (const view of this.chunks()) {
-      text += decoder.decode(view, { stream: true });
+    for (const { bytes } of this.chunks()) {
+      text += decoder.decode(bytes, { stream: true });
     }
     return text + decoder.decode();
   }
@@ -67,18 +82,41 @@ export class BlockChain implements Disposable {
     const to = position(end ?? this.byteLength, this.byteLength);
     const copy = new Uint8Array(Math.max(0, to - from));
     let filled = 0;
-    for (const view of views(blocks, from, to)) {
-      copy.set(view, filled);
-      filled += view.byteLength;
+    for (const { bytes } of slices(blocks, from, to)) {
+      copy.set(bytes, filled);
+      filled += bytes.byteLength;
     }
     return copy;
   }
 
   /**
-   * Writes all bytes, block by block; short writes are continued. Nothing is copied. The writer is
-   * not closed; a block is not reused before the write from it has settled.
+   * All bytes as a stream, for a `Response`, `fetch` or `pipeTo`. The blocks move to the stream: the
+   * chain is released with this call, and disposing it does nothing more. A read copies at most
+   * 64 KiB, and a block goes back to the pool as soon as it was read.
    *
-   * @param writer A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `write`
+   * Costs a copy, as `bytes()` does, but never more memory than one slice. The stream owns the
+   * blocks to its end: read it, cancel it, or give a `signal`. One that is dropped unread is found
+   * as a leak.
+   *
+   * @param options `signal`: the stream fails with its reason, and all blocks go back
+   * @throws {SmritiError} `released`
+   */
+  stream(
+    options?: { signal?: AbortSignal | undefined },
+  ): ReadableStream<Uint8Array<ArrayBuffer>> {
+    optionsOf(options, ["signal"]);
+    const blocks = this.#held();
+    this.#blocks = undefined;
+    const { byteLength } = this;
+    return chainStream(blocks, byteLength, options?.signal, this.#onRelease);
+  }
+
+  /**
+   * Writes all bytes, block by block; short writes are continued. The writer is not closed; a block
+   * is not reused before the write from it has settled.
+   *
+   * @param writer A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `write`: nothing is
+   * copied. Or a `WritableStream`, or a writer of one: it gets a copy of each block
    * @returns Bytes written: `byteLength`
    * @throws {TypeError} (as a rejection) if an argument is of the wrong kind, or the writer gives
    * counts that cannot be
@@ -87,26 +125,26 @@ export class BlockChain implements Disposable {
    * @throws `signal.reason`, and whatever the writer fails with
    */
   async writeTo(
-    writer: Writer,
-    options?: { signal?: AbortSignal },
+    writer: Sink,
+    options?: { signal?: AbortSignal | undefined },
   ): Promise<number> {
-    checkMethod("writer", writer, "write");
+    checkWriter(writer);
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
-    const kind = kindOf(writer);
+    const outlet = openWriter(writer);
     const abort = new Abort(options?.signal);
     let start = 0;
     let end = 0;
     const write = (bytes: Uint8Array) =>
-      writer.write(bytes.subarray(start, end));
+      outlet.write(bytes.subarray(start, end));
     try {
-      abort.check();
+      if (abort.check()) await abort.turn();
       let left = this.byteLength;
       for (const block of blocks) {
         end = Math.min(block.size, left);
         for (start = 0; start < end;) {
-          abort.check();
-          const written = await abort.race(block.lend(write, kind));
+          if (abort.check()) await abort.turn();
+          const written = await abort.race(on(block, write, outlet.kind));
           start += sizeWritten(written, end - start);
         }
         left -= end;
@@ -114,6 +152,7 @@ export class BlockChain implements Disposable {
       return this.byteLength;
     } finally {
       abort.end();
+      outlet.end();
     }
   }
 
@@ -125,13 +164,22 @@ export class BlockChain implements Disposable {
   release(): void {
     const blocks = this.#held();
     this.#blocks = undefined;
-    // A pool that was closed in the meantime may have ended the lease.
-    disposeAll(blocks);
+    try {
+      // A pool that was closed in the meantime may have ended the lease.
+      disposeAll(blocks);
+    } finally {
+      this.#onRelease();
+    }
   }
 
   /** Gives the blocks back if that was not done before. */
   [Symbol.dispose](): void {
     if (this.#blocks !== undefined) this.release();
+  }
+
+  /** Throws: a response or a socket that takes text would send the name of this class. */
+  [Symbol.toPrimitive](): never {
+    throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
   /** One line for `console.log`. */
@@ -151,43 +199,43 @@ export class BlockChain implements Disposable {
   }
 }
 
-/**
- * Gives blocks back, all of them, and throws then what one of them threw: in strict mode a release
- * says what was found on another slot.
- */
-export function disposeAll(blocks: readonly Block[]): void {
-  let failed: { readonly error: unknown } | undefined;
-  for (const block of blocks) {
-    try {
-      block[Symbol.dispose]();
-    } catch (error) {
-      failed = {
-        error: failed === undefined
-          ? error
-          : new SuppressedError(error, failed.error),
-      };
-    }
-  }
-  if (failed !== undefined) throw failed.error;
-}
-
 /** The bytes from `from` to before `to`, block by block. */
-function* views(
+function* slices(
   blocks: readonly Block[],
   from: number,
   to: number,
-): Generator<Uint8Array<ArrayBuffer>, void, undefined> {
+): Generator<Chunk, void, undefined> {
   let start = 0;
   for (const block of blocks) {
     if (start >= to) return;
     const end = start + block.size;
     if (end > from) {
-      yield block.bytes.subarray(
-        Math.max(0, from - start),
-        Math.min(block.size, to - start),
-      );
+      const first = Math.max(0, from - start);
+      yield new Slice(block, first, Math.min(block.size, to - start));
     }
     start = end;
+  }
+}
+
+/** A part of a block, for as long as the block is held. */
+class Slice implements Chunk {
+  readonly #block: Block;
+  readonly #start: number;
+  readonly #end: number;
+
+  constructor(block: Block, start: number, end: number) {
+    if (block.released) block.bytes; // which throws what fits
+    this.#block = block;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#block.bytes.subarray(this.#start, this.#end);
+  }
+
+  [Symbol.toPrimitive](): never {
+    throw notBytes("chunk", "chunk.bytes");
   }
 }
 

@@ -9,12 +9,12 @@ import type { Block, Pool } from "../mod.ts";
 /** What every adaptor that waits for a block may be told. */
 export interface WaitOptions {
   /** Ends the whole operation: it rejects with `signal.reason`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * The longest wait for a block of the pool in milliseconds, from 0 to 2^31 − 1; 0 tries once.
    * Default: as long as it takes. It does not limit the reading: `signal` does.
    */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 /** A wrong argument. */
@@ -27,7 +27,8 @@ export function refuse(
   throw new Kind(`${name} must be ${rule}, got ${show(value)}`);
 }
 
-function show(value: unknown): string {
+/** A value, in a message. */
+export function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
   if (typeof value === "bigint") return `${value}n`;
   if (value === null || typeof value !== "object") {
@@ -52,7 +53,10 @@ export function optionsOf(
       );
     }
   }
-  const { signal, timeoutMs, onProgress } = options as Record<string, unknown>;
+  const { signal, timeoutMs, onProgress, drain } = options as Record<
+    string,
+    unknown
+  >;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     refuse(TypeError, "signal", signal, "an AbortSignal");
   }
@@ -68,22 +72,21 @@ export function optionsOf(
   if (onProgress !== undefined && typeof onProgress !== "function") {
     refuse(TypeError, "onProgress", onProgress, "a function");
   }
+  if (drain !== undefined && typeof drain !== "boolean") {
+    refuse(TypeError, "drain", drain, "true or false");
+  }
   return options as Record<string, unknown>;
 }
 
-/** A count of bytes from 0 to `most`, or `fallback` if none is given. */
-export function limitOf(
-  value: unknown,
-  most: number,
-  fallback: number,
-): number {
-  if (value === undefined) return fallback;
-  const rule = `an integer from 0 to ${most}`;
-  if (typeof value !== "number") refuse(TypeError, "limit", value, rule);
-  if (!Number.isInteger(value) || value < 0 || value > most) {
-    refuse(RangeError, "limit", value, rule);
+/** A count of bytes from 0 to `most`, which is the default. */
+export function limitOf(value: unknown, most: number): number {
+  if (value === undefined) return most;
+  const isCount = Number.isInteger(value) || value === Infinity;
+  if (isCount && Number(value) >= 0 && Number(value) <= most) {
+    return Number(value);
   }
-  return value;
+  const Kind = typeof value === "number" ? RangeError : TypeError;
+  refuse(Kind, "limit", value, `an integer from 0 to ${most}`);
 }
 
 /** Throws unless this looks like a block: a test double of yours does, too. */
@@ -99,12 +102,5 @@ export function checkPool(pool: unknown): asserts pool is Pool {
   const { acquire, blockSize } = Object(pool);
   if (typeof acquire !== "function" || !(blockSize >= 1)) {
     refuse(TypeError, "pool", pool, "a pool of blocks of one size");
-  }
-}
-
-/** Throws unless the value has this method. */
-export function checkMethod(name: string, value: unknown, method: string) {
-  if (typeof Object(value)[method] !== "function") {
-    refuse(TypeError, name, value, `an object with a ${method}() method`);
   }
 }

@@ -2,18 +2,22 @@
  * A body piece by piece, through one block. The block is acquired when the first bytes are there
  * and released on every way out of the loop.
  */
-import type { Block, Pool } from "../mod.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import type { Pool } from "../mod.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkPool, optionsOf, type WaitOptions } from "./check.ts";
+import { type Chunk, Window } from "./window.ts";
 
 /**
  * Walks over a body with one block as a window: for hashing, parsing or storing what need not be
  * in memory at once. A body of any size costs one block.
  *
- * **Each view is valid until the next step.** Then its bytes are overwritten, and after the loop
- * its length is 0: keep a copy, not the view. Await what you do with it before the step ends.
- * `break` and `throw` cancel the rest of the body and release the block. Nothing is read ahead: no
- * read runs while the loop's body does.
+ * **The bytes of a step are valid until the next one.** Then `chunk.bytes` throws `released`, and
+ * a view that was kept has length 0: keep a copy. Await what you do with them before the step ends.
+ * A chunk is not bytes itself: a stream, a `Response` or a `pipeline` that is handed these chunks
+ * fails at once, where views would be sent with the bytes of a later step. `break` and `throw`
+ * cancel the rest of the body and release the block. Nothing is read ahead: no read runs while the
+ * loop's body does.
  *
  * Worth it for bodies of 64 KiB and more; for smaller ones take `readBody`, or `await req.bytes()`
  * below about 16 KiB. A body that is in one piece already gains nothing. A step gives at most
@@ -42,7 +46,7 @@ import { checkPool, optionsOf, type WaitOptions } from "./check.ts";
  *
  * const request = new Request("http://localhost", { method: "POST", body: "hello" });
  * const hash = createHash("sha256");
- * for await (const view of chunks(request, pool)) hash.update(view);
+ * for await (const { bytes } of chunks(request, pool)) hash.update(bytes);
  * console.log(hash.digest("hex"));
  * ```
  */
@@ -50,7 +54,7 @@ export function chunks(
   source: BodySource,
   pool: Pool,
   options?: WaitOptions,
-): AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
+): AsyncIterableIterator<Chunk> {
   checkSource(source);
   checkPool(pool);
   optionsOf(options, ["signal", "timeoutMs"]);
@@ -61,18 +65,19 @@ async function* walk(
   source: BodySource,
   pool: Pool,
   options: WaitOptions,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+): AsyncGenerator<Chunk, void, undefined> {
   const body = new Body(source, pool.blockSize, options.signal);
-  let block: Block | undefined;
+  let window: Window | undefined;
   try {
     while (await body.fill()) {
-      block ??= await pool.acquire(options);
-      const size = body.take(block.bytes);
-      yield block.bytes.subarray(0, size);
+      window ??= new Window(await pool.acquire(options));
+      const size = body.take(window.bytes);
+      yield window.piece(0, size);
+      window.next();
     }
   } finally {
     try {
-      block?.[Symbol.dispose]();
+      window?.end();
     } finally {
       body.end();
     }

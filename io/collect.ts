@@ -2,34 +2,43 @@
  * A body of unknown length in as many blocks as it takes: all of it or nothing. Owns the blocks
  * until the chain is complete.
  */
-import type { Block, Pool } from "../mod.ts";
-import { BlockChain, disposeAll } from "./block_chain.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import type { Pool } from "../mod.ts";
+import type { BlockChain } from "./block_chain.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
+import { Filling } from "./filling.ts";
+import { growthOf } from "./growth.ts";
 
 /** How to collect a body. */
 export interface CollectOptions extends WaitOptions {
   /**
-   * The largest body accepted, in bytes: an integer from 0 to `blockSize × maxBlocks` of the pool,
-   * which is the default. A server should give one.
+   * The largest body accepted, in bytes: an integer from 0. What the pool can give, its
+   * `maxBlocks` less its `reservedBlocks`, is the default and the most. A server should give one:
+   * bodies whose length is not known are read side by side as far as their limits fit into the
+   * pool together.
    */
-  limit?: number;
+  limit?: number | undefined;
+  /**
+   * Whether the rest of a body that is too large is read, and thrown away, before the answer is
+   * `null`, as with `readBody`. Default false.
+   */
+  drain?: boolean | undefined;
 }
-
-/**
- * The longest that a body waits for a further block while it holds some, in milliseconds. Two that
- * grow may wait for each other, and then one has to give way.
- */
-const MOST_GROW_WAIT_MS = 1000;
 
 /**
  * Reads a whole body into a chain of blocks: for bodies whose length is not known, or varies too
  * much for one block size.
  *
  * Blocks are taken only when bytes are there to fill them. If the length was announced, all blocks
- * are acquired together, so that bodies cannot wait for each other; else one by one, and then the
- * wait for each but the first is at most 1 second, whatever `timeoutMs` says. On every failure all
- * blocks go back and the rest of the body is cancelled.
+ * are acquired together; else one by one. So that bodies without a length do not wait for each
+ * other in vain, one that needs a second block waits until its `limit` fits into the pool beside
+ * those of the others (without a limit: an eighth of the pool), and half of the pool's blocks at
+ * most are with those that wait so. Each such wait is as long as `timeoutMs` says. If blocks are
+ * missing then, because others have taken them, a body waits for a further one for 1 second, the
+ * one that came first for 10, whatever `timeoutMs` says, and gives way with `timeout`.
+ *
+ * On every failure all blocks go back and the rest of the body is cancelled.
  *
  * Costs one `acquire` for each block and one copy. Not worth it for bodies that fit one block
  * (`readBody`), nor below about 16 KiB (`await req.bytes()`); blocks of 64 KiB suit most.
@@ -65,57 +74,35 @@ export async function collect(
 ): Promise<BlockChain | null> {
   checkSource(source);
   checkPool(pool);
-  optionsOf(options, ["limit", "signal", "timeoutMs"]);
-  const all = pool.blockSize * pool.maxBlocks;
-  const limit = limitOf(options?.limit, all, all);
-  const { signal, timeoutMs } = options ?? {};
-  const size = pool.blockSize;
-  const body = new Body(source, size, signal);
-  const blocks: Block[] = [];
-  let chain: BlockChain | null = null;
+  optionsOf(options, ["limit", "signal", "timeoutMs", "drain"]);
+  const { signal, timeoutMs, drain = false } = options ?? {};
+  const most = growthOf(pool).capacity * pool.blockSize;
+  const limit = Math.min(limitOf(options?.limit, Infinity), most);
+  const body = new Body(source, pool.blockSize, signal);
+  const { announced } = body;
+  const known = announced ?? (options?.limit === undefined ? undefined : limit);
+  const filling = new Filling(pool, known, { signal, timeoutMs });
   try {
-    if ((body.announced ?? 0) > limit) return null;
-    let filled = 0;
-    while (await body.fill()) {
-      if (body.available > limit - filled) return null;
-      while (body.available > 0) {
-        if (filled === blocks.length * size) {
-          await grow(blocks, pool, { signal, timeoutMs }, body.announced);
+    let isTooLarge = announced !== undefined && announced > limit;
+    while (!isTooLarge && await body.fill()) {
+      isTooLarge = body.available > limit - filling.filled;
+      while (!isTooLarge && body.available > 0) {
+        if (filling.room.length === 0) {
+          if (announced !== undefined) await filling.reserve(announced);
+          else await filling.grow();
         }
-        const block = blocks[Math.floor(filled / size)];
-        filled += body.take(block.bytes.subarray(filled % size));
+        filling.filled += body.take(filling.room);
       }
     }
-    chain = new BlockChain(blocks, filled);
-    return chain;
+    if (!isTooLarge) return filling.finish();
+    filling.end(); // before a wait for what is thrown away
+    if (drain) await body.drain();
+    return null;
   } finally {
     try {
-      if (chain === null) disposeAll(blocks);
+      filling.end();
     } finally {
       body.end();
     }
-  }
-}
-
-async function grow(
-  blocks: Block[],
-  pool: Pool,
-  options: WaitOptions,
-  announced: number | undefined,
-): Promise<void> {
-  const count = Math.ceil((announced ?? 1) / pool.blockSize);
-  if (count > 1) {
-    // Not by a spread: of very many blocks it is more arguments than a call may have.
-    for (const block of await pool.acquireMany(count, options)) {
-      blocks.push(block);
-    }
-  } else if (blocks.length === 0) {
-    blocks.push(await pool.acquire(options));
-  } else {
-    const timeoutMs = Math.min(
-      options.timeoutMs ?? MOST_GROW_WAIT_MS,
-      MOST_GROW_WAIT_MS,
-    );
-    blocks.push(await pool.acquire({ ...options, timeoutMs }));
   }
 }

@@ -4,22 +4,29 @@
  */
 import type { Block } from "../mod.ts";
 import { Abort } from "./abort.ts";
-import { checkBlock, checkMethod, optionsOf } from "./check.ts";
+import { checkBlock, optionsOf } from "./check.ts";
+import type { BodySource } from "./source.ts";
 import {
+  checkReader,
+  checkWriter,
   emptyReads,
-  kindOf,
+  type Inlet,
+  on,
+  openReader,
+  openWriter,
+  type Outlet,
   type Reader,
+  type Sink,
   sizeRead,
   sizeWritten,
-  type Writer,
 } from "./streams.ts";
 
 /** How to copy. */
 export interface CopyOptions {
   /** Ends the copying: it rejects with `signal.reason`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Called after each full write with the bytes copied so far. What it throws ends the copying. */
-  onProgress?: (bytes: number) => void;
+  onProgress?: ((bytes: number) => void) | undefined;
 }
 
 /**
@@ -35,8 +42,10 @@ export interface CopyOptions {
  * sides then. A reader of your own counts as a file: if its read rejects with
  * `Deno.errors.Interrupted`, the block is abandoned.
  *
- * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`
- * @param writer The same with `write`; short writes are continued
+ * @param reader A `Deno.Conn`, a `Deno.FsFile`, or anything with the same `read`; or the source of
+ * a body, which is cancelled if it is not read to its end
+ * @param writer The same with `write`, whose short writes are continued; or a `WritableStream`, or
+ * a writer of one, which gets copies
  * @param block Used whole: its size is the most that one read asks for
  * @returns Bytes copied
  * @throws {TypeError} (as all errors here: as a rejection) if an argument is of the wrong kind, or
@@ -61,39 +70,53 @@ export interface CopyOptions {
  * ```
  */
 export async function copy(
-  reader: Reader,
-  writer: Writer,
+  reader: Reader | BodySource,
+  writer: Sink,
   block: Block,
   options?: CopyOptions,
 ): Promise<number> {
-  checkMethod("reader", reader, "read");
-  checkMethod("writer", writer, "write");
+  checkReader(reader);
+  checkWriter(writer);
   checkBlock(block);
   optionsOf(options, ["signal", "onProgress"]);
-  const [from, to] = [kindOf(reader), kindOf(writer)];
+  const outlet = openWriter(writer);
   const abort = new Abort(options?.signal);
-  let start = 0;
-  let end = 0;
-  const read = (bytes: Uint8Array) => reader.read(bytes);
-  const write = (bytes: Uint8Array) => writer.write(bytes.subarray(start, end));
+  let inlet: Inlet | undefined;
   try {
-    let copied = 0;
-    let empty = 0;
-    for (;;) {
-      abort.check();
-      const size = await abort.race(block.lend(read, from));
-      if (size === null) return copied;
-      end = sizeRead(size, block.size);
-      empty = emptyReads(end, empty);
-      for (start = 0; start < end;) {
-        abort.check();
-        const written = await abort.race(block.lend(write, to));
-        start += sizeWritten(written, end - start);
-      }
-      copied += end;
-      if (end > 0) options?.onProgress?.(copied);
-    }
+    inlet = openReader(reader, block.size, options?.signal);
+    return await run(inlet, outlet, block, abort, options?.onProgress);
   } finally {
     abort.end();
+    inlet?.end();
+    outlet.end();
+  }
+}
+
+async function run(
+  inlet: Inlet,
+  outlet: Outlet,
+  block: Block,
+  abort: Abort,
+  onProgress: CopyOptions["onProgress"],
+): Promise<number> {
+  let start = 0;
+  let end = 0;
+  const read = (bytes: Uint8Array) => inlet.read(bytes);
+  const write = (bytes: Uint8Array) => outlet.write(bytes.subarray(start, end));
+  let copied = 0;
+  let empty = 0;
+  for (;;) {
+    if (abort.check()) await abort.turn();
+    const size = await abort.race(on(block, read, inlet.kind));
+    if (size === null) return copied;
+    end = sizeRead(size, block.size);
+    empty = emptyReads(end, empty);
+    for (start = 0; start < end;) {
+      if (abort.check()) await abort.turn();
+      const written = await abort.race(on(block, write, outlet.kind));
+      start += sizeWritten(written, end - start);
+    }
+    copied += end;
+    if (end > 0) onProgress?.(copied);
   }
 }

@@ -3,15 +3,22 @@
  * the request.
  */
 import type { Block } from "../mod.ts";
-import { Body, type BodySource, checkSource } from "./body.ts";
+import { Body } from "./body.ts";
+import { type BodySource, checkSource } from "./source.ts";
 import { checkBlock, limitOf, optionsOf } from "./check.ts";
 
 /** How to read a body into a block. */
 export interface ReadBodyOptions {
   /** The largest body accepted, in bytes: an integer from 0 to the block's size, the default. */
-  limit?: number;
+  limit?: number | undefined;
+  /**
+   * Whether the rest of a body that is too large is read, and thrown away, before the answer is
+   * `null`. Over HTTP/2 a client gets no answer to a body that was cancelled, in plain Deno too:
+   * drain it, with a signal, if its 413 must arrive. Default false.
+   */
+  drain?: boolean | undefined;
   /** Ends the reading: it rejects with `signal.reason`. A server should always give one. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -67,17 +74,20 @@ export async function readBody(
 ): Promise<Uint8Array<ArrayBuffer> | null> {
   checkSource(source);
   checkBlock(block);
-  const { limit, signal } = optionsOf(options, ["limit", "signal"]);
-  const most = limitOf(limit, block.size, block.size);
-  const body = new Body(source, block.size, signal as AbortSignal | undefined);
+  optionsOf(options, ["limit", "signal", "drain"]);
+  const { signal, drain = false } = options ?? {};
+  const most = limitOf(options?.limit, block.size);
+  const body = new Body(source, block.size, signal);
   try {
-    if ((body.announced ?? 0) > most) return null;
     let filled = 0;
-    while (await body.fill()) {
-      if (body.available > most - filled) return null;
-      filled += body.take(block.bytes.subarray(filled));
+    let isTooLarge = (body.announced ?? 0) > most;
+    while (!isTooLarge && await body.fill()) {
+      isTooLarge = body.available > most - filled;
+      if (!isTooLarge) filled += body.take(block.bytes.subarray(filled));
     }
-    return block.bytes.subarray(0, filled);
+    if (!isTooLarge) return block.bytes.subarray(0, filled);
+    if (drain) await body.drain();
+    return null;
   } finally {
     body.end();
   }

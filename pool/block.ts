@@ -228,8 +228,12 @@ export class Block {
    * the block is of a `SharedBlockPool`
    */
   detach(): BlockTicket {
-    const ticket = this.#slot.owner.detach(this.#slot);
-    part(this);
+    const slot = this.#slot;
+    const { owner } = slot;
+    const after = slot.tag === undefined ? owner.ended : endedOf(slot);
+    const ticket = owner.detach(slot);
+    // As in `release`: no call may come before this line.
+    this.#slot = after;
     return ticket;
   }
 

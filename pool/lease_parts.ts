@@ -11,7 +11,7 @@ export interface LeaseSlots {
   /** Slots ever taken. */
   readonly taken: number;
   /** A lease of the slot that was given for it begins now. */
-  take(): void;
+  take(slot: number): void;
   /** Puts an acquired slot back; whether the pool must hear of it. */
   push(slot: number): boolean;
   /** Gives an acquired slot up for good. */

@@ -66,7 +66,7 @@ export class Leases implements Owner {
   /** For those who outlive this isolate: a byte for each slot in use or given up. */
   readonly #used: Uint8Array;
   /** Once so many slots were taken, something is noted of the next lease. */
-  #noteAt: number;
+  protected noteAt: number;
   /** Number of the next lease of the sample. */
   #sampleAt = 1;
 
@@ -101,7 +101,7 @@ export class Leases implements Owner {
       options.maxBlocks,
       (leak) => this.#leaked(leak),
     );
-    this.#noteAt = this.#timed || this.leaks.isOn ? 0 : COUNTLESS;
+    this.noteAt = this.#timed || this.leaks.isOn ? 0 : COUNTLESS;
   }
 
   /**
@@ -110,10 +110,10 @@ export class Leases implements Owner {
    */
   beginAt(index: number, tag: string | undefined): Block {
     const slots = this.#slots;
-    const slot = this.records[index] ?? this.#record(index);
+    const slot = this.records[index] ?? this.record(index);
     const block = hotBlockOf(slot);
-    const note = slots.taken >= this.#noteAt ? this.#note(slot) : undefined;
-    slots.take();
+    const note = slots.taken >= this.noteAt ? this.note(slot) : undefined;
+    slots.take(index);
     slot.state = HOT_HELD;
     slot.tag = tag;
     slot.token = undefined;
@@ -157,7 +157,7 @@ export class Leases implements Owner {
     if (slot.special === true || this.#quarantine !== undefined) {
       return this.#releaseSpecial(slot, usedBytes);
     }
-    if (slot.touched === true && !this.#clean(slot, usedBytes)) {
+    if (slot.touched === true && !this.clean(slot, usedBytes)) {
       this.lose(slot, true);
       return true;
     }
@@ -294,7 +294,7 @@ export class Leases implements Owner {
    */
   seal(slots: number): void {
     for (let index = 0; index < slots; index++) {
-      const slot = this.records[index] ?? this.#record(index);
+      const slot = this.records[index] ?? this.record(index);
       // SAFETY: nobody gets the view before the slot is leased, and then it is committed.
       if (slot.view === NO_VIEW && slot.state !== LOST) {
         slot.view = this.region.view(index);
@@ -392,7 +392,7 @@ export class Leases implements Owner {
     const trace = slot.note?.site;
     this.unnote(slot);
     if (
-      slot.escaped !== 0 || (slot.touched && !this.#clean(slot, usedBytes))
+      slot.escaped !== 0 || (slot.touched && !this.clean(slot, usedBytes))
     ) {
       this.lose(slot, true);
       return true;
@@ -409,7 +409,7 @@ export class Leases implements Owner {
   }
 
   /** Zeroes and revokes as the options say; false if somebody else has the buffer, or keeps it. */
-  #clean(slot: Slot, usedBytes: number | undefined): boolean {
+  protected clean(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.view.length === 0) {
       if (slot.view !== NO_VIEW) return false;
       // SAFETY: the slot is held. A release before this one was cut short below.
@@ -498,10 +498,10 @@ export class Leases implements Owner {
     const { taken } = this.#slots;
     this.leaks.search(taken);
     this.#sampleAt = this.leaks.next(Math.max(1, taken));
-    if (!this.#timed) this.#noteAt = this.#sampleAt - 1;
+    if (!this.#timed) this.noteAt = this.#sampleAt - 1;
   }
 
-  #record(index: number): Slot {
+  protected record(index: number): Slot {
     // Lowest first means that nearly always just one is missing.
     for (let next = this.records.length; next <= index; next++) {
       const slot = new Slot(this, next, this.#used);
@@ -512,7 +512,7 @@ export class Leases implements Owner {
   }
 
   /** What only some leases get: a time, a note. */
-  #note(slot: Slot): Note | undefined {
+  protected note(slot: Slot): Note | undefined {
     const now = Date.now();
     if (this.#timed) {
       slot.since = now;
@@ -523,7 +523,7 @@ export class Leases implements Owner {
     const isDue = leaks.isOn && number >= this.#sampleAt;
     const note = isDue ? leaks.note(number, now) : undefined;
     if (isDue) this.#sampleAt = leaks.next(number);
-    this.#noteAt = this.#timed ? number : this.#sampleAt - 1;
+    this.noteAt = this.#timed ? number : this.#sampleAt - 1;
     return note;
   }
 }

@@ -4,27 +4,30 @@
  * Hints only: a ring that goes to an isolate that died is made good by the retries of those who
  * wait, and a turn ends by itself.
  */
+import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { TOP_WORKER, TURN, WAITERS } = HEADER;
 
-/** How often somebody who waits asks again unasked, in ms. */
+/** How often a waiting isolate tries again without a wake-up, in ms. */
 export const RETRY_MS = 25;
-/** How long a turn lasts at most, in ms: whoever has it may be busy with something else. */
+/** How long a turn lasts at most, in ms: its worker may be busy with something else. */
 const TURN_MS = 100;
 
 /** The bell of one pool, as one isolate hears and rings it. */
 export class Bell {
   readonly #words: Int32Array;
+  readonly #clock: Clock;
   readonly #worker: number;
   /** Where this isolate's bit is. */
   readonly #at: number;
   readonly #bit: number;
 
   /** Acts for one worker id. */
-  constructor({ words }: Control, worker: number) {
+  constructor({ words }: Control, clock: Clock, worker: number) {
     this.#words = words;
+    this.#clock = clock;
     this.#worker = worker;
     this.#at = WAITERS + (worker >>> 5);
     this.#bit = 1 << (worker & 31);
@@ -41,7 +44,7 @@ export class Bell {
     else Atomics.and(this.#words, this.#at, ~this.#bit);
   }
 
-  /** Something became free here: wakes another isolate in which somebody waits, if there is one. */
+  /** Something became free here: wakes another isolate in which acquires wait, if there is one. */
   ring(): void {
     const words = this.#words;
     const last = WAITERS + (words[TOP_WORKER] >>> 5);
@@ -55,7 +58,7 @@ export class Bell {
     }
   }
 
-  /** Wakes one other isolate in which somebody waits. */
+  /** Wakes one other isolate in which acquires wait. */
   #wake(): void {
     const words = this.#words;
     Atomics.add(words, HEADER.EPOCH, 1);
@@ -104,12 +107,12 @@ export class Bell {
     const words = this.#words;
     const turn = Atomics.load(words, TURN);
     if (turn !== 0 && !this.#isOver) return;
-    // Whoever had one lets others come first.
+    // The last one to have a turn lets others come first.
     if (turn === this.#worker) return this.dropTurn();
     if (
       Atomics.compareExchange(words, TURN, turn, this.#worker) === turn
     ) {
-      Atomics.store(words, HEADER.TURN_END, Date.now() + TURN_MS | 0);
+      Atomics.store(words, HEADER.TURN_END, this.#clock.now() + TURN_MS | 0);
     }
   }
 
@@ -139,6 +142,13 @@ export class Bell {
 
   get #isOver(): boolean {
     const end = Atomics.load(this.#words, HEADER.TURN_END);
-    return (Date.now() - end | 0) >= 0;
+    return between(end, this.#clock.now()) >= 0;
   }
+}
+
+/** Whether acquires wait in any isolate; looks at all words that say so. */
+export function isAwaited(words: Int32Array): boolean {
+  const last = WAITERS + (words[TOP_WORKER] >>> 5);
+  for (let at = last; at >= WAITERS; at--) if (words[at] !== 0) return true;
+  return false;
 }

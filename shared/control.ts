@@ -2,8 +2,9 @@
  * The control block: what all isolates of a shared pool see, as 32-bit words in one
  * SharedArrayBuffer.
  *
- * Owns the layout and the meaning of an owner word; does nothing with them. A slot's owner word,
- * changed by compare-and-swap only, is the one truth about it; everything else is a hint or a count.
+ * Owns the layout and the meaning of an owner word; does nothing with them. A slot's owner word is
+ * the one truth about it: it changes hands by compare-and-swap only. Everything else is a hint, a
+ * count, or the mark of a step that another worker can finish or undo.
  */
 import { SmritiError } from "../pool/errors.ts";
 import { SharedDurations } from "../pool/histogram.ts";
@@ -29,7 +30,7 @@ export const HEADER = {
   TOP: 6,
   /** Number of the pool, for tickets. */
   POOL: 7,
-  /** Blocks out of the pool for good. */
+  /** No fewer blocks than are out of the pool for good: a death may leave it too high. */
   ABANDONED: 8,
   /** The most blocks ever in use at once. */
   PEAK: 9,
@@ -37,23 +38,29 @@ export const HEADER = {
   BUSY: 10,
   /** Who goes next because it has waited too long, or 0. */
   TURN: 11,
-  /** When that ends, in ms since `Date.now()` was 0, low 32 bits. */
+  /** When that ends, in the pool's time. */
   TURN_END: 12,
+  /** Address of this very block, low and high half: a copy of it is another pool's. */
+  HOME: 13,
+  HOME_HIGH: 14,
 
-  /** Who is changing the pool's size, or 0. */
+  /** The worker that is changing the pool's size, or 0. */
   RESIZER: 16,
-  /** When shrinking was last looked at, in ms, low 32 bits. */
+  /** When shrinking was last looked at, in the pool's time. */
   LOOKED: 17,
   GROWS: 18,
   SHRINKS: 19,
   GROW_FAILURES: 20,
+  /** The pool's time: milliseconds since it was made, low 32 bits. */
+  TIME: 21,
+  /** The worker that ends the pool, or 0. */
+  ENDER: 22,
+  /** `MAPPED`, `UNMAPPING` or `UNMAPPED`; changed by the ender only. */
+  MAPPING: 23,
 
-  /** Blocks in transit, about. */
-  TICKETS: 32,
-
-  /** Raised when something became free while somebody waited. */
+  /** Raised when something became free while acquires waited. */
   EPOCH: 48,
-  /** A bit a worker id: somebody waits there. The first of eight words. */
+  /** A bit a worker id: acquires wait there. The first of eight words. */
   WAITERS: 49,
 } as const;
 
@@ -65,14 +72,29 @@ const WORKER_WORDS = 32;
 
 /** Words of a worker. */
 export const WORKER = {
-  /** `UNUSED`, `ATTACHED`, `RECLAIMING` or `DONE`, by whom, and how often the id was given out. */
+  /** `ATTACHED` or `DONE`, while the id is in use. */
   STATE: 0,
-  /** The OS's number of its thread, or 0 if unknown. */
+  /**
+   * Who has the id: the OS's number of the thread, or `UNKNOWN_THREAD`; 0 if it can be had. Taken by
+   * compare-and-swap, so there is no moment at which an id is taken and not known by whom.
+   */
   THREAD: 1,
-  /** Slots it holds: only the worker itself writes this while it lives. */
-  HELD: 2,
+  /** When that thread began, as the OS tells it, or 0: a number may be given to another thread. */
+  BORN: 2,
   /** Acquires that wait there. */
   WAITING: 3,
+  /** The worker that reclaims what this one has left, or 0. */
+  RECLAIMER: 4,
+  /** Whether the three counts below were compared with the slots since its death. */
+  SETTLED: 5,
+  /** Free slots that it took, ever, and those that it is about to take. */
+  TAKES: 6,
+  /** Slots that it freed, ever. */
+  FREES: 7,
+  /** Slots that it got from others, ever, less those that it sent or abandoned. */
+  MOVED: 8,
+  /** Whether a change of `MOVED` is under way. */
+  MOVING: 9,
 } as const;
 
 /** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */
@@ -87,24 +109,40 @@ export const COUNT = {
 
 /** States of the pool. */
 export const OPEN = 1;
-/** Everybody is to leave. */
+/** All isolates are to leave. */
 export const CLOSING = 2;
-/** Nobody is left, and the last one out gives the memory back. */
+/** No isolate is left, and the ender gives the memory back. */
 export const ENDING = 3;
 /** The memory is unmapped, or what is left of it stays for ever. */
 export const GONE = 4;
 
+/** States of the mapping. */
+export const MAPPED = 0;
+/** Told to the OS, which may or may not have done it. */
+export const UNMAPPING = 1;
+export const UNMAPPED = 2;
+
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
+/** Any worker may take it. Its bytes are zeroes, unless the pool does not zero. */
 export const FREE = 1 << 8;
-export const HELD = 2 << 8;
-export const TRANSIT = 3 << 8;
-export const ABANDONED = 4 << 8;
+/** On its way under a ticket. Its bytes are the sender's; the sender's views have ended. */
+export const TRANSIT = 2 << 8;
+/** Out of the pool for good: its bytes may still be written to. */
+export const ABANDONED = 3 << 8;
+/** Held by a worker since it was free; no view of it was given out. */
+export const HELD = 4 << 8;
+/** Held by a worker, with the bytes of an earlier holder; all views of it have ended. */
+export const SOILED = 5 << 8;
+/** Held by a worker that has given a view of it out, which may outlive the worker. */
+export const USED = 6 << 8;
 /** Taken by the resizer, about to lose its memory. */
-export const CLAIMED = 5 << 8;
+export const CLAIMED = 7 << 8;
 
-const WORKER_MASK = 0xff;
+export const WORKER_MASK = 0xff;
 const KIND_MASK = 0x700;
+/** Set in the kinds that are held, and in `CLAIMED`. */
+export const HELD_BIT = 0x400;
 const GENERATION_ONE = 0x800;
 const GENERATION_MASK = ~0x7ff;
 
@@ -116,6 +154,12 @@ export function workerOf(owner: number): number {
 /** What kind of owner it is. */
 export function kindOf(owner: number): number {
   return owner & KIND_MASK;
+}
+
+/** Whether this worker holds the slot, in whatever state its bytes are. */
+export function isHeldBy(owner: number, worker: number): boolean {
+  return (owner & (HELD_BIT | WORKER_MASK)) === (HELD_BIT | worker) &&
+    kindOf(owner) !== CLAIMED;
 }
 
 /** The word after `owner` in which the slot is of this kind and worker: a generation later. */
@@ -146,7 +190,7 @@ export class Control {
   readonly lends: Int32Array;
   /** A word a slot: number of its latest ticket. */
   readonly serial: Int32Array;
-  /** A word a slot: when its ticket ends, in ms, low 32 bits. */
+  /** A word a slot: when its ticket ends, in the pool's time; 0 until a housekeeping has seen it. */
   readonly deadline: Int32Array;
   /** A bit a slot: it may be free. Only a hint. */
   readonly hints: Int32Array;

@@ -13,8 +13,8 @@ export type SharedFilledOptions = FilledOptions & {
 };
 
 /**
- * Lets another isolate of the same process attach. Structured-cloneable; good as long as somebody
- * is attached.
+ * Lets another isolate of the same process attach. Structured-cloneable; good as long as an
+ * isolate is attached.
  */
 export interface SharedPoolHandle {
   /** The control block. */
@@ -73,6 +73,50 @@ function copyOf(handle: SharedPoolHandle): SharedPoolHandle {
   } catch (cause) {
     throw new TypeError(
       "handle must be the handle of a SharedBlockPool, got what cannot be cloned",
+      { cause },
+    );
+  }
+}
+
+/**
+ * Writes into a new control block where it is. All isolates of a process see it at the same address;
+ * another one, however alike, is somewhere else.
+ *
+ * @throws {SmritiError} `permission`
+ */
+export function markHome({ words, buffer }: Control): void {
+  [words[HEADER.HOME], words[HEADER.HOME_HIGH]] = addressOf(buffer);
+}
+
+/**
+ * Throws unless the control block is the pool's own.
+ *
+ * @throws {TypeError} if it is a copy
+ * @throws {SmritiError} `permission`
+ */
+export function checkHome({ words, buffer }: Control): void {
+  const [low, high] = addressOf(buffer);
+  if (words[HEADER.HOME] === low && words[HEADER.HOME_HIGH] === high) return;
+  throw new TypeError(
+    "handle has a copy of the pool's control block: by two of them a block would have two owners",
+  );
+}
+
+/** The address of a control block, low and high half. */
+function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
+  try {
+    // SAFETY: the address is made a number of, and nothing is read there.
+    const pointer = Deno.UnsafePointer.of(new Uint8Array(control) as never);
+    // SAFETY: as above.
+    const address = BigInt(Deno.UnsafePointer.value(pointer));
+    return [
+      Number(BigInt.asIntN(32, address)),
+      Number(BigInt.asIntN(32, address >> 32n)),
+    ];
+  } catch (cause) {
+    throw new SmritiError(
+      "permission",
+      "a shared pool needs the flag --allow-ffi, and the permission was taken back",
       { cause },
     );
   }

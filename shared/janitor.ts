@@ -1,25 +1,27 @@
 /**
- * Keeps house in a shared pool: deals with what the dead have left, with tickets that nobody
- * adopted, and with hints that a death has swallowed.
+ * Keeps house in a shared pool: deals with what the dead have left, with tickets that were
+ * not adopted, with hints that a death has swallowed, and with slots that a call which was cut short here
+ * has left without a lease.
  *
- * Nothing is taken from a thread that may still run, nor memory that it may still have native code
- * writing to.
+ * Nothing is taken from a thread that may still run, nor is memory lent again that a view may reach.
  */
 import type { SharedLeases } from "./shared_leases.ts";
 import type { Bell } from "./bell.ts";
+import { between, type Clock } from "./clock.ts";
 import {
-  ABANDONED,
   CLAIMED,
   type Control,
   FREE,
   HEADER,
-  HELD,
+  isHeldBy,
   kindOf,
-  OPEN,
+  SOILED,
   TRANSIT,
-  WORKER,
+  USED,
   workerOf,
 } from "./control.ts";
+import type { Ending } from "./ending.ts";
+import type { SharedFilledOptions } from "./handle.ts";
 import type { Roster } from "./roster.ts";
 import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
@@ -30,47 +32,17 @@ const ROUND = 16_384;
 
 /** What a janitor works with. */
 export interface JanitorParts {
+  readonly options: SharedFilledOptions;
   readonly control: Control;
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
   readonly dispatcher: SharedDispatcher;
   readonly bell: Bell;
+  readonly clock: Clock;
   readonly roster: Roster;
+  readonly ending: Ending;
   readonly worker: number;
-}
-
-/** Walks in a row that must agree before a count is set right. */
-const WALKS = 4;
-
-/**
- * Compares a count of slots with the slots. A worker that dies between the two leaves them apart for
- * good, one that is alive for a moment: so a count is set right when it has been wrong in the same way
- * for several walks, and should it have been right after all, it is so again after some more.
- */
-class Audit {
-  /** Slots of the kind, so far in this walk. */
-  slots = 0;
-  readonly #at: number;
-  #last = "";
-  #times = 0;
-
-  /** Of the count at this word. */
-  constructor(at: number) {
-    this.#at = at;
-  }
-
-  /** The walk is over; true if the count was wrong and is set right. */
-  end(words: Int32Array): boolean {
-    const count = Atomics.load(words, this.#at);
-    const { slots } = this;
-    this.slots = 0;
-    const now = `${count} ${slots}`;
-    this.#times = now === this.#last ? this.#times + 1 : 1;
-    this.#last = now;
-    if (count === slots || this.#times < WALKS) return false;
-    return Atomics.compareExchange(words, this.#at, count, slots) === count;
-  }
 }
 
 /** Keeps house for one isolate. */
@@ -78,8 +50,6 @@ export class Janitor {
   readonly #parts: JanitorParts;
   /** The slot at which the next round begins. */
   #next = 0;
-  readonly #transit = new Audit(HEADER.TICKETS);
-  readonly #abandoned = new Audit(HEADER.ABANDONED);
 
   /** Does nothing by itself. */
   constructor(parts: JanitorParts) {
@@ -90,93 +60,98 @@ export class Janitor {
   reclaimDead(): number {
     const { roster, worker } = this.#parts;
     let back = 0;
-    for (const other of roster.others(worker)) {
-      if (roster.isDead(other)) back += this.reclaim(other);
-    }
+    for (const dead of roster.dead(worker)) back += this.reclaim(dead);
     return back;
   }
 
-  /** Deals with what a stopped worker has left; returns how many blocks came back. */
+  /**
+   * Deals with what a stopped worker has left; returns how many blocks came back. Each step can be
+   * done again: should this worker die in between, another one begins anew.
+   */
   reclaim(dead: number): number {
-    const { roster, worker, control, sizer, bell, dispatcher } = this.#parts;
+    const { roster, worker, control, slots, sizer, bell, ending, dispatcher } =
+      this.#parts;
     if (dead === worker || !roster.beginReclaim(dead, worker)) return 0;
-    const { words } = control;
-    // From here on its slots are counted one by one as this worker's.
-    Atomics.store(words, control.at(dead, WORKER.HELD), 0);
+    slots.tally.settle(dead);
     let back = 0;
     for (let slot = 0; slot < control.owner.length; slot++) {
       if (this.#take(slot, dead)) back++;
     }
     sizer.repair(dead);
     bell.forget(dead);
-    Atomics.store(words, control.at(dead, WORKER.WAITING), 0);
-    roster.exit(dead);
+    ending.forget(dead);
     dispatcher.lost();
     dispatcher.freed();
+    roster.endReclaim(dead);
     return back;
   }
 
   /** Looks after the next slots: one round after the other comes to all of them. */
   inspect(): void {
-    const { control, slots, dispatcher } = this.#parts;
+    const { control, slots, dispatcher, clock, worker, leases } = this.#parts;
     const { owner, words } = control;
     const top = Atomics.load(words, HEADER.TOP);
+    const now = clock.now();
     let found = false;
     for (let left = Math.min(ROUND, top); left > 0; left--) {
-      if (this.#next >= top) found = this.#endWalk() || found;
+      if (this.#next >= top) this.#next = 0;
       const slot = this.#next++;
       const word = Atomics.load(owner, slot);
       const kind = kindOf(word);
-      if (kind === FREE) found = slots.rehint(slot) || found;
-      else if (kind === ABANDONED) this.#abandoned.slots++;
-      else if (kind === TRANSIT) {
-        this.#transit.slots++;
-        this.#expire(slot, word);
+      if (kind === FREE) found = slots.hints.confirm(slot) || found;
+      else if (kind === TRANSIT) found = this.#expire(slot, word, now) || found;
+      else if (isHeldBy(word, worker) && !leases.isLeased(slot)) {
+        found = this.#clear(slot, word) || found;
       }
     }
     if (found) dispatcher.freed();
-  }
-
-  /** All slots have been looked at: compares, and begins anew. True if a count was set right. */
-  #endWalk(): boolean {
-    const { words } = this.#parts.control;
-    this.#next = 0;
-    const tickets = this.#transit.end(words);
-    return this.#abandoned.end(words) || tickets;
   }
 
   /** Takes a slot over if it was the dead worker's; true if it is free again. */
   #take(slot: number, dead: number): boolean {
     const { control, slots } = this.#parts;
     const word = Atomics.load(control.owner, slot);
-    const kind = kindOf(word);
     // It may have died between freeing a slot and saying so.
-    if (kind === FREE) slots.rehint(slot);
+    if (kindOf(word) === FREE) slots.hints.confirm(slot);
     if (workerOf(word) !== dead) return false;
-    if (kind === CLAIMED) slots.unclaim(slot);
-    // A block in transit bears the sender's id, but it is nobody's until its time is over.
-    if (kind !== HELD || !slots.seize(slot, word)) return false;
-    if (Atomics.load(control.lends, slot) !== 0) {
-      // The end of the thread does not end a read on the runtime's blocking pool.
-      slots.abandon(slot);
+    // Half of its slab may have lost its memory. It is given some when it is needed.
+    if (kindOf(word) === CLAIMED) slots.drop(slot);
+    // A block in transit bears the sender's id, but belongs to its ticket until its time is over.
+    if (!isHeldBy(word, dead)) return false;
+    return slots.seize(slot, word) &&
+      this.#clear(slot, Atomics.load(control.owner, slot));
+  }
+
+  /** A ticket that was not adopted in time comes back; true if its slot is free now. */
+  #expire(slot: number, word: number, now: number): boolean {
+    const { control, slots, leases, options } = this.#parts;
+    const { deadline } = control;
+    const { ticketTimeoutMs } = options;
+    const end = Atomics.load(deadline, slot);
+    if (end === 0) {
+      // Its time begins when a housekeeping first sees it: to read a clock would be a tenth of sending
+      // it. Never 0, which stands for not seen.
+      const then = now + ticketTimeoutMs | 1;
+      Atomics.compareExchange(deadline, slot, 0, then);
       return false;
     }
-    this.#free(slot);
-    return true;
+    const late = between(end, now);
+    if (late < 0) return false;
+    // Another isolate may be able to.
+    if (late < ticketTimeoutMs && !leases.canWash(slot)) return false;
+    return slots.recall(slot, word, end) &&
+      this.#clear(slot, Atomics.load(control.owner, slot));
   }
 
-  /** A ticket that nobody adopted in time comes back. */
-  #expire(slot: number, word: number): void {
-    const { control, slots } = this.#parts;
-    const late = Date.now() - Atomics.load(control.deadline, slot) | 0;
-    if (late >= 0 && slots.recall(slot, word)) this.#free(slot);
-  }
-
-  /** A slot of this worker that somebody else has written to is free. */
-  #free(slot: number): void {
-    const { control, slots, leases } = this.#parts;
-    if (control.state === OPEN) leases.wash(slot);
-    // Nobody gets it any more; and the memory may go as soon as nobody is left.
-    else slots.push(slot);
+  /** A slot of this worker that no lease has: it is free, or out of the pool; true if it is free. */
+  #clear(slot: number, word: number): boolean {
+    const { slots, leases } = this.#parts;
+    // A view may have been posted to another isolate, or a read of the runtime's own threads may be
+    // under way: neither ends with the lease, or with a thread.
+    const isClean = kindOf(word) !== USED &&
+      (kindOf(word) !== SOILED || leases.wash(slot));
+    if (isClean) slots.push(slot);
+    else slots.abandon(slot);
+    return isClean;
   }
 }

@@ -87,11 +87,11 @@ class Search {
   /** Looks and asks until it has the pool. `undefined` if nobody answers. */
   async run(): Promise<Found | undefined> {
     for (let left = PATIENCE_MS; left > 0 && !this.#isOver;) {
-      const began = Date.now();
+      const began = performance.now();
       await this.#make();
       if (!this.#isOver) await this.#ask();
       // A thread that could not hear has not waited: its time counts for a try or a few.
-      const took = Date.now() - began;
+      const took = performance.now() - began;
       left -= Math.max(ASK_MS, Math.min(took, LONGEST_TRY_MS));
     }
     // What is heard from here on comes too late: others would wait for an answer from here.

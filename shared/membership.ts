@@ -2,27 +2,16 @@
  * One isolate's membership in a shared pool: begins with an id, keeps house while it lasts, and ends
  * when the isolate leaves or the pool does. The last one out unmaps.
  *
- * Nothing here keeps a process alive but a `close()` that somebody awaits.
+ * Nothing here keeps a process alive but a `close()` that is awaited.
  */
 import { show } from "../pool/checks.ts";
 import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { headroom } from "../pool/headroom.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
-import type { Region } from "../pool/region.ts";
 import { Timer } from "../pool/timers.ts";
-import type { Bell } from "./bell.ts";
-import {
-  CLOSING,
-  type Control,
-  ENDING,
-  GONE,
-  HEADER,
-  OPEN,
-} from "./control.ts";
-import type { SharedFilledOptions } from "./handle.ts";
+import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
 import { Janitor, type JanitorParts } from "./janitor.ts";
-import type { Roster } from "./roster.ts";
-import { SharedSlots } from "./shared_slots.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { STATE } = HEADER;
@@ -30,14 +19,11 @@ const HOT_OPEN = OPEN;
 
 /** How often an isolate looks after the pool, in ms. */
 const HOUSEKEEPING_MS = 250;
-/** How often while somebody awaits the end. */
+/** How often while a `close()` is awaited. */
 const CLOSING_MS = 20;
 
 /** What a membership works with. */
 export interface MembershipParts extends JanitorParts {
-  readonly options: SharedFilledOptions;
-  readonly region: Region;
-  readonly bell: Bell;
   readonly onEnd: () => void;
 }
 
@@ -46,9 +32,11 @@ export class Membership implements WaitsToClose {
   readonly #parts: MembershipParts;
   readonly #words: Int32Array;
   readonly #janitor: Janitor;
-  readonly #timer: Timer;
+  #timer: Timer | undefined;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
+  /** The id was given back. */
+  #isOut = false;
   /** The janitor is at work. */
   #cleaning = false;
   /** The pool is closing and nothing of it is left here. */
@@ -58,26 +46,39 @@ export class Membership implements WaitsToClose {
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
-  /** Begins with an id that the roster gave. */
+  /** With an id that the roster gave. */
   constructor(parts: MembershipParts) {
     this.#parts = parts;
     this.#words = parts.control.words;
     this.#janitor = new Janitor(parts);
-    const ms = Math.min(HOUSEKEEPING_MS, parts.options.shrinkIntervalMs);
-    this.#timer = Timer.every(ms, this as Membership, (own) => own.keepHouse());
   }
 
-  /** Hears of the pool's end without a timer; the pending wait keeps nothing alive. */
-  async watch(): Promise<void> {
-    while (!this.#ended) {
-      const state = this.#state;
-      const { async, value } = Atomics.waitAsync(
-        this.#words,
-        HEADER.STATE,
-        state,
-      );
-      if (async) await value;
-      this.#look();
+  /** Begins to keep house. What fails here leaves nothing behind. */
+  start(): void {
+    const { clock, options } = this.#parts;
+    const ms = Math.min(HOUSEKEEPING_MS, options.shrinkIntervalMs);
+    this.#timer = Timer.every(ms, this as Membership, (own) => {
+      clock.tick(ms);
+      own.keepHouse();
+    });
+    this.#watch();
+  }
+
+  /** Hears of the pool's end at once; the pending wait keeps nothing alive. */
+  async #watch(): Promise<void> {
+    try {
+      while (!this.#ended) {
+        const state = this.#state;
+        const { async, value } = Atomics.waitAsync(
+          this.#words,
+          HEADER.STATE,
+          state,
+        );
+        if (async) await value;
+        this.#look();
+      }
+    } catch {
+      // What cannot be heard is seen by the housekeeping.
     }
   }
 
@@ -91,19 +92,19 @@ export class Membership implements WaitsToClose {
     return this.#left || this.#state !== OPEN;
   }
 
-  /** Closes the pool for everybody; resolves when its memory is unmapped. The first call decides. */
+  /** Closes the pool for all isolates; resolves when its memory is unmapped. The first call decides. */
   close(timeoutMs: number): Promise<void> {
     if (!this.#asked) {
-      this.#asked = true;
       this.beginClose();
       if (!this.#ended) {
         let turns = timeoutMs > NOTICE_MS ? NOTICE_MS / CLOSING_MS : Infinity;
-        this.#keepAlive = setInterval(() => {
+        this.#keepAlive ??= setInterval(() => {
           this.keepHouse();
           if (--turns === 0) warnOfWait(this);
         }, CLOSING_MS);
-        this.#deadline = setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
+        this.#deadline ??= setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
       }
+      this.#asked = true;
     }
     return this.#done.promise;
   }
@@ -111,6 +112,7 @@ export class Membership implements WaitsToClose {
   /** Begins to close without waiting. */
   beginClose(): void {
     if (this.#left) return;
+    headroom();
     const words = this.#words;
     if (Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING) === OPEN) {
       Atomics.notify(words, HEADER.STATE);
@@ -122,7 +124,8 @@ export class Membership implements WaitsToClose {
 
   /** Drops the pool here: blocks held are given back, lent ones abandoned, every view ends. */
   leave(): void {
-    if (this.#left || this.#ended) return;
+    if (this.#ended) return;
+    headroom();
     this.#left = true;
     this.#parts.dispatcher.close();
     // Called by a listener, from within the housekeeping: it ends first.
@@ -130,33 +133,40 @@ export class Membership implements WaitsToClose {
   }
 
   #go(): void {
-    const { roster, worker, leases, bell, options, control, region } =
-      this.#parts;
+    const { roster, worker, leases, ending } = this.#parts;
     if (!this.#resting) {
       // Those who died meanwhile would keep the memory mapped for ever.
       this.#janitor.reclaimDead();
       leases.giveUpAll();
-      leases.dropViews(0, options.maxBlocks, true);
-      bell.forget(worker);
+      this.#rest();
     }
-    roster.exit(worker);
-    endIfLast(control, region, roster);
+    if (!this.#isOut) {
+      ending.tryEnd();
+      roster.exit(worker);
+      this.#isOut = true;
+    }
     this.#end();
   }
 
   /** A lease has ended here: it may be the last thing the closing pool waits for. */
   check(): void {
-    // A plain read: the housekeeping sees what it misses.
-    if (this.#words[STATE] !== HOT_OPEN) this.#restIfIdle();
+    // Plain reads: the housekeeping sees what they miss.
+    if (this.#words[STATE] === HOT_OPEN) return;
+    if (this.#parts.slots.tally.held <= 0) this.#restIfIdle();
   }
 
   #restIfIdle(): void {
     if (this.#resting || this.#left || this.#cleaning) return;
-    if (this.#parts.slots.held === 0) this.#rest();
+    const { slots, worker } = this.#parts;
+    // By the slots: with a count too low, memory would be unmapped under a block that is held here.
+    if (slots.tally.countHeld(worker) > 0) return;
+    this.#rest();
+    this.#endIfLast();
   }
 
   /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
   reclaim(worker: number | undefined): number {
+    headroom();
     // A listener that asks for it in the midst of it has it already.
     if (this.#left || this.#ended || this.#cleaning) return 0;
     return this.#clean((janitor) =>
@@ -166,14 +176,19 @@ export class Membership implements WaitsToClose {
 
   /** Looks after the pool: what has to be done now and then. */
   keepHouse(): void {
-    if (this.#cleaning) return;
+    if (this.#cleaning || this.#ended) return;
+    // Leaving was cut short.
+    if (this.#left) return this.#go();
+    this.#parts.dispatcher.tidy();
     this.#look();
     if (this.#ended) return;
     this.#clean((janitor) => janitor.reclaimDead());
     if (this.#left || this.#ended) return;
-    if (this.#state !== OPEN) return this.#endIfLast();
-    this.#clean((janitor) => janitor.inspect());
-    if (!this.#left && this.#state === OPEN) this.#parts.sizer.look();
+    // Resting, it has nothing that could be looked after.
+    if (!this.#resting) this.#clean((janitor) => janitor.inspect());
+    if (this.#left || this.#ended) return;
+    if (this.#state === OPEN) this.#parts.sizer.look();
+    else this.#endIfLast();
   }
 
   /**
@@ -201,30 +216,30 @@ export class Membership implements WaitsToClose {
   #look(): void {
     if (this.#left || this.#ended || this.#state === OPEN) return;
     this.#parts.dispatcher.close();
-    this.check();
+    this.#restIfIdle();
     if (this.#state === GONE) this.#end();
   }
 
-  /** The pool is closing and this isolate holds nothing: ends its views. */
+  /** This isolate holds nothing and will take nothing any more: ends its views. */
   #rest(): void {
-    const { leases, options, roster, worker, bell } = this.#parts;
+    const { leases, roster, worker, bell } = this.#parts;
     this.#resting = true;
-    leases.dropViews(0, options.maxBlocks, true);
+    leases.endViews();
     bell.forget(worker);
     roster.rest(worker);
-    this.#endIfLast();
   }
 
   #endIfLast(): void {
-    const { control, region, roster } = this.#parts;
-    endIfLast(control, region, roster);
+    // What the dead have left may have been zeroed here.
+    if (this.#resting) this.#parts.leases.endViews();
+    this.#parts.ending.tryEnd();
     this.#look();
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#timer.stop();
+    this.#timer?.stop();
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);
     this.#done.resolve();
@@ -256,26 +271,4 @@ export class Membership implements WaitsToClose {
     leases.loseAll();
     this.check();
   }
-}
-
-/** Ends the pool if nobody is attached any more, the dead not yet dealt with included. */
-export function endIfLast(
-  control: Control,
-  region: Region,
-  roster: Roster,
-): void {
-  const { words } = control;
-  if (roster.attached().length > 0) return;
-  // From here on nobody can come; whoever came just before is seen now, and will end it.
-  Atomics.compareExchange(words, HEADER.STATE, OPEN, CLOSING);
-  if (roster.attached().length > 0) return;
-  const before = Atomics.compareExchange(words, HEADER.STATE, CLOSING, ENDING);
-  if (before !== CLOSING) return;
-  // By the slots: with a count too low, memory could be unmapped that is still written to.
-  if (SharedSlots.hasAbandoned(control)) {
-    const slabs = Math.ceil(Atomics.load(words, HEADER.TOP) / region.slabSlots);
-    if (slabs > 0) region.decommit({ first: 0, count: slabs });
-  } else region.unmap();
-  Atomics.store(words, HEADER.STATE, GONE);
-  Atomics.notify(words, HEADER.STATE);
 }

@@ -11,8 +11,9 @@ import type { SharedFilledOptions } from "./handle.ts";
  */
 export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
   /**
-   * Milliseconds after which a ticket that nobody adopted comes back. Integer from 1 to 2^31 − 1.
-   * Default 30 000.
+   * Milliseconds after which a ticket that was not adopted comes back, counted from the first
+   * housekeeping of any isolate that sees it (one every 250 ms). Integer from 1 to 2^31 − 1. Default
+   * 30 000.
    */
   ticketTimeoutMs?: number;
 }

@@ -8,8 +8,10 @@ import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
 import { Bell } from "./bell.ts";
-import { type Control, COUNT, HEADER } from "./control.ts";
+import { Clock } from "./clock.ts";
+import { type Control, COUNT } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import { Ending } from "./ending.ts";
 import { Membership } from "./membership.ts";
 import type { Roster } from "./roster.ts";
 import { SharedDispatcher } from "./shared_dispatcher.ts";
@@ -24,7 +26,7 @@ import { TicketDesk } from "./ticket_desk.ts";
 export interface Seat {
   /** The pool's options. */
   readonly options: SharedFilledOptions;
-  /** The pool's memory, mapped by whoever made it. */
+  /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
   /** What all isolates see. */
   readonly control: Control;
@@ -51,7 +53,8 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
   const { name } = options;
   const events = new Events();
   const counters = sharedCounters(control, worker);
-  const bell = new Bell(control, worker);
+  const clock = new Clock(control);
+  const bell = new Bell(control, clock, worker);
   const slots = new SharedSlots(control, worker);
   const hooks: LeaseHooks = {
     ended: () => {
@@ -65,7 +68,11 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     leaked: ({ isNew, tag, stack }) => {
       if (isNew) events.emit("leak", () => ({ pool: name, tag, stack }));
     },
-    lending: (slot, change) => Atomics.add(control.lends, slot, change),
+    lending: (slot, change) => {
+      // The operation may go on when this isolate has ended.
+      if (change > 0) slots.expose(slot);
+      Atomics.add(control.lends, slot, change);
+    },
   };
   const leases: SharedLeases = new SharedLeases(
     options,
@@ -73,24 +80,32 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     slots,
     counters,
     hooks,
-    (slot): BlockTicket => {
-      const ticket = desk.send(slot);
-      membership.check();
-      return ticket;
-    },
+    (slot): BlockTicket => desk.send(slot),
   );
   const desk = new TicketDesk(options, control, slots, leases);
-  const supply = new SharedSupply(control, slots, region);
+  const supply = new SharedSupply(control, slots, region, bell);
   const sizer = new SharedSizer(
     options,
     control,
-    slots,
+    slots.tally,
+    clock,
     supply,
     events,
     worker,
   );
   if (creates) sizer.start();
-  const parts = { ...seat, slots, leases, sizer, bell, events, counters };
+  const ending = new Ending(control, region, seat.roster, worker);
+  const parts = {
+    ...seat,
+    slots,
+    leases,
+    sizer,
+    bell,
+    clock,
+    ending,
+    events,
+    counters,
+  };
   const keepHouse = () => membership.keepHouse();
   const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
 
@@ -102,12 +117,17 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
       overdue.stop();
       events.emit("close", () => ({
         pool: name,
-        abandonedBlocks: Atomics.load(control.words, HEADER.ABANDONED),
+        abandonedBlocks: slots.tally.countAbandoned(),
         mappedBytes: mappedNow(control, region),
       }));
     },
   });
-  membership.watch();
+  try {
+    membership.start();
+  } catch (error) {
+    overdue.stop();
+    throw error;
+  }
   return { ...parts, dispatcher, membership, desk };
 }
 

@@ -1,32 +1,32 @@
 /**
  * Who is attached to a shared pool, under which id, and who has died.
  *
- * An id is free again only after its thread is proven to have ended and its slots were dealt with.
- * Without proof nothing is taken from anybody.
+ * An id is taken by writing the number of the thread that takes it, as a robust futex is: whenever its
+ * worker dies, the word says whose death to look for. It can be had again only after it was left, or
+ * its thread is proven to have ended and its slots were dealt with. Without proof nothing is
+ * taken.
  */
 import type { Threads } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
-import { type Control, HEADER, MOST_WORKERS, OPEN, WORKER } from "./control.ts";
+import { type Control, HEADER, MOST_WORKERS, WORKER } from "./control.ts";
 
-/** Kinds of a worker's state: the low 8 bits. The next 8 say who reclaims it. */
-const UNUSED = 0;
+/** States of a worker. That of an id that is free means nothing. */
 const ATTACHED = 1;
-const RECLAIMING = 2;
 /** The pool is closing and nothing of it is left in this isolate. */
 const DONE = 3;
-/** Its thread's number is still that of whoever had the id before. */
-const ENTERING = 4;
 
-const KIND_MASK = 0xff;
-/** The rest counts how often the id was given out: a look at a thread is about one of them. */
-const TERM_MASK = ~0xffff;
-const TERM_ONE = 0x10000;
+/** The id is free. */
+const NO_THREAD = 0;
+/** Stands for a thread where the OS does not number them: its end is never proven. */
+const UNKNOWN_THREAD = -1;
 
 /** The isolates of one pool. */
 export class Roster {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #threads: Threads | undefined;
+  /** The id whose thread's birth was looked at last. */
+  #checked = 0;
 
   /** Looks at one control block. */
   constructor(control: Control) {
@@ -35,29 +35,31 @@ export class Roster {
     this.#threads = knownThreads();
   }
 
-  /** Takes an id for this isolate; 0 if none is left, -1 if the pool is closing. */
+  /**
+   * Takes an id for this isolate; 0 if none is left. Look at the pool's state after that: the ender
+   * writes the state first and looks for ids then, so one of the two sees the other.
+   */
   enter(): number {
-    for (let worker = 1; worker <= MOST_WORKERS; worker++) {
-      const at = this.#control.at(worker, WORKER.STATE);
-      const state = Atomics.load(this.#words, at);
-      if ((state & KIND_MASK) !== UNUSED) continue;
-      const mine = (state & TERM_MASK) + TERM_ONE | ENTERING;
-      if (Atomics.compareExchange(this.#words, at, state, mine) !== state) {
+    const words = this.#words;
+    const mine = this.#threads?.current() || UNKNOWN_THREAD;
+    const born = this.#threads?.birth?.(mine) ?? 0;
+    // Where nothing proves a death, `reclaim(id)` is believed, and may mean an earlier owner of the
+    // id. So ids rotate: one is given again only after all others were.
+    const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;
+    for (let turn = 0; turn < MOST_WORKERS; turn++) {
+      const worker = (first + turn - 1) % MOST_WORKERS + 1;
+      const at = this.#control.at(worker, WORKER.THREAD);
+      if (Atomics.load(words, at) !== NO_THREAD) continue;
+      // First: those who look for ids look as far as this word says.
+      raise(words, HEADER.TOP_WORKER, worker);
+      if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
         continue;
       }
-      // A death before this line costs one id: without a thread number there is never a proof.
-      const thread = this.#threads?.current() ?? 0;
-      Atomics.store(
-        this.#words,
-        this.#control.at(worker, WORKER.THREAD),
-        thread,
-      );
+      Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
+      // Only now: of one that is being reclaimed the counts are compared once.
+      Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
       this.#become(worker, ATTACHED);
-      raise(this.#words, HEADER.TOP_WORKER, worker);
-      // Asked last: whoever ends the pool looks for ids after it has said that it is closing.
-      if (this.#control.state === OPEN) return worker;
-      this.exit(worker);
-      return -1;
+      return worker;
     }
     return 0;
   }
@@ -69,67 +71,110 @@ export class Roster {
 
   /** Gives an id back that has nothing left: one's own, or that of a dead worker. */
   exit(worker: number): void {
+    const words = this.#words;
     // What this one was reclaiming is open to others again.
-    for (const other of this.others(worker)) {
-      const at = this.#control.at(other, WORKER.STATE);
-      const state = Atomics.load(this.#words, at);
-      if ((state & ~TERM_MASK) !== (RECLAIMING | worker << 8)) continue;
-      const again = state & TERM_MASK | ATTACHED;
-      Atomics.compareExchange(this.#words, at, state, again);
+    for (let other = 1; other <= this.#top; other++) {
+      const at = this.#control.at(other, WORKER.RECLAIMER);
+      Atomics.compareExchange(words, at, worker, 0);
     }
-    this.#become(worker, UNUSED);
+    // The state stays: one that rests must not look attached to who asks whether it is the last one.
+    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
+      Atomics.store(words, this.#control.at(worker, word), NO_THREAD);
+    }
   }
 
   /** Ids in use, but for `me`. */
   others(me: number): number[] {
-    const top = Atomics.load(this.#words, HEADER.TOP_WORKER);
     const found: number[] = [];
-    for (let worker = 1; worker <= top; worker++) {
-      if (worker !== me && this.#kindOf(worker) !== UNUSED) found.push(worker);
+    for (let worker = 1; worker <= this.#top; worker++) {
+      if (worker !== me && this.#threadOf(worker) !== NO_THREAD) {
+        found.push(worker);
+      }
     }
     return found;
   }
 
   /** Ids whose isolates may hold blocks and views, the dead not yet dealt with among them. */
   attached(): number[] {
-    return this.others(0).filter((worker) => this.#kindOf(worker) !== DONE);
+    return this.others(0).filter((worker) => {
+      const at = this.#control.at(worker, WORKER.STATE);
+      return Atomics.load(this.#words, at) !== DONE;
+    });
   }
 
   /**
-   * Makes `me` the only one to deal with what a stopped worker has left. Where the OS knows of
-   * threads its word counts, and the caller's elsewhere.
+   * Makes `me` the only one to deal with what a stopped worker has left, until `endReclaim`. Where the
+   * OS knows of its thread its word counts, and the caller's elsewhere.
    */
   beginReclaim(worker: number, me: number): boolean {
-    const at = this.#control.at(worker, WORKER.STATE);
-    const state = Atomics.load(this.#words, at);
-    const kind = state & KIND_MASK;
-    const mine = RECLAIMING | me << 8;
-    if (kind === UNUSED || kind === ENTERING) return false;
-    if (kind === RECLAIMING && (state & ~TERM_MASK) !== mine) return false;
-    if (this.#threads !== undefined && !this.isDead(worker)) return false;
-    // Between the looks the id may have gone to somebody alive: then its term is another one.
-    const next = state & TERM_MASK | mine;
-    return Atomics.compareExchange(this.#words, at, state, next) === state;
+    if (!this.#mayReclaim(worker)) return false;
+    const at = this.#control.at(worker, WORKER.RECLAIMER);
+    const before = Atomics.compareExchange(this.#words, at, 0, me);
+    if (before !== 0 && before !== me) return false;
+    // Another reclaimer may have finished before, and the id may have gone to a living thread. From
+    // here on only this worker can free the id of a dead one.
+    if (this.#mayReclaim(worker)) return true;
+    Atomics.store(this.#words, at, 0);
+    return false;
   }
 
-  /** Whether the worker's thread is proven to have ended. */
-  isDead(worker: number): boolean {
+  /** A dead worker's id can be had again. */
+  endReclaim(worker: number): void {
+    this.exit(worker);
+    // Last: until here no other worker reclaims the id, which may be its next owner's already.
+    Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
+  }
+
+  /** The ids, but for `me`, whose threads are proven to have ended. */
+  dead(me: number): number[] {
+    const others = this.others(me);
+    // Asking when a thread began takes longer, and its answer is rarely news: of one at a time.
+    this.#checked = others.find((id) => id > this.#checked) ?? others[0] ?? 0;
+    return others.filter((worker) =>
+      this.#hasEnded(worker) ||
+      worker === this.#checked && this.#isAnother(worker)
+    );
+  }
+
+  #mayReclaim(worker: number): boolean {
+    const thread = this.#threadOf(worker);
+    if (this.#threads === undefined) return thread !== NO_THREAD;
+    return thread === UNKNOWN_THREAD || this.#hasEnded(worker) ||
+      this.#isAnother(worker);
+  }
+
+  /** Whether there is no thread of the number any more that took the id. */
+  #hasEnded(worker: number): boolean {
+    const thread = this.#threadOf(worker);
+    return this.#threads !== undefined && thread !== NO_THREAD &&
+      thread !== UNKNOWN_THREAD && !this.#threads.isAlive(thread) &&
+      // It may have left and ended, and another thread have come, since its number was read.
+      this.#threadOf(worker) === thread;
+  }
+
+  /** Whether the number of the thread that took the id has been given to another one since. */
+  #isAnother(worker: number): boolean {
+    const thread = this.#threadOf(worker);
+    const at = this.#control.at(worker, WORKER.BORN);
+    const born = Atomics.load(this.#words, at);
+    const now = this.#threads?.birth?.(thread) ?? 0;
+    return born !== 0 && now !== 0 && now !== born &&
+      Atomics.load(this.#words, at) === born &&
+      this.#threadOf(worker) === thread;
+  }
+
+  get #top(): number {
+    return Atomics.load(this.#words, HEADER.TOP_WORKER);
+  }
+
+  #threadOf(worker: number): number {
     const at = this.#control.at(worker, WORKER.THREAD);
-    const thread = Atomics.load(this.#words, at);
-    return this.#threads !== undefined && thread !== 0 &&
-      !this.#threads.isAlive(thread);
+    return Atomics.load(this.#words, at);
   }
 
-  #kindOf(worker: number): number {
-    const at = this.#control.at(worker, WORKER.STATE);
-    return Atomics.load(this.#words, at) & KIND_MASK;
-  }
-
-  /** Only its isolate, or whoever reclaims it, changes the state of an id in use. */
+  /** Only its isolate, or its reclaimer, changes the state of an id in use. */
   #become(worker: number, kind: number): void {
-    const at = this.#control.at(worker, WORKER.STATE);
-    const term = Atomics.load(this.#words, at) & TERM_MASK;
-    Atomics.store(this.#words, at, term | kind);
+    Atomics.store(this.#words, this.#control.at(worker, WORKER.STATE), kind);
   }
 }
 
@@ -137,7 +182,7 @@ export class Roster {
 export function knownThreads(): Threads | undefined {
   const native = openNative();
   const threads = "reason" in native ? undefined : native.threads;
-  // Where a sandbox refuses the question, everybody would look dead.
+  // Where a sandbox refuses the question, every thread would look dead.
   return threads?.isAlive(threads.current()) ? threads : undefined;
 }
 

@@ -1,10 +1,11 @@
 /**
  * How an isolate gets a seat in a shared pool: by making it, or by the handle of one that is there.
  *
- * The range is mapped before anybody can come, and an isolate that cannot stay leaves no trace.
+ * The range is mapped before any isolate can attach, and an isolate that cannot stay leaves no trace.
  */
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { headroom } from "../pool/headroom.ts";
 import { Region } from "../pool/region.ts";
 import {
   Control,
@@ -14,14 +15,21 @@ import {
   OPEN,
   VERSION,
 } from "./control.ts";
-import { readHandle, sealOf, type SharedPoolHandle } from "./handle.ts";
-import { endIfLast } from "./membership.ts";
+import { Ending } from "./ending.ts";
+import {
+  checkHome,
+  markHome,
+  readHandle,
+  sealOf,
+  type SharedPoolHandle,
+} from "./handle.ts";
 import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import { assemble, type Seat, type SharedParts } from "./parts.ts";
 import { Roster } from "./roster.ts";
 
 /** Makes a pool and takes the first seat. */
 export function begin(given: SharedPoolOptions): SharedParts {
+  headroom();
   const options = fillSharedOptions(given);
   const region = new Region(options);
   try {
@@ -31,7 +39,7 @@ export function begin(given: SharedPoolOptions): SharedParts {
     words[HEADER.VERSION] = VERSION;
     words[HEADER.SEAL] = sealOf(options, region.range);
     words[HEADER.POOL] = crypto.getRandomValues(new Int32Array(1))[0];
-    words[HEADER.LOOKED] = Date.now() | 0;
+    markHome(control);
     Atomics.store(words, HEADER.STATE, OPEN);
     const roster = new Roster(control);
     const worker = roster.enter();
@@ -44,26 +52,36 @@ export function begin(given: SharedPoolOptions): SharedParts {
 
 /** Takes a seat in a pool that is there. */
 export function sitDown(handle: SharedPoolHandle): SharedParts {
+  headroom();
   const { options, control: buffer, range } = readHandle(handle);
-  // Before it is counted: without permission there is nobody to count.
+  // Before an id is taken: without permission there is no member.
   const region = new Region(options, range);
   const control = new Control(options.maxBlocks, buffer);
+  checkHome(control);
   const roster = new Roster(control);
-  const worker = control.state === OPEN ? roster.enter() : -1;
-  if (worker > 0) {
-    return assemble({ options, region, control, roster, worker }, false);
-  }
+  const name = show(options.name);
+  const closed = () => new SmritiError("closed", `pool ${name} is closed`);
+  if (control.state !== OPEN) throw closed();
+  const worker = roster.enter();
   if (worker === 0) {
     throw new SmritiError(
       "exhausted",
-      `pool ${
-        show(options.name)
-      } has ${MOST_WORKERS} isolates attached, the most there may be`,
+      `pool ${name} has ${MOST_WORKERS} isolates attached, the most there may be`,
     );
   }
-  // Whoever left meanwhile may have taken this one for another member.
-  if (control.state !== OPEN) endIfLast(control, region, roster);
-  throw new SmritiError("closed", `pool ${show(options.name)} is closed`);
+  try {
+    // Read last: the ender writes the state first and looks for ids then.
+    if (control.state === OPEN) {
+      return assemble({ options, region, control, roster, worker }, false);
+    }
+    throw closed();
+  } catch (error) {
+    // An isolate that left meanwhile may have taken this one for another member.
+    roster.rest(worker);
+    new Ending(control, region, roster, worker).tryEnd();
+    roster.exit(worker);
+    throw error;
+  }
 }
 
 /** What others need to take a seat. */

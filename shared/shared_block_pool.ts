@@ -251,9 +251,11 @@ export class SharedBlockPool implements Pool {
   }
 
   /**
-   * Takes the blocks of stopped Workers back: free again, or out of the pool if an operation may
-   * still write to them. Done automatically, four times a second, where the OS can prove that a
-   * thread has ended (Linux, Windows): there, nothing is taken before, whatever is asked for.
+   * Takes the blocks of stopped Workers back. A block is free again unless its `bytes` or `pointer`
+   * were used in the lease that the death cut short: a view may have been posted to another isolate,
+   * or a native read be under way, so it leaves the pool (`abandonedBlocks`). Done automatically, four
+   * times a second, where the OS can prove that a thread has ended (Linux, Windows): there, nothing
+   * is taken before, whatever is asked for.
    *
    * @param worker The Worker, which has all be looked at that are proven to have stopped; or its
    * `workerId`: where there is no proof, the number is your word that it has stopped
@@ -269,7 +271,9 @@ export class SharedBlockPool implements Pool {
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { options, control, region, roster, events } = this.#parts;
+    const { options, control, region, roster, events, dispatcher } =
+      this.#parts;
+    dispatcher.tidy();
     const attached = roster.attached().length;
     return sharedStats(options, control, region, attached, events.errors);
   }
@@ -332,7 +336,7 @@ export class SharedBlockPool implements Pool {
     const state = this.closed ? ", closed" : "";
     return `SharedBlockPool(${
       show(this.name)
-    }, ${this.#parts.slots.used} of ${this.#parts.sizer.committed} ` +
+    }, ${this.#parts.slots.tally.recount()} of ${this.#parts.sizer.committed} ` +
       `blocks in use, at most ${this.maxBlocks} × ${this.blockSize} bytes, ` +
       `worker ${this.workerId}${state})`;
   }

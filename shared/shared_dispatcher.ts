@@ -3,7 +3,7 @@
  * nobody yet.
  *
  * Waiters queue within their isolate; isolates wake each other by the bell. A timer holds the process
- * open only while somebody waits, and asks again in case a wake-up went to an isolate that died.
+ * open only while acquires wait, and tries again in case a wake-up went to an isolate that died.
  */
 import type { Block } from "../pool/block.ts";
 import {
@@ -13,12 +13,12 @@ import {
   type Wish,
 } from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
-import { blockArray, type Grant, settle } from "../pool/dispatcher.ts";
+import type { Grant } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
+import { headroom } from "../pool/headroom.ts";
 import type { Durations } from "../pool/histogram.ts";
 import { StallWatch, type WaitingLine } from "../pool/stalls.ts";
-import type { SharedLeases } from "./shared_leases.ts";
 import {
   type AcquireOptions,
   checkAcquire,
@@ -27,12 +27,9 @@ import {
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
 import type { Counters } from "../pool/stats.ts";
-import { type Bell, RETRY_MS } from "./bell.ts";
-import { type Control, COUNT, HEADER, OPEN, WORKER } from "./control.ts";
-import type { SharedFilledOptions } from "./handle.ts";
-import type { SharedSizer } from "./shared_sizer.ts";
-import type { SharedSlots } from "./shared_slots.ts";
-import { Taker } from "./taker.ts";
+import { RETRY_MS } from "./bell.ts";
+import { COUNT, HEADER, OPEN, WORKER } from "./control.ts";
+import { Taker, type TakerParts } from "./taker.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { STATE } = HEADER;
@@ -41,17 +38,11 @@ const HOT_OPEN = OPEN;
 
 /** Tries of one who stops the thread between two looks after the pool: a quarter of a second. */
 const TRIES_A_LOOK = 10;
-/** How long one wait for the bell lasts at most: then it is known whether anybody still waits. */
+/** How long one wait for the bell lasts at most: then it is known whether an acquire still waits. */
 const LISTEN_MS = 1000;
 
 /** What a dispatcher works with. */
-export interface DispatcherParts {
-  readonly options: SharedFilledOptions;
-  readonly control: Control;
-  readonly slots: SharedSlots;
-  readonly leases: SharedLeases;
-  readonly sizer: SharedSizer;
-  readonly bell: Bell;
+export interface DispatcherParts extends TakerParts {
   readonly events: Events;
   readonly counters: Counters;
   readonly worker: number;
@@ -59,24 +50,31 @@ export interface DispatcherParts {
   readonly keepHouse: () => void;
 }
 
+/** A waiter and what was taken for it. */
+interface Hand {
+  readonly waiter: Waiter<Grant>;
+  readonly grant: Grant;
+  isGiven: boolean;
+}
+
 /** Hands blocks out in one isolate. */
 export class SharedDispatcher implements WaitingLine {
-  readonly #options: SharedFilledOptions;
+  readonly #parts: DispatcherParts;
   readonly #words: Int32Array;
   readonly #counts: Float64Array;
-  readonly #slots: SharedSlots;
-  readonly #leases: SharedLeases;
-  readonly #sizer: SharedSizer;
-  readonly #bell: Bell;
-  readonly #events: Events;
-  /** Index of this worker's first count. */
-  readonly #countsAt: number;
+  /** Index of this worker's count of acquires. */
+  readonly #acquiresAt: number;
   readonly #waitingAt: number;
   readonly #taker: Taker;
-  readonly #keepHouse: () => void;
   readonly #channel: Channel<Grant>;
   readonly #stalls: StallWatch;
   readonly #waits: Durations;
+  /** The waiter that is being served: while the pool grows for it, listeners may change the queue. */
+  #serving: Waiter<Grant> | undefined;
+  /** A hand-over that has begun. */
+  #hand: Hand | undefined;
+  /** What a caller has who has no promise of it yet. */
+  #promised: Grant | undefined;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
   /** Since when it does, once it has to wait. */
@@ -89,30 +87,25 @@ export class SharedDispatcher implements WaitingLine {
   /** Acts for one worker id. */
   constructor(parts: DispatcherParts) {
     const { options, control, worker } = parts;
-    this.#options = options;
+    this.#parts = parts;
     this.#words = control.words;
     this.#counts = control.counts;
-    this.#slots = parts.slots;
-    this.#leases = parts.leases;
-    this.#sizer = parts.sizer;
-    this.#bell = parts.bell;
-    this.#events = parts.events;
     this.#taker = new Taker(parts);
-    this.#keepHouse = parts.keepHouse;
-    this.#countsAt = control.countAt(worker, 0);
+    this.#acquiresAt = control.countAt(worker, ACQUIRES);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
     this.#waits = parts.counters.waitMs;
     this.#channel = new Channel(options.maxWaiting, (timedOut) => {
       if (timedOut) this.#count(COUNT.TIMEOUTS);
       this.pump();
     }, this.#waits);
+    const { tally } = parts.slots;
     this.#stalls = new StallWatch({
       options,
       line: this,
       records: parts.leases.records,
       counts: () => ({
         waiting: control.total(WORKER.WAITING) + (this.#blocked ? 1 : 0),
-        held: parts.slots.used,
+        held: tally.countUsed() - tally.countAbandoned(),
       }),
       events: parts.events,
     });
@@ -135,17 +128,32 @@ export class SharedDispatcher implements WaitingLine {
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions | undefined): Block | undefined {
-    if (options === undefined) return this.#take(false, undefined);
+    if (options === undefined) {
+      return this.#takeFast(false, undefined) ??
+        this.#takeSlowly(false, undefined);
+    }
     const { reserved = false, tag } = checkTryAcquire(options);
-    return this.#take(reserved, tag);
+    return this.#takeFast(reserved, tag) ?? this.#takeSlowly(reserved, tag);
   }
 
-  #take(reserved: boolean, tag: string | undefined): Block | undefined {
+  /** A block, if nothing speaks against it; after the swap that takes it there are stores only. */
+  #takeFast(reserved: boolean, tag: string | undefined): Block | undefined {
+    if (this.#channel.waiting !== 0) return undefined;
+    const block = this.#taker.fast(reserved, tag);
+    if (block !== undefined) this.#counts[this.#acquiresAt]++;
+    return block;
+  }
+
+  #takeSlowly(reserved: boolean, tag: string | undefined): Block | undefined {
     this.refuseIfClosed();
-    const slot = this.#channel.isAhead(reserved)
-      ? -1
-      : this.#taker.slot(reserved, true);
-    if (slot >= 0) return this.#begin(slot, tag);
+    const block = this.#channel.isAhead(reserved)
+      ? undefined
+      : this.#taker.one(reserved, tag, true, isNever);
+    if (block !== undefined) {
+      this.#counts[this.#acquiresAt]++;
+      this.#taken();
+      return block;
+    }
     // Growing tells listeners, and one of them may have closed the pool.
     this.refuseIfClosed();
     this.#countExhaustion();
@@ -154,15 +162,33 @@ export class SharedDispatcher implements WaitingLine {
 
   /** A block, now or later. */
   obtain(options: AcquireOptions): Promise<Block> {
-    return settle(() => this.#obtain(undefined, options)) as Promise<Block>;
+    return this.#obtain(undefined, options) as Promise<Block>;
   }
 
   /** Several blocks, now or later. */
   obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
-    return settle(() => {
-      integer("count", count, 1);
-      return this.#obtain(count, options);
-    }) as Promise<BlockArray>;
+    return this.#obtain(count, options) as Promise<BlockArray>;
+  }
+
+  #obtain(
+    count: number | undefined,
+    options: AcquireOptions,
+  ): Promise<Grant> {
+    try {
+      if (count !== undefined) integer("count", count, 1);
+      const given = checkAcquire(options);
+      const { signal, timeoutMs, tag, reserved = false } = given;
+      const wish: Wish = { count, reserved, tag, signal, timeoutMs };
+      const grant = this.#now(wish);
+      if (grant === undefined) return this.#later(wish);
+      // A promise may fail to be made; then this is where the block is.
+      this.#promised = grant;
+      const promise = Promise.resolve(grant);
+      this.#promised = undefined;
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -172,38 +198,45 @@ export class SharedDispatcher implements WaitingLine {
   block(options: AcquireOptions): Block {
     const given = checkAcquire(options);
     const { signal, timeoutMs = Infinity, reserved = false, tag } = given;
+    headroom();
     this.refuseIfClosed();
     refuseAborted(signal);
     this.#refuseHopeless({ reserved });
     const now = performance.now();
     const end = now + timeoutMs;
-    let lookAt = now + this.#options.stallMs;
-    this.#bell.listen(true);
+    const { bell, options: { stallMs } } = this.#parts;
+    let lookAt = now + stallMs;
+    let block: Block | undefined;
+    bell.listen(true);
     this.#standing = true;
     try {
-      const slot = this.#taker.slotBlocking(reserved, end, (tries) => {
+      block = this.#taker.oneBlocking(reserved, tag, end, (tries) => {
         if (tries === 0) {
           this.#count(COUNT.WAITS);
           this.#blocked = { number: 0, since: Date.now() };
         } else if (performance.now() >= lookAt) {
-          lookAt += this.#options.stallMs;
+          lookAt += stallMs;
           this.#stalls.look(0);
         }
         // No timer fires in a thread that stands still.
-        if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#keepHouse();
+        if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#parts.keepHouse();
         this.refuseIfClosed();
         this.#refuseHopeless({ reserved });
       });
-      if (slot >= 0) return this.#begin(slot, tag);
     } finally {
       this.#standing = false;
       if (this.#blocked !== undefined) {
         this.#waits.add(Date.now() - this.#blocked.since);
         this.#blocked = undefined;
       }
-      this.#bell.dropTurn();
-      if (this.#channel.waiting === 0) this.#bell.listen(false);
+      bell.dropTurn();
+      if (this.#channel.waiting === 0) bell.listen(false);
       else this.pump();
+    }
+    if (block !== undefined) {
+      this.#count(ACQUIRES);
+      this.#taken();
+      return block;
     }
     this.refuseIfClosed();
     this.#count(COUNT.TIMEOUTS);
@@ -211,10 +244,11 @@ export class SharedDispatcher implements WaitingLine {
     throw new SmritiError("timeout", `no block became free within ${waited}`);
   }
 
-  /** A lease has ended, or something else became free: to whoever waits here, or elsewhere. */
+  /** A lease has ended, or something else became free: for acquires that wait here, or elsewhere. */
   freed(): void {
+    this.#parts.slots.hints.restore();
     if (this.#channel.waiting > 0) this.pump();
-    this.#bell.ring();
+    this.#parts.bell.ring();
   }
 
   /** A block left the pool for good: some may now wait for what can never come. */
@@ -230,26 +264,73 @@ export class SharedDispatcher implements WaitingLine {
 
   /** Serves the waiters of this isolate as far as there are blocks. */
   pump(): void {
+    this.tidy();
     if (this.#standing) return;
-    let waiter: Waiter<Grant> | undefined;
-    while ((waiter = this.#channel.head) !== undefined) {
-      const { wish } = waiter;
-      const slots = this.#taker.gather(wish, false);
-      if (slots === undefined) break;
-      // Growing tells listeners, and one of them may have changed the queue, or closed the pool.
-      if (this.#channel.head !== waiter) {
-        this.#taker.putBack(slots);
-        continue;
-      }
-      this.#channel.serve(waiter, this.#grant(slots, wish));
-      this.#bell.dropTurn();
-      this.#sizer.taken();
+    for (let waiter; (waiter = this.#channel.head) !== undefined;) {
+      const grant = this.#gatherFor(waiter);
+      if (grant !== undefined) {
+        this.#hand = { waiter, grant, isGiven: false };
+        this.#counts[this.#acquiresAt] += waiter.wish.count ?? 1;
+        this.#handOver();
+        this.#parts.bell.dropTurn();
+        this.#taken();
+      } else if (this.#channel.head === waiter) break;
+      // Growing tells listeners, and one of them has changed the queue.
     }
     this.#settle();
   }
 
-  /** Refuses everybody in this isolate from now on. */
+  /** Makes good what was cut short by the end of the stack. */
+  tidy(): void {
+    this.#taker.tidy();
+    if (this.#hand !== undefined) this.#handOver();
+    if (this.#promised !== undefined) this.#takeBack(this.#promised);
+    this.#promised = undefined;
+  }
+
+  #handOver(): void {
+    const hand = this.#hand!;
+    const { waiter, grant } = hand;
+    if (!hand.isGiven && waiter.queued) {
+      waiter.resolve(grant);
+      hand.isGiven = true;
+    }
+    // Its place in the queue goes, which changes nothing for one that has been answered.
+    if (hand.isGiven) this.#channel.refuse(waiter, undefined);
+    else this.#takeBack(grant);
+    this.#hand = undefined;
+  }
+
+  #takeBack(grant: Grant): void {
+    this.#taker.putBack([grant].flat());
+  }
+
+  #gatherFor(waiter: Waiter<Grant>): Grant | undefined {
+    const outer = this.#serving;
+    this.#serving = waiter;
+    try {
+      return this.#gather(waiter.wish, false, this.#isGone);
+    } finally {
+      this.#serving = outer;
+    }
+  }
+
+  readonly #isGone = (): boolean => this.#channel.head !== this.#serving;
+
+  /** What a wish asks for, if it is there. */
+  #gather(
+    wish: Wish,
+    asked: boolean,
+    isOff: () => boolean,
+  ): Grant | undefined {
+    return wish.count === undefined
+      ? this.#taker.one(wish.reserved, wish.tag, asked, isOff)
+      : this.#taker.many(wish, asked, isOff);
+  }
+
+  /** Refuses all acquires of this isolate from now on. */
   close(): void {
+    this.tidy();
     if (this.#taker.closed) return;
     this.#taker.closed = true;
     this.#channel.reject(() => this.#closedError(), () => true);
@@ -258,7 +339,7 @@ export class SharedDispatcher implements WaitingLine {
 
   /** Throws once the pool is closed, by whichever isolate. */
   refuseIfClosed(): void {
-    // A plain read: whoever comes just before the end is as good as before it.
+    // A plain read: a call just before the end is as good as before it.
     if (this.#taker.closed || this.#words[STATE] !== HOT_OPEN) {
       throw this.#closedError();
     }
@@ -266,35 +347,38 @@ export class SharedDispatcher implements WaitingLine {
 
   /** The error for an acquire that is refused. */
   exhausted(why: string): SmritiError {
-    const { name, maxBlocks } = this.#options;
+    const { name, maxBlocks } = this.#parts.options;
     return new SmritiError(
       "exhausted",
       `pool ${show(name)} is exhausted: ${why} ` +
-        `(${this.#slots.used} of at most ${maxBlocks} blocks in use)`,
+        `(${this.#used} of at most ${maxBlocks} blocks in use)`,
     );
   }
 
-  #obtain(
-    count: number | undefined,
-    options: AcquireOptions,
-  ): Grant | Promise<Grant> {
-    const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
+  /** What is asked for, if it can be had at once. */
+  #now(wish: Wish): Grant | undefined {
+    const { count, reserved, signal, tag } = wish;
     this.refuseIfClosed();
     refuseAborted(signal);
-    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
-    this.#refuseHopeless(wish);
-    if (!this.#channel.isAhead(reserved)) {
-      const slots = this.#taker.gather(wish, true);
-      if (slots !== undefined) {
-        const grant = this.#grant(slots, wish);
-        this.#sizer.taken();
-        return grant;
-      }
+    if (count === undefined) {
+      const fast = this.#takeFast(reserved, tag);
+      if (fast !== undefined) return fast;
     }
+    this.#refuseHopeless(wish);
+    if (this.#channel.isAhead(reserved)) return undefined;
+    const grant = this.#gather(wish, true, isNever);
+    if (grant === undefined) return undefined;
+    this.#counts[this.#acquiresAt] += count ?? 1;
+    this.#taken();
+    return grant;
+  }
+
+  /** The same, as soon as it can be had. */
+  #later(wish: Wish): Promise<Grant> {
     // Growing tells listeners, and one of them may have closed the pool, or aborted.
     this.refuseIfClosed();
-    refuseAborted(signal);
-    if (timeoutMs === 0) {
+    refuseAborted(wish.signal);
+    if (wish.timeoutMs === 0) {
       this.#count(COUNT.TIMEOUTS);
       throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
     }
@@ -302,6 +386,7 @@ export class SharedDispatcher implements WaitingLine {
       this.#countExhaustion();
       throw this.exhausted(`${this.waiting} are waiting, the most that may`);
     }
+    headroom();
     const promise = this.#channel.wait(wish);
     try {
       this.#stalls.watch();
@@ -313,17 +398,13 @@ export class SharedDispatcher implements WaitingLine {
     return promise;
   }
 
-  #begin(slot: number, tag: string | undefined): Block {
-    this.#count(ACQUIRES);
-    const block = this.#leases.beginAt(slot, tag);
-    this.#sizer.taken();
-    return block;
-  }
-
-  #grant(slots: number[], { count, tag }: Wish): Grant {
-    this.#counts[this.#countsAt + ACQUIRES] += slots.length;
-    const blocks = slots.map((slot) => this.#leases.beginAt(slot, tag));
-    return count === undefined ? blocks[0] : blockArray(blocks);
+  /** What a take may bring with it: growing ahead, above all. */
+  #taken(): void {
+    try {
+      if (!this.#parts.sizer.isCalm) this.#parts.sizer.taken();
+    } catch {
+      // No room on the stack. It is due again with the next take.
+    }
   }
 
   #refuseHopeless(wish: Partial<Wish>): void {
@@ -339,8 +420,9 @@ export class SharedDispatcher implements WaitingLine {
     this.#words[this.#waitingAt] = waiting;
     const waits = waiting > 0;
     if (waits === (this.#keepAlive !== undefined)) return;
+    const { bell } = this.#parts;
     if (waits) {
-      this.#bell.listen(true);
+      bell.listen(true);
       this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
       // What became free before that was not rung for here.
       if (this.#listening) this.pump();
@@ -348,8 +430,8 @@ export class SharedDispatcher implements WaitingLine {
     } else {
       clearInterval(this.#keepAlive);
       this.#keepAlive = undefined;
-      this.#bell.listen(false);
-      this.#bell.dropTurn();
+      bell.listen(false);
+      bell.dropTurn();
     }
   }
 
@@ -358,38 +440,51 @@ export class SharedDispatcher implements WaitingLine {
     this.lost();
     this.pump();
     const { head } = this.#channel;
-    if (head !== undefined && head === this.#patient) this.#bell.claimTurn();
+    if (head !== undefined && head === this.#patient) {
+      this.#parts.bell.claimTurn();
+    }
     this.#patient = head;
   }
 
-  /** Waits for the bell, as long as somebody waits here. */
+  /** Waits for the bell, as long as acquires wait here. */
   async #listen(): Promise<void> {
+    const { bell } = this.#parts;
     this.#listening = true;
     while (this.#keepAlive !== undefined) {
-      const { epoch } = this.#bell;
+      const { epoch } = bell;
       this.pump();
       if (this.#keepAlive === undefined) break;
-      await this.#bell.heard(epoch, LISTEN_MS);
+      await bell.heard(epoch, LISTEN_MS);
     }
     this.#listening = false;
-    this.#bell.handOn();
+    bell.handOn();
+  }
+
+  /** Blocks in use, as messages tell. */
+  get #used(): number {
+    return this.#parts.slots.tally.recount();
   }
 
   #countExhaustion(): void {
     this.#count(COUNT.EXHAUSTIONS);
-    this.#events.emit("exhausted", () => ({
-      pool: this.#options.name,
-      acquiredBlocks: this.#slots.used,
+    this.#parts.events.emit("exhausted", () => ({
+      pool: this.#parts.options.name,
+      acquiredBlocks: this.#used,
       waiting: this.waiting,
     }));
   }
 
   #count(count: number): void {
-    this.#counts[this.#countsAt + count]++;
+    this.#counts[this.#acquiresAt - ACQUIRES + count]++;
   }
 
   #closedError(): SmritiError {
-    const { name } = this.#options;
+    const { name } = this.#parts.options;
     return new SmritiError("closed", `pool ${show(name)} is closed`);
   }
+}
+
+/** Of a caller who is there now: wanted whatever happens. */
+function isNever(): boolean {
+  return false;
 }

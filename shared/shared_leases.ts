@@ -2,13 +2,14 @@
  * Leases of a shared pool in one isolate: all that `pool/leases.ts` does, and what only many
  * isolates need: handing a lease over, taking one on, and giving all of them up at once.
  *
- * Knows no owner words and no other isolate: it is told which slots are here.
+ * The view of a slot is kept here, where no user has it, until its bytes are asked for; the slot is
+ * marked as used before it is given out.
  */
-import { type Block, part, slotOf } from "../pool/block.ts";
+import { type Block, blockOf, part, slotOf } from "../pool/block.ts";
 import { isOut } from "../pool/census.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { isDetached } from "../pool/escape.ts";
-import type { LeaseHooks, LeaseSlots } from "../pool/lease_parts.ts";
+import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Leases } from "../pool/leases.ts";
 import type { FilledOptions } from "../pool/options.ts";
 import { called } from "../pool/refusal.ts";
@@ -22,23 +23,120 @@ import {
   type Slot,
 } from "../pool/slot.ts";
 import type { Counters } from "../pool/stats.ts";
+import type { SharedSlots } from "./shared_slots.ts";
+
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const HOT_HELD = HELD;
+const hotBlockOf = blockOf;
 
 /** All leases of a shared pool in this isolate. */
 export class SharedLeases extends Leases {
-  /** Makes a ticket of a held slot that nobody here uses any more. */
+  readonly #slots: SharedSlots;
+  /** Makes a ticket of a held slot whose lease here has ended. */
   readonly #makeTicket: (slot: number) => BlockTicket;
+  /** Views by slot that no user has: of free slots, and of held ones whose bytes were not asked for. */
+  readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   /** No leases yet. */
   constructor(
     options: FilledOptions,
     region: Region,
-    slots: LeaseSlots,
+    slots: SharedSlots,
     counters: Counters,
     hooks: LeaseHooks,
     makeTicket: (slot: number) => BlockTicket,
   ) {
     super(options, region, slots, counters, hooks);
+    this.#slots = slots;
     this.#makeTicket = makeTicket;
+  }
+
+  /**
+   * Takes a slot that looks free and begins its lease; `undefined` if another worker was first. All
+   * that can fail comes first, and what follows the swap are stores.
+   */
+  tryBegin(index: number, tag: string | undefined): Block | undefined {
+    const slots = this.#slots;
+    const slot = this.records[index] ?? this.record(index);
+    const block = hotBlockOf(slot);
+    const note = slots.taken >= this.noteAt ? this.note(slot) : undefined;
+    if (!slots.take(index)) return undefined;
+    slot.state = HOT_HELD;
+    slot.tag = tag;
+    slot.token = undefined;
+    if (note !== undefined) {
+      slot.note = note;
+      slot.special = true;
+    }
+    return block;
+  }
+
+  /** Begins the lease of a slot in transit if that is its ticket, in the same way. */
+  tryAdopt(
+    index: number,
+    serial: number,
+    tag: string | undefined,
+  ): Block | undefined {
+    const slots = this.#slots;
+    const slot = this.record(index);
+    const block = blockOf(slot);
+    // Its bytes have to be zeroed, so a view has to be had: without one the ticket stays good.
+    this.#ready(index);
+    const note = slots.taken >= this.noteAt ? this.note(slot) : undefined;
+    if (!slots.receive(index, serial)) return undefined;
+    slots.taken++;
+    slot.state = HELD;
+    slot.tag = tag;
+    slot.token = undefined;
+    slot.touched = true;
+    if (note !== undefined) {
+      slot.note = note;
+      slot.special = true;
+    }
+    return block;
+  }
+
+  /** Ends a lease whose handle was not given out. */
+  undo(block: Block): void {
+    const slot = slotOf(block)!;
+    this.unnote(slot);
+    this.#slots.push(slot.index);
+    slot.special = false;
+    slot.state = ENDED;
+    part(block);
+  }
+
+  /** Ends an adopted lease whose handle was not given out: its ticket is good again. */
+  unadopt(block: Block): void {
+    const slot = slotOf(block)!;
+    this.unnote(slot);
+    this.#slots.unreceive(slot.index);
+    slot.special = slot.touched = false;
+    slot.state = ENDED;
+    part(block);
+  }
+
+  /** Whether a lease has the slot. */
+  isLeased(index: number): boolean {
+    const slot = this.records[index];
+    return slot !== undefined && isOut(slot);
+  }
+
+  override view(slot: Slot): Uint8Array<ArrayBuffer> {
+    if (slot.state !== HELD || slot.view !== NO_VIEW) return super.view(slot);
+    const { index } = slot;
+    const view = this.#ready(index);
+    this.#slots.expose(index);
+    this.#views[index] = undefined;
+    slot.view = view;
+    slot.touched = true;
+    return view;
+  }
+
+  override reattach(slot: Slot, view: ArrayBufferView): void {
+    // It becomes a view that the user has.
+    if (slot.state === HELD && slot.view === NO_VIEW) this.view(slot);
+    super.reattach(slot, view);
   }
 
   /**
@@ -61,9 +159,12 @@ export class SharedLeases extends Leases {
 
   override detach(slot: Slot): BlockTicket {
     this.#refuseDetach(slot);
-    this.#renew(slot);
-    this.#letGo(slot);
-    return this.#makeTicket(slot.index);
+    this.#endView(slot);
+    this.unnote(slot);
+    const ticket = this.#makeTicket(slot.index);
+    slot.special = slot.touched = false;
+    slot.state = ENDED;
+    return ticket;
   }
 
   /**
@@ -72,29 +173,97 @@ export class SharedLeases extends Leases {
    * @throws {SmritiError} `lent` if they cannot be ended; nothing has happened then
    */
   revoke(block: Block): void {
-    this.#renew(slotOf(block)!);
+    this.#endView(slotOf(block)!);
   }
 
-  /** Ends the lease of a block without views; its slot is for whoever makes the ticket. */
-  partFrom(block: Block): number {
-    const slot = slotOf(block)!;
-    this.#letGo(slot);
+  /** Ends the lease of a block without views, and makes a ticket of it. */
+  detachRevoked(block: Block): BlockTicket {
+    const ticket = this.detach(slotOf(block)!);
     part(block);
-    return slot.index;
+    return ticket;
   }
 
-  #renew(slot: Slot): void {
-    if (slot.view === NO_VIEW) return;
-    const buffer = this.region.renew(slot.view);
-    if (buffer === undefined) throw this.#stuck(slot);
+  /** Ends every lease of this isolate: free again, or lost if an operation still has it. */
+  giveUpAll(): void {
+    for (const slot of this.records.filter(isOut)) {
+      if (slot.lends > 0) {
+        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
+        this.region.revoke(slot.view);
+        this.lose(slot, true);
+        continue;
+      }
+      this.release(slot, this.blockSize);
+      // The handle, which still points here, finds it lost.
+      slot.state = LOST;
+    }
+    this.hooks.lost();
+    this.hooks.ended();
+  }
+
+  /** Ends the views that are kept here; no lease may be left. */
+  endViews(): void {
+    for (const [index, view] of this.#views.entries()) {
+      // SAFETY: this view was never given out; the slot is free, or another worker's.
+      if (view !== undefined) this.region.revoke(view);
+      this.#views[index] = undefined;
+    }
+  }
+
+  /** Whether a view of the slot can be had here. */
+  canWash(index: number): boolean {
+    try {
+      if (this.zero) this.#ready(index);
+      return true;
+    } catch {
+      // There can be none any more: the permission was taken back, or memory is short.
+      return false;
+    }
+  }
+
+  /** Zeroes a held slot without a lease, if the pool does; false if that cannot be done here. */
+  wash(index: number): boolean {
+    if (!this.canWash(index)) return false;
+    if (this.zero) this.#ready(index).fill(0);
+    return true;
+  }
+
+  /** Zeroes and revokes; false if the buffer is elsewhere, or cannot be ended. */
+  protected override clean(slot: Slot, usedBytes: number | undefined): boolean {
+    // An adopted block whose bytes were not asked for has those of the sender.
+    const view = slot.view === NO_VIEW
+      ? this.#ready(slot.index)
+      : this.#takeBack(slot);
+    if (this.zero === true) view?.fill(0, 0, usedBytes);
+    return view !== undefined;
+  }
+
+  /** Ends the views that the user has, and keeps a new one; `undefined` if they cannot be ended. */
+  #takeBack(slot: Slot): Uint8Array<ArrayBuffer> | undefined {
+    const buffer = slot.view.length === 0
+      ? undefined
+      : this.region.renew(slot.view);
+    if (buffer === undefined) return undefined;
     slot.view = NO_VIEW;
-    slot.view = new Uint8Array(buffer);
+    return this.#views[slot.index] = new Uint8Array(buffer);
   }
 
-  #letGo(slot: Slot): void {
-    this.unnote(slot);
-    slot.special = slot.touched = false;
-    slot.state = ENDED;
+  #endView(slot: Slot): void {
+    if (slot.view === NO_VIEW || this.#takeBack(slot) !== undefined) return;
+    throw this.#stuck(slot);
+  }
+
+  /** The view of a held slot that is kept here. */
+  #ready(index: number): Uint8Array<ArrayBuffer> {
+    return this.#views[index] ?? this.#make(index);
+  }
+
+  #make(index: number): Uint8Array<ArrayBuffer> {
+    const views = this.#views;
+    // No gaps: V8 keeps an array with large ones as a table.
+    while (views.length <= index) views.push(undefined);
+    // SAFETY: the slot is held or in transit, so its slab is committed; this isolate's other view of
+    // it, if there was one, has been ended, or is nowhere to be found.
+    return views[index] = this.region.view(index);
   }
 
   #refuseDetach(slot: Slot): void {
@@ -111,45 +280,5 @@ export class SharedLeases extends Leases {
         called(this.poolName, slot)
       } cannot go: an operation or somebody else has its buffer, or marked it untransferable`,
     );
-  }
-
-  /** Ends every lease, whoever holds it: free again, or lost if an operation still has it. */
-  giveUpAll(): void {
-    for (const slot of this.records.filter(isOut)) {
-      if (slot.lends > 0) {
-        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
-        this.region.revoke(slot.view);
-        this.lose(slot, true);
-        this.hooks.lost();
-        continue;
-      }
-      if (this.release(slot, this.blockSize)) this.released(slot);
-      // SAFETY: the slot is free and never lent from here again; the handle, which still points
-      // here, finds it lost.
-      this.region.revoke(slot.view);
-      if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
-      slot.view = NO_VIEW;
-      slot.state = LOST;
-    }
-  }
-
-  /** Zeroes a slot that was taken from somebody else, and gives it back. */
-  wash(index: number): void {
-    const block = this.beginAt(index, undefined);
-    if (this.zero) void block.bytes;
-    block.release();
-  }
-
-  /** Begins a lease of a slot whose contents somebody else has written. */
-  adoptAt(index: number, tag: string | undefined): Block {
-    const block = this.beginAt(index, tag);
-    const slot = this.records[index];
-    // SAFETY: the slot is held, so its slab is committed. Not by `view()`: that may zero the block.
-    if (slot.view === NO_VIEW) {
-      slot.view = this.region.view(index);
-      this.views.count(this.blockSize);
-    }
-    slot.touched = true;
-    return block;
   }
 }

@@ -1,21 +1,23 @@
 /**
  * How much memory a shared pool has: any isolate may grow, shrink or trim it, one at a time.
  *
- * Decides when and by how much; `supply.ts` does it. Whoever does holds a word in the control
- * block; if it dies there, whoever reclaims it counts the slots anew.
+ * Decides when and by how much; `supply.ts` does it. The resizer holds a word in the control block;
+ * if it dies there, its reclaimer counts the slots anew.
  */
 import type { Events } from "../pool/events.ts";
+import { headroom } from "../pool/headroom.ts";
 import { shareOf } from "../pool/options.ts";
 import { RETRY_MS } from "../pool/sizer.ts";
 import { COUNTLESS } from "../pool/slots.ts";
+import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { raise } from "./roster.ts";
-import type { SharedSlots } from "./shared_slots.ts";
 import type { SharedSupply } from "./shared_supply.ts";
+import type { Tally } from "./tally.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
-const { ABANDONED, COMMITTED, PEAK } = HEADER;
+const { ABANDONED, BUSY, COMMITTED, PEAK } = HEADER;
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */
 const SPINS = 2000;
@@ -24,7 +26,7 @@ const SPINS = 2000;
 export type Growth =
   /** There is more memory than before. */
   | "grown"
-  /** Somebody else is changing the size. */
+  /** Another worker is changing the size. */
   | "busy"
   /** The limit is reached, or the OS refused. */
   | "refused";
@@ -33,7 +35,8 @@ export type Growth =
 export class SharedSizer {
   readonly #options: SharedFilledOptions;
   readonly #words: Int32Array;
-  readonly #slots: SharedSlots;
+  readonly #tally: Tally;
+  readonly #clock: Clock;
   readonly #supply: SharedSupply;
   readonly #events: Events;
   readonly #worker: number;
@@ -42,21 +45,25 @@ export class SharedSizer {
   #seen = -1;
   #growAt: number = COUNTLESS;
   #busyAt: number = COUNTLESS;
-  /** No grow by threshold before this time: the OS has just refused one. */
-  #retryAt = -Infinity;
+  /** Takes are calm while fewer blocks than this are in use. */
+  #calmBelow = 0;
+  /** No grow by threshold before this time, if any: the OS has just refused one. */
+  #retryAt: number | undefined;
 
   /** Acts for one worker id. */
   constructor(
     options: SharedFilledOptions,
     { words }: Control,
-    slots: SharedSlots,
+    tally: Tally,
+    clock: Clock,
     supply: SharedSupply,
     events: Events,
     worker: number,
   ) {
     this.#options = options;
     this.#words = words;
-    this.#slots = slots;
+    this.#tally = tally;
+    this.#clock = clock;
     this.#supply = supply;
     this.#events = events;
     this.#worker = worker;
@@ -68,28 +75,30 @@ export class SharedSizer {
     return this.#words[COMMITTED];
   }
 
-  /** Free blocks, by the workers' own counts. */
-  get spare(): number {
-    return this.committed - this.#slots.used;
+  /** Whether one block more in use changes nothing here: it can be taken without `taken`. */
+  get isCalm(): boolean {
+    return this.#tally.used < this.#calmBelow &&
+      this.#words[COMMITTED] === this.#seen;
   }
 
   /** Notes how full the pool is after a take; grows at the threshold. */
   taken(): void {
     const words = this.#words;
-    const used = this.#slots.used;
-    if (
-      used >= this.#busyAt || used >= this.#growAt ||
-      words[COMMITTED] !== this.#seen || used - words[ABANDONED] > words[PEAK]
-    ) this.#rose(used);
-  }
-
-  /** What few takes need: the pool is busy, fuller than ever, or of another size than before. */
-  #rose(used: number): void {
-    const words = this.#words;
+    const used = this.#tally.recount();
     const acquired = used - words[ABANDONED];
     if (acquired > words[PEAK]) raise(words, PEAK, acquired);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
+    this.#calm();
+  }
+
+  /** Draws the line below which a take changes nothing, as it is until others change the size. */
+  #calm(): void {
+    const words = this.#words;
+    const busyAt = words[BUSY] === 0 ? this.#busyAt : COUNTLESS;
+    // The block that is taken next is not among those in use.
+    this.#calmBelow =
+      Math.min(this.#growAt, busyAt, words[PEAK] + words[ABANDONED] + 1) - 1;
   }
 
   /**
@@ -99,13 +108,13 @@ export class SharedSizer {
   grow(asked: boolean): Growth {
     const { growStep, maxBlocks } = this.#options;
     const committed = this.committed;
-    if (committed >= maxBlocks) return "refused";
-    if (!asked && Date.now() < this.#retryAt) return "refused";
+    if (committed >= maxBlocks || !asked && this.#isRefused) return "refused";
+    headroom();
     if (!this.#begin()) return "busy";
     const before = this.committed;
     let error: Error | undefined;
     try {
-      // Somebody else may have grown it between the two looks.
+      // Another worker may have grown it between the two looks.
       if (before === committed) {
         const step = shareOf(growStep, maxBlocks);
         error = this.#supply.commit(Math.min(step, maxBlocks - before));
@@ -115,11 +124,19 @@ export class SharedSizer {
     }
     if (error !== undefined) {
       Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
-      this.#retryAt = Date.now() + RETRY_MS;
+      this.#retryAt = this.#clock.now() + RETRY_MS | 0;
     }
     const after = this.committed;
     this.#tellGrow(after - before, error);
     return after > committed ? "grown" : "refused";
+  }
+
+  /** Whether the OS has just refused memory. */
+  get #isRefused(): boolean {
+    if (this.#retryAt === undefined) return false;
+    if (between(this.#retryAt, this.#clock.now()) < 0) return true;
+    this.#retryAt = undefined;
+    return false;
   }
 
   /** Commits the first blocks of a new pool; throws the OS's refusal. */
@@ -133,22 +150,24 @@ export class SharedSizer {
     return this.#giveBack(this.committed - this.#floor);
   }
 
-  /** Every interval, by whichever isolate comes first: gives a step back if nobody was busy. */
+  /** Every interval, by whichever isolate comes first: gives a step back if the pool was idle. */
   look(): void {
     const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
       this.#options;
     const words = this.#words;
-    const now = Date.now() | 0;
+    // Others may have looked, and forgotten that the pool was busy.
+    this.#calmBelow = 0;
+    const now = this.#clock.now();
     const last = Atomics.load(words, HEADER.LOOKED);
-    // Timers fire up to a millisecond early against a clock that counts whole ones.
-    if ((now - last | 0) < shrinkIntervalMs - 1) return;
+    // A clock that counts whole milliseconds is up to one behind a timer.
+    if (between(last, now) < shrinkIntervalMs - 1) return;
     if (Atomics.compareExchange(words, HEADER.LOOKED, last, now) !== last) {
       return;
     }
-    const wasBusy = Atomics.exchange(words, HEADER.BUSY, 0) !== 0;
-    const { used } = this.#slots;
+    const wasBusy = Atomics.exchange(words, BUSY, 0) !== 0;
+    const used = this.#tally.countUsed();
     this.#noteBusy(used);
-    if (wasBusy || words[HEADER.BUSY] !== 0) return;
+    if (wasBusy || words[BUSY] !== 0) return;
     const { committed } = this;
     const step = Math.max(
       shareOf(shrinkStep, committed),
@@ -168,7 +187,9 @@ export class SharedSizer {
   /** Gives at most so many blocks back; returns the bytes. */
   #giveBack(most: number): number {
     const spare = Math.min(most, this.committed - this.#floor);
-    if (spare <= 0 || !this.#begin()) return 0;
+    if (spare <= 0) return 0;
+    headroom();
+    if (!this.#begin()) return 0;
     let given = { blocks: 0, bytes: 0, refused: false };
     try {
       given = this.#supply.giveBack(
@@ -179,7 +200,7 @@ export class SharedSizer {
     }
     if (given.refused) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
     if (given.blocks > 0) {
-      this.#noteBusy(this.#slots.used);
+      this.#noteBusy(this.#tally.recount());
       this.#tellShrink(given.blocks, given.bytes);
     }
     return given.bytes;
@@ -190,8 +211,8 @@ export class SharedSizer {
     const { committed } = this;
     if (committed !== this.#seen) this.#draw(committed);
     // The word is on a line that all read: written only if that changes it.
-    if (used >= this.#busyAt && this.#words[HEADER.BUSY] === 0) {
-      Atomics.store(this.#words, HEADER.BUSY, 1);
+    if (used >= this.#busyAt && this.#words[BUSY] === 0) {
+      Atomics.store(this.#words, BUSY, 1);
     }
   }
 
@@ -200,6 +221,7 @@ export class SharedSizer {
     const { growThreshold, reservedBlocks, maxBlocks, shrinkThreshold } =
       this.#options;
     this.#seen = committed;
+    this.#calmBelow = 0;
     this.#growAt = committed < maxBlocks
       ? shareOf(growThreshold, committed - reservedBlocks)
       : COUNTLESS;
@@ -215,6 +237,10 @@ export class SharedSizer {
         this.#worker,
       );
       if (holder === 0) return true;
+      if (holder !== this.#worker) continue;
+      // A change of this worker's own was cut short by an exception.
+      this.#supply.recount();
+      return true;
     }
     return false;
   }

@@ -2,10 +2,12 @@
  * The slots of a shared pool as one isolate sees them: takes, gives back and hands over by
  * compare-and-swap on owner words.
  *
- * No lock, and no step after which a death loses a slot: a slot is always free, somebody's, in
- * transit, abandoned or without memory, by its owner word alone. Knows no memory and no waiting.
+ * No lock, and no step after which a death loses a slot: a slot is always free, held, in
+ * transit, abandoned or without memory, by its owner word alone, and so is what may have been seen of
+ * its bytes. Knows no memory and no waiting.
  */
 import { SmritiError } from "../pool/errors.ts";
+import { isAwaited } from "./bell.ts";
 import {
   ABANDONED,
   CLAIMED,
@@ -13,227 +15,214 @@ import {
   FREE,
   HEADER,
   HELD,
+  HELD_BIT,
+  isHeldBy,
   kindOf,
+  OPEN,
+  SOILED,
   successor,
   TRANSIT,
   UNCOMMITTED,
+  USED,
   WORKER,
+  WORKER_MASK,
   workerOf,
 } from "./control.ts";
+import { Hints } from "./hints.ts";
+import { Tally } from "./tally.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
-const { TOP_WORKER, TICKETS, ABANDONED: LOST_BLOCKS } = HEADER;
-const { HELD: HELD_COUNT } = WORKER;
 const HOT_FREE = FREE;
 const HOT_HELD = HELD;
+const HOT_USED = USED;
+const HOT_OPEN = OPEN;
+const { STATE, TOP_WORKER, WAITERS } = HEADER;
 const hotKindOf = kindOf;
 const hotSuccessor = successor;
+const HELD_MASK = HELD_BIT | WORKER_MASK;
 
-/** Kind and worker of an owner word. */
-const OWNER_MASK = 0x7ff;
-/** Every so many takes the search begins at the lowest slot again, so that high slabs empty. */
-const FROM_BELOW = 64;
+/** Workers whose waiting is told by one word. */
+const IN_ONE_WORD = 32;
+
+const NO_SLOT = -1;
+
+/** Changes a held word's kind and nothing else. */
+const ALL_BUT_KIND = ~0x700;
 
 /** Slots in the hands of one worker. */
 export class SharedSlots {
   /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
   readonly free = 0;
+  /** A release is never looked at more closely for what is free: `push` says that all must be told. */
+  readonly calmUpTo = 1;
   /** Leases begun here, ever. */
   taken = 0;
+  /** How many are in use. */
+  readonly tally: Tally;
+  /** Where free ones may be. */
+  readonly hints: Hints;
 
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
-  readonly #hints: Int32Array;
   readonly #worker: number;
+  /** What the words of slots that this worker holds have in common. */
   readonly #held: number;
-  #pops = 0;
-  /** The word of hints to look at first. */
-  #cursor = 0;
-  /** What this worker gave back last: warm, and most likely still free. */
-  #last = 0;
+  /** Indices of this worker's counts. */
+  readonly #takes: number;
+  readonly #frees: number;
+  readonly #moved: number;
+  readonly #moving: number;
+  /** Takes that are counted already and not done. */
+  said = 0;
 
   /** Acts for one worker id. */
   constructor(control: Control, worker: number) {
     this.#control = control;
     this.#words = control.words;
     this.#owner = control.owner;
-    this.#hints = control.hints;
     this.#worker = worker;
-    this.#held = control.at(worker, HELD_COUNT);
-  }
-
-  /** Slots this worker holds. */
-  get held(): number {
-    return this.#words[this.#held];
-  }
-
-  /** Blocks with memory that are not free, by the workers' own counts. */
-  get used(): number {
-    const words = this.#words;
-    const top = words[TOP_WORKER];
-    let used = words[TICKETS] + words[LOST_BLOCKS];
-    for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, HELD_COUNT)];
-    }
-    return used;
-  }
-
-  /** Takes a free slot, the lowest that this worker knows of, or returns -1. */
-  pop(): number {
-    const slot = this.#pops % FROM_BELOW !== 0 && this.#takeLast()
-      ? this.#last
-      : this.#search();
-    if (slot >= 0) {
-      this.#pops++;
-      this.#words[this.#held]++;
-    }
-    return slot;
+    this.tally = new Tally(control, worker);
+    this.hints = new Hints(control);
+    this.#held = HELD_BIT | worker;
+    this.#takes = control.at(worker, WORKER.TAKES);
+    this.#frees = control.at(worker, WORKER.FREES);
+    this.#moved = control.at(worker, WORKER.MOVED);
+    this.#moving = control.at(worker, WORKER.MOVING);
   }
 
   /**
-   * Takes the slot given back last, unless a lower one may be free. Its hint stays and is wrong
-   * meanwhile, which spares a cycle two atomic operations of four: whoever follows it drops it, and
-   * `push` looks whether it is still there.
+   * Takes a slot if it is free; false if another worker was first. The swap is the last that can fail,
+   * and what follows it are stores.
    */
-  #takeLast(): boolean {
-    const last = this.#last;
-    const at = last >>> 5;
-    const lower = (1 << (last & 31)) - 1;
-    if (at > this.#cursor || (this.#hints[at] & lower) !== 0) return false;
-    // A plain read is a tenth of an atomic one, and the swap sees whether it was right.
-    return this.#take(last, this.#owner[last]);
-  }
-
-  /** Follows the hints, now and then from the lowest on. */
-  #search(): number {
-    const hints = this.#hints;
-    const count = hints.length;
-    const start = this.#pops % FROM_BELOW === 0 ? 0 : this.#cursor;
-    for (let step = 0; step < count; step++) {
-      const at = start + step < count ? start + step : start + step - count;
-      let bits = hints[at];
-      while (bits !== 0) {
-        const bit = bits & -bits;
-        // A hint is cleared before the look at the owner; whoever frees a slot looks at its hint
-        // after that. So one of the two sees what the other has done: the slot is taken here, or
-        // its hint is set again.
-        const before = Atomics.and(hints, at, ~bit);
-        if ((before & bit) !== 0) {
-          const slot = (at << 5) + 31 - Math.clz32(bit);
-          const word = Atomics.load(this.#owner, slot);
-          if (this.#take(slot, word)) {
-            this.#cursor = at;
-            return slot;
-          }
-        }
-        bits = before & ~bit;
-      }
-    }
-    return -1;
-  }
-
-  /** Takes a slot if `word` says that it is free, and still stands there. */
-  #take(slot: number, word: number): boolean {
-    return hotKindOf(word) === HOT_FREE &&
-      this.#swap(slot, word, HOT_HELD, this.#worker);
-  }
-
-  /** A lease of a slot of this worker begins. */
-  take(): void {
+  take(slot: number): boolean {
+    const owner = this.#owner;
+    const word = owner[slot];
+    if (hotKindOf(word) !== HOT_FREE) return false;
+    const next = hotSuccessor(word, HOT_HELD, this.#worker);
+    if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;
+    if (this.said > 0) this.said--;
+    else this.#words[this.#takes]++;
     this.taken++;
+    return true;
   }
 
-  /** Puts a slot of this worker back. Others may wait for it, so the pool must hear of it: true. */
+  /** Says that so many are about to be taken: those who look from here on count them. */
+  say(count: number): void {
+    if (this.said > 0) this.unsay();
+    Atomics.add(this.#words, this.#takes, count);
+    this.said = count;
+  }
+
+  /** Takes back what was said and not done. */
+  unsay(): void {
+    if (this.said === 0) return;
+    Atomics.sub(this.#words, this.#takes, this.said);
+    this.said = 0;
+  }
+
+  /**
+   * Puts a slot of this worker back. As in `take` the swap is the last that can fail. Whether the pool
+   * must hear of it: an acquire may wait for it, or the pool is closing.
+   */
   push(slot: number): boolean {
-    this.#last = slot;
-    this.#change(slot, HOT_FREE);
-    this.rehint(slot);
-    return true;
+    const { hints } = this;
+    if (hints.due >= 0) hints.restore();
+    const owner = this.#owner;
+    const word = owner[slot];
+    const next = hotSuccessor(word, HOT_FREE, 0);
+    if (
+      (word & HELD_MASK) !== this.#held ||
+      Atomics.compareExchange(owner, slot, word, next) !== word
+    ) throw this.#stolen(slot);
+    const words = this.#words;
+    words[this.#frees]++;
+    hints.last = slot;
+    hints.due = slot;
+    try {
+      if (!hints.stands(slot)) hints.set(slot);
+      hints.due = NO_SLOT;
+      // After the swap: an acquire that begins to wait from here on finds the slot free.
+      return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
+        words[TOP_WORKER] >= IN_ONE_WORD && isAwaited(words);
+    } catch {
+      // No room on the stack: it is said again.
+      return true;
+    }
+  }
+
+  /**
+   * From here on a view of a slot of this worker is given out, and may outlive this worker.
+   */
+  expose(slot: number): void {
+    // A plain store suffices: only this worker changes the word while it lives, and a reclaimer reads
+    // it after the OS has confirmed the end of the thread, which orders all its stores before that.
+    const word = this.#owner[slot];
+    if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
+    this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
   }
 
   /** Takes a slot of this worker out of the pool for good. */
   abandon(slot: number): void {
-    Atomics.add(this.#words, LOST_BLOCKS, 1);
-    this.#change(slot, ABANDONED);
+    const word = this.#mine(slot);
+    // First: so the count is never too low. A refusal by it is confirmed by the owner words.
+    Atomics.add(this.#words, HEADER.ABANDONED, 1);
+    this.#move(slot, word, ABANDONED, 0, -1);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
   abandonFree(slot: number): void {
-    const word = Atomics.load(this.#owner, slot);
-    if (kindOf(word) !== FREE || !this.seize(slot, word)) return;
-    this.abandon(slot);
+    if (this.take(slot)) this.abandon(slot);
   }
 
-  /** Whether somebody may still write to a slot that is out of the pool. Asked at its end. */
-  static hasAbandoned({ owner }: Control): boolean {
-    return owner.some((word) => kindOf(word) === ABANDONED);
-  }
-
-  /**
-   * Puts a slot of this worker in transit until `deadline`; returns the ticket's number. Counts as
-   * held until `sent`.
-   */
-  send(slot: number, deadline: number): number {
-    const { serial } = this.#control;
+  /** Puts a slot of this worker, whose views have ended, in transit; returns the ticket's number. */
+  send(slot: number): number {
+    const { serial, deadline } = this.#control;
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
-    this.#control.deadline[slot] = deadline;
+    deadline[slot] = 0;
     const number = serial[slot] = serial[slot] + 1 | 0;
-    this.#swap(slot, this.#mine(slot), TRANSIT, this.#worker);
+    this.#move(slot, this.#mine(slot), TRANSIT, this.#worker, -1);
     return number;
-  }
-
-  /** So many were sent, and nobody has their tickets yet. */
-  sent(count: number): void {
-    Atomics.add(this.#words, TICKETS, count);
-    this.#words[this.#held] -= count;
   }
 
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
-    // Plain reads: whoever has the ticket has it from the sender, and so sees what was sent.
+    // Plain reads: the message that brought the ticket orders what the sender wrote before it.
     return kindOf(this.#owner[slot]) === TRANSIT &&
       this.#control.serial[slot] === serial;
   }
 
-  /**
-   * Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. Counts
-   * as in transit until `received`.
-   */
+  /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
   receive(slot: number, serial: number): boolean {
     const word = this.#owner[slot];
-    if (!this.isSent(slot, serial)) return false;
-    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
-    if (this.#control.serial[slot] === serial) return true;
-    // The generation went full circle between the look and the swap: it was another ticket's.
-    const mine = this.#mine(slot);
-    Atomics.store(this.#owner, slot, successor(mine, TRANSIT, workerOf(word)));
+    return kindOf(word) === TRANSIT &&
+      this.#control.serial[slot] === serial &&
+      this.#move(slot, word, SOILED, this.#worker, 1) &&
+      // The generation may have gone full circle between the look and the swap.
+      (this.#control.serial[slot] === serial || this.#handBack(slot, word));
+  }
+
+  /** Puts a slot that `receive` took, and that was not given out, back in transit under its ticket. */
+  unreceive(slot: number): void {
+    this.#move(slot, this.#mine(slot), TRANSIT, this.#worker, -1);
+  }
+
+  /** Takes a slot in transit back whose time was over at `deadline`; false if that changed. */
+  recall(slot: number, word: number, deadline: number): boolean {
+    return this.#move(slot, word, SOILED, this.#worker, 1) &&
+      // As above: then it is a later ticket's, whose time has not begun.
+      (this.#control.deadline[slot] === deadline || this.#handBack(slot, word));
+  }
+
+  /** It was another ticket's: that one is good again. */
+  #handBack(slot: number, word: number): false {
+    this.#move(slot, this.#mine(slot), TRANSIT, workerOf(word), -1);
     return false;
   }
 
-  /** Puts a slot that `receive` took, and nobody saw, back in transit under the same ticket. */
-  unreceive(slot: number): void {
-    this.#swap(slot, this.#mine(slot), TRANSIT, this.#worker);
-  }
-
-  /** So many were received. */
-  received(count: number): void {
-    this.#words[this.#held] += count;
-    Atomics.sub(this.#words, TICKETS, count);
-  }
-
-  /** Takes a slot in transit back that nobody received; false if that changed. */
-  recall(slot: number, word: number): boolean {
-    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
-    this.received(1);
-    return true;
-  }
-
-  /** Takes a slot that nobody needs any more, whoever it belonged to; false if that changed. */
+  /** Takes a slot that a dead worker held, as it is; false if that changed. */
   seize(slot: number, word: number): boolean {
-    if (!this.#swap(slot, word, HELD, this.#worker)) return false;
-    this.#words[this.#held]++;
-    return true;
+    return this.#move(slot, word, kindOf(word), this.#worker, 1);
   }
 
   /** Takes a free slot for a change of size. */
@@ -243,15 +232,13 @@ export class SharedSlots {
       this.#swap(slot, word, CLAIMED, this.#worker);
   }
 
-  /** Gives a claimed slot back, one's own or that of a dead worker. */
+  /** Gives a claimed slot back. */
   unclaim(slot: number): void {
-    const word = Atomics.load(this.#owner, slot);
-    if (kindOf(word) === CLAIMED && this.#swap(slot, word, FREE, 0)) {
-      this.hint(slot);
-    }
+    this.#swap(slot, Atomics.load(this.#owner, slot), FREE, 0);
+    this.hints.set(slot);
   }
 
-  /** A claimed slot has lost its memory. */
+  /** A claimed slot has lost its memory, or counts as if it had. */
   drop(slot: number): void {
     this.#swap(slot, Atomics.load(this.#owner, slot), UNCOMMITTED, 0);
   }
@@ -260,33 +247,15 @@ export class SharedSlots {
   open(slot: number): void {
     const word = Atomics.load(this.#owner, slot);
     if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE, 0)) {
-      this.hint(slot);
+      this.hints.set(slot);
     }
   }
 
-  /** Says that a slot may be free; true if the hint was missing. */
-  hint(slot: number): boolean {
-    const at = slot >>> 5;
-    const bit = 1 << (slot & 31);
-    if (at < this.#cursor) this.#cursor = at;
-    return (Atomics.or(this.#hints, at, bit) & bit) === 0;
-  }
-
-  /** The same, of a slot that has its hint most of the time. */
-  rehint(slot: number): boolean {
-    const at = slot >>> 5;
-    if (at < this.#cursor) this.#cursor = at;
-    const bit = 1 << (slot & 31);
-    // After the slot became free; so whoever clears the hint from here on finds it free.
-    if ((Atomics.load(this.#hints, at) & bit) !== 0) return false;
-    return this.hint(slot);
-  }
-
-  /** The owner word of a slot of this worker; nobody else changes it. */
+  /** The owner word of a slot of this worker; no other worker changes it. */
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
     const word = this.#owner[slot];
-    if ((word & OWNER_MASK) === (HOT_HELD | this.#worker)) return word;
+    if (isHeldBy(word, this.#worker)) return word;
     throw this.#stolen(slot);
   }
 
@@ -297,18 +266,35 @@ export class SharedSlots {
     );
   }
 
-  /** A slot of this worker goes out of its hands, into nobody's. */
-  #change(slot: number, kind: number): void {
-    const word = this.#mine(slot);
-    // Nobody else changes this word, so the swap cannot fail.
-    this.#swap(slot, word, kind, 0);
-    this.#words[this.#held]--;
+  /**
+   * Changes the slot's owner and the count of moved slots with it, if its word is still `word`. Marked,
+   * so that its reclaimer, should it die in between, knows which count is the wrong one.
+   */
+  #move(
+    slot: number,
+    word: number,
+    kind: number,
+    worker: number,
+    change: 1 | -1,
+  ): boolean {
+    const words = this.#words;
+    words[this.#moving] = 1;
+    let isDone = false;
+    try {
+      isDone = this.#swap(slot, word, kind, worker);
+    } catch (error) {
+      // Nothing was swapped. Where it was after all, this worker is as good as dead.
+      if (this.#owner[slot] === word) words[this.#moving] = 0;
+      throw error;
+    }
+    if (isDone) words[this.#moved] += change;
+    words[this.#moving] = 0;
+    return isDone;
   }
 
   /** Makes the slot's owner this kind and worker, if its word is still `word`. */
   #swap(slot: number, word: number, kind: number, worker: number): boolean {
-    const next = hotSuccessor(word, kind, worker);
-    const owner = this.#owner;
-    return Atomics.compareExchange(owner, slot, word, next) === word;
+    const next = successor(word, kind, worker);
+    return Atomics.compareExchange(this.#owner, slot, word, next) === word;
   }
 }

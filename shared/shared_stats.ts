@@ -13,11 +13,13 @@ import {
   HEADER,
   HELD,
   kindOf,
+  SOILED,
   TRANSIT,
+  UNMAPPED,
+  USED,
   WORKER,
 } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import { SharedSlots } from "./shared_slots.ts";
 
 /** The numbers of a shared pool, of all isolates together; exact while nothing is running. */
 export interface SharedPoolStats extends PoolStats {
@@ -27,10 +29,9 @@ export interface SharedPoolStats extends PoolStats {
   readonly transitBlocks: number;
 }
 
-/** Bytes of address space that the pool has now, whoever has given them back. */
+/** Bytes of address space that the pool has now. */
 export function mappedNow(control: Control, region: Region): number {
-  const isGone = control.state >= ENDING && !SharedSlots.hasAbandoned(control);
-  return isGone ? 0 : region.mappedBytes;
+  return control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;
 }
 
 /** Blocks of each kind, by the owner words. */
@@ -44,6 +45,8 @@ function take(control: Control) {
         seen.free++;
         break;
       case HELD:
+      case SOILED:
+      case USED:
         seen.held++;
         if (Atomics.load(control.lends, slot) > 0) seen.lent++;
         break;
@@ -54,7 +57,7 @@ function take(control: Control) {
         seen.abandoned++;
     }
   }
-  // What is left of a pool that has ended are the blocks that somebody may still write to.
+  // What is left of a pool that has ended are the blocks that a view may still reach.
   if (control.state >= ENDING) {
     seen.free =
       seen.held =

@@ -7,7 +7,9 @@
 import type { SmritiError } from "../pool/errors.ts";
 import type { Region } from "../pool/region.ts";
 import type { GivenBack } from "../pool/supply.ts";
+import type { Bell } from "./bell.ts";
 import { type Control, FREE, HEADER, kindOf, UNCOMMITTED } from "./control.ts";
+import { raise } from "./roster.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
 /** The committed memory of one shared pool. */
@@ -19,14 +21,21 @@ export class SharedSupply {
   readonly #owner: Int32Array;
   readonly #slots: SharedSlots;
   readonly #region: Region;
+  readonly #bell: Bell;
   readonly #slabs: number;
 
   /** Nothing is committed yet, or what others have. */
-  constructor({ words, owner }: Control, slots: SharedSlots, region: Region) {
+  constructor(
+    { words, owner }: Control,
+    slots: SharedSlots,
+    region: Region,
+    bell: Bell,
+  ) {
     this.#words = words;
     this.#owner = owner;
     this.#slots = slots;
     this.#region = region;
+    this.#bell = bell;
     this.slabSlots = region.slabSlots;
     this.#slabs = Math.ceil(owner.length / this.slabSlots);
   }
@@ -62,7 +71,9 @@ export class SharedSupply {
         left = count >> 1;
         continue;
       }
-      for (const end = slab + count; slab < end; slab++) this.#open(slab);
+      for (const end = slab + count; slab < end; slab++) {
+        error ??= this.#open(slab);
+      }
       left -= count;
       // Part of a step is better than none, and asking for the rest again would be in vain.
       if (error !== undefined) break;
@@ -81,7 +92,7 @@ export class SharedSupply {
       if (blocks + end - first > most) break;
       if (!this.#claim(first, end)) continue;
       if (this.#region.decommit({ first: slab, count: 1 }) !== 0) {
-        for (let slot = first; slot < end; slot++) this.#slots.unclaim(slot);
+        this.#unclaim(first, end);
         return { blocks, bytes, refused: true };
       }
       for (let slot = first; slot < end; slot++) this.#slots.drop(slot);
@@ -105,30 +116,48 @@ export class SharedSupply {
     Atomics.store(this.#words, HEADER.TOP, Math.max(top, this.top));
   }
 
-  /** Makes the slots of a slab free; it has just been committed. */
-  #open(slab: number): void {
+  /** Makes the slots of a slab free, which has just been committed; gives what kept it from that. */
+  #open(slab: number): SmritiError | undefined {
     const { first, end } = this.#bounds(slab);
     // Where giving back does not zero, what comes back may be old.
     const wipe = !this.#region.zeroesOnRecommit && first < this.top;
+    raise(this.#words, HEADER.TOP, end);
     let opened = 0;
+    let error: SmritiError | undefined;
     for (let slot = first; slot < end; slot++) {
       if (kindOf(Atomics.load(this.#owner, slot)) !== UNCOMMITTED) continue;
-      if (wipe) this.#region.wipe(slot);
+      if (wipe) error = this.#wipe(slot);
+      if (error !== undefined) break;
       this.#slots.open(slot);
       opened++;
     }
     Atomics.add(this.#words, HEADER.COMMITTED, opened);
-    if (end > this.top) Atomics.store(this.#words, HEADER.TOP, end);
+    return error;
+  }
+
+  /** Zeroes a slot; gives what kept it from that. */
+  #wipe(slot: number): SmritiError | undefined {
+    try {
+      this.#region.wipe(slot);
+    } catch (error) {
+      return error as SmritiError;
+    }
   }
 
   /** Takes every slot of a slab, or none. */
   #claim(first: number, end: number): boolean {
     for (let slot = first; slot < end; slot++) {
       if (this.#slots.claim(slot)) continue;
-      while (--slot >= first) this.#slots.unclaim(slot);
+      this.#unclaim(first, slot);
       return false;
     }
     return true;
+  }
+
+  /** Gives claimed slots back. An acquire may have missed them meanwhile, and wait. */
+  #unclaim(first: number, end: number): void {
+    for (let slot = first; slot < end; slot++) this.#slots.unclaim(slot);
+    if (end > first) this.#bell.ring();
   }
 
   /** Whether a slab has a slot without memory. A death may have left only some of them so. */

@@ -1,13 +1,25 @@
 /**
- * Takes free slots for a wish: respects the reserve and another isolate's turn, grows the pool if
- * that helps, and takes all or none. Knows no queue and no leases.
+ * Takes blocks for a wish: respects the reserve and another isolate's turn, grows the pool if that
+ * helps, and takes all or none. Knows no queue.
+ *
+ * What it takes has a lease at once, so no slot is held without a handle.
  */
+import type { Block } from "../pool/block.ts";
 import type { Wish } from "../pool/channel.ts";
+import { blockArray } from "../pool/dispatcher.ts";
+import { headroom } from "../pool/headroom.ts";
+import type { BlockArray } from "../pool/pool.ts";
 import { type Bell, RETRY_MS } from "./bell.ts";
-import { type Control, HEADER } from "./control.ts";
+import { type Control, HEADER, OPEN } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import type { SharedSizer } from "./shared_sizer.ts";
+import type { Hints } from "./hints.ts";
+import type { SharedLeases } from "./shared_leases.ts";
+import type { Growth, SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
+
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { COMMITTED, STATE, TURN } = HEADER;
+const HOT_OPEN = OPEN;
 
 /** Tries before an asker is told that nothing is free, when others are in the way. */
 const ATTEMPTS = 16;
@@ -17,126 +29,226 @@ export interface TakerParts {
   readonly options: SharedFilledOptions;
   readonly control: Control;
   readonly slots: SharedSlots;
+  readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
   readonly bell: Bell;
 }
 
-/** Takes slots for one isolate. */
+/** Takes blocks for one isolate. */
 export class Taker {
   readonly #maxBlocks: number;
   readonly #reservedBlocks: number;
   readonly #words: Int32Array;
   readonly #slots: SharedSlots;
+  readonly #hints: Hints;
+  readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
+  /** What was taken too late and is to be put back. */
+  readonly #late: Block[] = [];
   /** From now on, whatever growing has made of the pool, nothing is taken. */
   closed = false;
 
   /** Takes nothing yet. */
-  constructor({ options, control, slots, sizer, bell }: TakerParts) {
+  constructor({ options, control, slots, leases, sizer, bell }: TakerParts) {
     this.#maxBlocks = options.maxBlocks;
     this.#reservedBlocks = options.reservedBlocks;
     this.#words = control.words;
     this.#slots = slots;
+    this.#hints = slots.hints;
+    this.#leases = leases;
     this.#sizer = sizer;
     this.#bell = bell;
   }
 
-  /** A slot for one block, or -1. `asked` is for a caller who is there now. */
-  slot(reserved: boolean, asked: boolean): number {
-    if (!reserved && this.#bell.mustYield) return -1;
-    const kept = this.#kept(reserved);
-    if (kept === 0) {
-      const slot = this.#slots.pop();
-      if (slot >= 0) return slot;
+  /**
+   * A block, if it can be had without a second look at anything. Where it is cut short nothing has
+   * happened: what follows the swap are stores.
+   */
+  fast(reserved: boolean, tag: string | undefined): Block | undefined {
+    const words = this.#words;
+    if (this.closed || words[TURN] !== 0 || !this.#sizer.isCalm) {
+      return undefined;
     }
-    return this.#insist(kept, asked);
+    if (this.#reservedBlocks !== 0 && !reserved) return this.#above(tag);
+    const slot = this.#hints.find();
+    if (slot < 0) return undefined;
+    const block = this.#leases.tryBegin(slot, tag);
+    // Read after the swap: close() writes the state first and looks at the slots then.
+    return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);
   }
 
   /**
-   * The same, stopping the thread until there is one, or -1 if there is none before `end`. Before it
-   * stops, `look` is told how often it has; what it throws is the answer.
+   * A block, if need be by growing or by trying again, or `undefined`. `asked` is for a caller who is
+   * there now; `isOff` tells after growing, of which listeners hear, whether it is still wanted.
    */
-  slotBlocking(
+  one(
     reserved: boolean,
+    tag: string | undefined,
+    asked: boolean,
+    isOff: () => boolean,
+  ): Block | undefined {
+    if (!reserved && this.#bell.mustYield) return undefined;
+    const kept = this.#kept(reserved);
+    for (let tries = 0; tries < ATTEMPTS;) {
+      const block = kept === 0 ? this.#any(tag) : this.#above(tag);
+      if (block !== undefined) return block;
+      const growth = this.#grow(kept, 1, asked);
+      if (growth === "refused" || this.closed || isOff()) break;
+      if (growth === "busy") this.#standBack(++tries);
+    }
+    return undefined;
+  }
+
+  /** Several blocks, all or none, in the same way. */
+  many(
+    { count = 1, reserved, tag }: Wish,
+    asked: boolean,
+    isOff: () => boolean,
+  ): BlockArray | undefined {
+    headroom();
+    if (!reserved && this.#bell.mustYield) return undefined;
+    const kept = this.#kept(reserved);
+    for (let tries = 0; tries < ATTEMPTS;) {
+      // Not tried unless there are as many: what is taken and put back others may miss.
+      if (this.#slots.tally.countFree() >= kept + count) {
+        const blocks = this.#allWithin(kept, count, tag);
+        if (blocks !== undefined) return blocks;
+        tries++;
+      }
+      const growth = this.#grow(kept, count, asked);
+      if (growth === "refused" || this.closed || isOff()) break;
+      if (growth === "busy") this.#standBack(++tries);
+    }
+    return undefined;
+  }
+
+  /** Two who are in each other's way at every step would be so for ever: some microseconds, by chance. */
+  #standBack(tries: number): void {
+    for (
+      let left = Math.random() * 2 ** Math.min(tries, 10);
+      left > 0;
+      left--
+    ) {
+      Atomics.load(this.#words, STATE);
+    }
+  }
+
+  /**
+   * A block, stopping the thread until there is one, or `undefined` if there is none before `end`.
+   * Before it stops, `look` is told how often it has; what it throws is the answer.
+   */
+  oneBlocking(
+    reserved: boolean,
+    tag: string | undefined,
     end: number,
     look: (tries: number) => void,
-  ): number {
+  ): Block | undefined {
     for (let tries = 0;; tries++) {
       const { epoch } = this.#bell;
-      const slot = this.slot(reserved, tries === 0);
-      if (slot >= 0) return slot;
+      const block = this.one(reserved, tag, tries === 0, () => false);
+      if (block !== undefined) return block;
       const left = end - performance.now();
-      if (left <= 0) return -1;
+      if (left <= 0) return undefined;
       look(tries);
       if (tries > 1) this.#bell.claimTurn();
       this.#bell.sleep(epoch, Math.min(left, RETRY_MS));
     }
   }
 
-  /** The same, if need be by growing the pool or by trying again. */
-  #insist(kept: number, asked: boolean): number {
-    for (let tries = 0; tries < ATTEMPTS;) {
-      if (this.#isInVain(kept + 1)) break;
-      const slot = kept > 0 && this.#sizer.spare <= kept
-        ? -1
-        : this.#slots.pop();
-      if (slot >= 0) {
-        // Two isolates may both have seen the last block above the reserve: one gives it back.
-        if (kept === 0 || this.#sizer.spare >= kept) return slot;
-        this.putBack([slot]);
-        tries++;
-        continue;
-      }
-      const growth = this.#sizer.grow(asked);
-      // Growing tells listeners, and one of them may have closed the pool.
-      if (growth === "refused" || this.closed) break;
-      if (growth === "busy") tries++;
+  /** Puts back what was taken when the pool had just been closed. */
+  tidy(): void {
+    const late = this.#late;
+    while (late.length > 0) {
+      this.#leases.undo(late[late.length - 1]);
+      late.length--;
     }
-    return -1;
-  }
-
-  /** Slots for a wish, or `undefined` if there are not enough. */
-  gather({ count, reserved }: Wish, asked: boolean): number[] | undefined {
-    if (count === undefined) {
-      const slot = this.slot(reserved, asked);
-      return slot < 0 ? undefined : [slot];
-    }
-    if (!reserved && this.#bell.mustYield) return undefined;
-    const kept = this.#kept(reserved);
-    if (this.#isInVain(kept + count)) return undefined;
-    for (let tries = 0; this.#sizer.spare < kept + count;) {
-      const growth = this.#sizer.grow(asked);
-      if (growth === "refused" || this.closed) return undefined;
-      if (growth === "busy" && tries++ > ATTEMPTS) return undefined;
-    }
-    const slots: number[] = [];
-    while (slots.length < count) {
-      const slot = this.#slots.pop();
-      if (slot < 0) break;
-      slots.push(slot);
-    }
-    if (slots.length === count && this.#sizer.spare >= kept) return slots;
-    // Others took some in the meantime.
-    this.putBack(slots);
-    return undefined;
-  }
-
-  /** Gives slots back that were taken in vain: somebody may have missed them. */
-  putBack(slots: number[]): void {
-    for (const slot of slots) this.#slots.push(slot);
-    this.#bell.ring();
   }
 
   /** Whether this can never be served: too much of the pool has been abandoned. */
-  isHopeless({ count = 1, reserved = false }: Partial<Wish>) {
-    const lost = Atomics.load(this.#words, HEADER.ABANDONED);
-    return count > this.#maxBlocks - lost - this.#kept(reserved);
+  isHopeless({ count = 1, reserved = false }: Partial<Wish>): boolean {
+    const most = this.#maxBlocks - this.#kept(reserved) - count;
+    // The count may be too high after a death, so it is not believed.
+    return Atomics.load(this.#words, HEADER.ABANDONED) > most &&
+      this.#slots.tally.countAbandoned() > most;
   }
 
-  /** Whether others hold so much that so many cannot be free, however far the pool grows. */
-  #isInVain(needed: number): boolean {
-    return needed > this.#maxBlocks - this.#slots.used;
+  /** A free block that leaves the reserve to others. */
+  #above(tag: string | undefined): Block | undefined {
+    try {
+      return this.#isWithin(this.#reservedBlocks, 1)
+        ? this.#any(tag)
+        : undefined;
+    } finally {
+      if (this.#slots.said > 0) this.#slots.unsay();
+    }
+  }
+
+  /** So many of them, or none. */
+  #allWithin(
+    kept: number,
+    count: number,
+    tag: string | undefined,
+  ): BlockArray | undefined {
+    const blocks = blockArray([]);
+    let isDone = false;
+    try {
+      if (kept > 0 && !this.#isWithin(kept, count)) return undefined;
+      while (blocks.length < count) {
+        const block = this.#any(tag);
+        if (block === undefined) return undefined;
+        blocks[blocks.length] = block;
+      }
+      isDone = true;
+      return blocks;
+    } finally {
+      if (!isDone) this.putBack(blocks);
+      if (this.#slots.said > 0) this.#slots.unsay();
+    }
+  }
+
+  /** Any free block. */
+  #any(tag: string | undefined): Block | undefined {
+    for (let slot; (slot = this.#hints.find()) >= 0;) {
+      const block = this.#leases.tryBegin(slot, tag);
+      if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);
+      if (block !== undefined) return block;
+    }
+    return undefined;
+  }
+
+  #putBackLate(block: Block | undefined): undefined {
+    if (block === undefined) return;
+    this.#late[this.#late.length] = block;
+    this.tidy();
+  }
+
+  /** Says that so many will be taken, and whether so many are left to others then. */
+  #isWithin(kept: number, count: number): boolean {
+    const { tally } = this.#slots;
+    this.#slots.say(count);
+    // In this order: what is given back is in use until it is no longer committed.
+    return tally.atMost() <= this.#words[COMMITTED] - kept;
+  }
+
+  /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
+  #grow(kept: number, count: number, asked: boolean): Growth {
+    const { tally } = this.#slots;
+    const needed = kept + count;
+    // Others say what they will take, and then may not.
+    if (kept > 0 && tally.countFree() >= needed) return "busy";
+    // Others may hold so much that it could not be enough however far the pool grows.
+    const isInVain = needed > 1 &&
+      needed > this.#maxBlocks - tally.recount() &&
+      needed > this.#maxBlocks - tally.countUsed();
+    return isInVain ? "refused" : this.#sizer.grow(asked);
+  }
+
+  /** Gives back what was taken in vain: an acquire may have missed it. */
+  putBack(blocks: Block[]): void {
+    for (const block of blocks) this.#leases.undo(block);
+    this.#hints.restore();
+    this.#bell.ring();
   }
 
   #kept(reserved: boolean): number {

@@ -1,12 +1,13 @@
 /**
  * Hands blocks over: makes tickets of blocks of this isolate, and blocks of tickets of others.
  *
- * A ticket is good once: whoever changes the owner word of the slot in transit has the block. A
+ * A ticket is good once: the worker that changes the owner word of the slot in transit has the block. A
  * batch goes as a whole or not at all.
  */
 import type { Block } from "../pool/block.ts";
 import { integer, record, show, text } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { headroom } from "../pool/headroom.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { type Control, HEADER } from "./control.ts";
@@ -47,43 +48,36 @@ export class TicketDesk {
     this.#leases = leases;
   }
 
-  /** A ticket of a held slot that nobody here uses any more. */
+  /** A ticket of a held slot whose lease here has ended. */
   send(slot: number): BlockTicket {
-    const serial = this.#slots.send(slot, this.#deadline());
-    this.#slots.sent(1);
-    return { pool: this.#pool, slot, serial };
+    return { pool: this.#pool, slot, serial: this.#slots.send(slot) };
   }
 
   /** Goes on with the block of a ticket. */
   adopt(ticket: BlockTicket, tag: string | undefined): Block {
     const { slot, serial } = ticket;
-    if (!this.#isGood(ticket) || !this.#slots.receive(slot, serial)) {
-      throw this.#foreign(ticket);
-    }
-    this.#slots.received(1);
-    return this.#leases.adoptAt(slot, tag);
+    const block = this.#isGood(ticket)
+      ? this.#leases.tryAdopt(slot, serial, tag)
+      : undefined;
+    if (block === undefined) throw this.#foreign(ticket);
+    return block;
   }
 
   /** Tickets of several blocks, all or none. */
   sendMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
     // Read once: what was checked is what goes.
     const all = [...blocks];
+    headroom();
     const batch = ++this.#batch;
     for (const block of all) this.#leases.checkDetach(block, batch);
     for (const block of all) this.#leases.revoke(block);
     const numbers = new Int32Array(all.length * NUMBERS);
-    const deadline = this.#deadline();
     let at = 0;
-    try {
-      for (const block of all) {
-        const slot = this.#leases.partFrom(block);
-        numbers[at + 2] = this.#slots.send(slot, deadline);
-        numbers[at + 1] = slot;
-        numbers[at] = this.#pool;
-        at += NUMBERS;
-      }
-    } finally {
-      this.#slots.sent(at / NUMBERS);
+    for (const block of all) {
+      const { pool, slot, serial } = this.#leases.detachRevoked(block);
+      numbers[at++] = pool;
+      numbers[at++] = slot;
+      numbers[at++] = serial;
     }
     return numbers;
   }
@@ -93,28 +87,22 @@ export class TicketDesk {
     tickets: readonly BlockTicket[],
     tag: string | undefined,
   ): Block[] {
+    headroom();
     for (const ticket of tickets) {
       if (!this.#isGood(ticket)) throw this.#foreign(ticket);
     }
-    let count = 0;
-    while (count < tickets.length) {
-      const { slot, serial } = tickets[count];
-      if (!this.#slots.receive(slot, serial)) break;
-      count++;
-    }
-    if (count < tickets.length) {
-      // One was adopted elsewhere at this very moment, or is here twice.
-      for (const { slot } of tickets.slice(0, count)) {
-        this.#slots.unreceive(slot);
+    const blocks: Block[] = [];
+    let isDone = false;
+    try {
+      for (const ticket of tickets) {
+        blocks[blocks.length] = this.adopt(ticket, tag);
       }
-      throw this.#foreign(tickets[count]);
+      isDone = true;
+      return blocks;
+    } finally {
+      // One was adopted elsewhere at this very moment, is here twice, or there was no memory for it.
+      if (!isDone) { for (const block of blocks) this.#leases.unadopt(block); }
     }
-    this.#slots.received(count);
-    return tickets.map(({ slot }) => this.#leases.adoptAt(slot, tag));
-  }
-
-  #deadline(): number {
-    return Date.now() + this.#options.ticketTimeoutMs;
   }
 
   #isGood({ pool, slot, serial }: BlockTicket): boolean {

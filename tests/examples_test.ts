@@ -10,126 +10,19 @@ import {
 } from "@std/assert";
 import { UploadServer } from "../examples/upload/server.ts";
 import "./support/open_library.ts";
-import { canRunDeno, hasProc } from "./support/platform.ts";
+import { canRunDeno } from "./support/platform.ts";
+import { command, Running } from "./support/running.ts";
 import { Client, join, pattern } from "./support/uploads.ts";
 
 const EXAMPLES = new URL("../examples/", import.meta.url);
 const decoder = new TextDecoder();
 const hostname = "127.0.0.1";
 
-/** `deno task demo` runs the upload server; the rest of them run here. */
-const NAMES = [
-  "batch_reader",
-  "dashboard",
-  "echo_frames",
-  "tcp_proxy",
-  "upload_hash",
-  "worker_pipeline",
-];
-/** `deno serve` runs this one: shared_parallel_test.ts does. */
-const SERVED = "parallel_server";
+/** `deno task demo` runs this one. */
+const LONG = ["upload_server.ts"];
 
 function test(name: string, fn: () => Promise<void>): void {
   Deno.test({ name, ignore: !canRunDeno, fn });
-}
-
-function command(name: string, permissions: string, args: string[]) {
-  return new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--quiet",
-      "--no-prompt",
-      ...permissions.split(" "),
-      new URL(`${name}.ts`, EXAMPLES).href,
-      ...args,
-    ],
-    stdout: "piped",
-    stderr: "piped",
-  });
-}
-
-/** A running example that listens. */
-class Running implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #lines: ReadableStreamDefaultReader<string>;
-  readonly #errors: Promise<string>;
-  #told = "";
-  #heard = Promise.withResolvers<void>();
-  port = 0;
-
-  constructor(name: string, ...args: string[]) {
-    // A page, and a Worker's script, are read as a program's data is.
-    const permissions = ["dashboard", "worker_pipeline"].includes(name)
-      ? "--allow-net --allow-ffi --allow-read"
-      : "--allow-net --allow-ffi";
-    this.#child = command(name, permissions, args).spawn();
-    this.#lines = this.#child.stdout.pipeThrough(new TextDecoderStream())
-      .getReader();
-    this.#errors = this.#listen();
-  }
-
-  async #listen(): Promise<string> {
-    const text = this.#child.stderr.pipeThrough(new TextDecoderStream());
-    for await (const piece of text) {
-      this.#told += piece;
-      this.#heard.resolve();
-      this.#heard = Promise.withResolvers();
-    }
-    return this.#told;
-  }
-
-  /** Waits until it has written a line to stderr. */
-  async told(): Promise<void> {
-    while (!this.#told.endsWith("\n")) await this.#heard.promise;
-  }
-
-  async listening(): Promise<this> {
-    const { value = "" } = await this.#lines.read();
-    const match = /^listening on \S+:(\d+)/.exec(value);
-    if (match === null) throw new Error(`${value}\n${await this.#errors}`);
-    this.port = Number(match[1]);
-    if (hasProc) assertEquals(listeners(this.port), ["0100007F"]);
-    return this;
-  }
-
-  /** Stops it as Ctrl-C would; gives what it wrote to stderr. */
-  async stop(): Promise<string> {
-    const isWindows = Deno.build.os === "windows"; // has no signals to send
-    this.#child.kill(isWindows ? "SIGKILL" : "SIGINT");
-    let rest = "";
-    for (;;) {
-      const { done, value } = await this.#lines.read();
-      if (done) break;
-      rest += value;
-    }
-    const { code } = await this.#child.status;
-    const errors = await this.#errors;
-    if (!isWindows) {
-      assertEquals([code, rest], [0, "every block came back\n"], errors);
-    }
-    return errors;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await this.#child.status;
-    await this.#errors;
-    await this.#lines.cancel();
-  }
-}
-
-/** The addresses on which this port is listened at, as the kernel writes them. */
-function listeners(port: number): string[] {
-  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  return ["/proc/net/tcp", "/proc/net/tcp6"]
-    .flatMap((path) => Deno.readTextFileSync(path).split("\n"))
-    .map((row) => row.trim().split(/ +/))
-    .filter(([, local, , state]) => state === "0A" && local.endsWith(end))
-    .map(([, local]) => local.slice(0, -end.length));
 }
 
 async function exchange(
@@ -211,6 +104,16 @@ test("echo_frames answers each message and ends the connection after a bad one",
   );
 });
 
+test("resp_server answers a command though the next has come in part", async () => {
+  await using server = await new Running("resp_server").listening();
+  using conn = await Deno.connect({ hostname, port: server.port });
+  await conn.write(new TextEncoder().encode("PING\r\n*2\r\n$4\r\nEC"));
+  const answer = new Uint8Array(100);
+  const size = await conn.read(answer);
+  assertEquals(decoder.decode(answer.subarray(0, size!)), "+PONG\r\n");
+  assertMatch(await server.stop(), /^(connection: the server stops\n)?$/);
+});
+
 test("batch_reader counts the lines of all files of a folder", async () => {
   const folder = await Deno.makeTempDir();
   const text = "line\n".repeat(100_000); // longer than a block
@@ -220,7 +123,6 @@ test("batch_reader counts the lines of all files of a folder", async () => {
   await Deno.mkdir(`${folder}/d`);
   const { stdout, stderr } = await command(
     "batch_reader",
-    "--allow-read --allow-ffi",
     [folder],
   ).output();
   await Deno.remove(folder, { recursive: true });
@@ -271,10 +173,18 @@ Deno.test("the upload demo shows its pool to browsers, and its state to curl", a
   await events.body?.cancel();
 });
 
-Deno.test("the examples are short", async () => {
-  for (const name of [...NAMES, SERVED]) {
-    const text = await Deno.readTextFile(new URL(`${name}.ts`, EXAMPLES));
+Deno.test("the examples are short, and each is run by a test", async () => {
+  const tests = await Promise.all(
+    ["examples_test.ts", "clients_test.ts", "shared_parallel_test.ts"].map(
+      (name) => Deno.readTextFile(new URL(name, import.meta.url)),
+    ),
+  );
+  for await (const { name, isFile } of Deno.readDir(EXAMPLES)) {
+    if (!isFile || !name.endsWith(".ts") || LONG.includes(name)) continue;
+    const text = await Deno.readTextFile(new URL(name, EXAMPLES));
     assertLess(text.split("\n").length, 80, name);
     assert(text.startsWith("/**\n"), name);
+    const isRun = tests.some((test) => test.includes(name.slice(0, -3)));
+    assert(isRun, `no test runs ${name}`);
   }
 });

@@ -2,6 +2,7 @@
 
 import { assertEquals, assertGreater } from "@std/assert";
 import { BUGS, patternOf } from "./planted/bugs.ts";
+import { IO_BUGS } from "./planted/io_bugs.ts";
 
 const page = new URL("../docs/safety.md", import.meta.url);
 
@@ -18,7 +19,7 @@ Deno.test("docs/safety.md names guards that are planted, with the tests that not
 });
 
 Deno.test("every planted bug is of a guard and a test that are there", async () => {
-  for (const { what, file, find, caughtBy } of BUGS) {
+  for (const { what, file, find, caughtBy } of [...BUGS, ...IO_BUGS]) {
     const source = await Deno.readTextFile(
       new URL(`../${file}`, import.meta.url),
     );

@@ -51,10 +51,16 @@ Deno.test("create() refuses by name what makes no sense for many isolates", () =
   for (const nothing of [undefined, null, 5, "x"]) {
     assertThrows(() => SharedBlockPool.create(nothing as never), TypeError);
   }
-  assertThrows(
-    () => new (SharedBlockPool as never as typeof Object)(),
-    TypeError,
-  );
+});
+
+Deno.test("a shared pool is all there is to have, and create(), attach() and join() alone make one", async () => {
+  assertEquals(Object.keys(await import("../shared/mod.ts")), [
+    "SharedBlockPool",
+  ]);
+  const Made = SharedBlockPool as never as new (...args: unknown[]) => object;
+  for (const args of [[], [Symbol("inside"), {}], [{}, {}]]) {
+    assertThrows(() => new Made(...args), TypeError, "create()");
+  }
 });
 
 Deno.test("create() takes every option that changes nothing here", async () => {

@@ -238,7 +238,8 @@ Deno.test(
 Deno.test("a ticket adopted after its sender has died has what he wrote", {
   ignore: !provesDeath,
 }, async () => {
-  const pool = sharedPool({ maxBlocks: 1 });
+  // However long it takes to see that it has died.
+  const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 2 ** 31 - 1 });
   const puppet = await Puppet.start(pool);
   const ticket = await puppet.run(({ pool }) => {
     const block = pool.acquireSync();

@@ -14,6 +14,7 @@ const ARROWS: Record<string, readonly string[]> = {
   shared: ["shared", "pool", "ffi"],
   io: ["io", "mod.ts"],
   otel: ["otel", "mod.ts"],
+  lint: ["lint"],
   "mod.ts": ["pool"],
 };
 

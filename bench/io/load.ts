@@ -67,15 +67,125 @@ export async function uploads(
   size: number,
   count: number,
   connections: number,
+  answer = String(size + 7),
 ): Promise<void> {
-  const message = upload(size);
+  await send(port, upload(size), count, connections, answer);
+}
+
+async function send(
+  port: number,
+  message: Uint8Array,
+  count: number,
+  connections: number,
+  answer: string,
+): Promise<void> {
   await crowd(connections, count, async (more) => {
     using conn = await connect(port);
     const buffer = new Uint8Array(1024);
     while (more()) {
       await writeAll(conn, message);
       const text = await reply(conn, buffer);
-      if (text !== String(size + 7)) throw new Error(`wrong answer ${text}`);
+      if (text !== answer) throw new Error(`wrong answer ${text}`);
+    }
+  });
+}
+
+/** `count` uploads of about `size` bytes of NDJSON, answered by the sum of its lines. */
+export async function texts(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+): Promise<void> {
+  const line = `${JSON.stringify({ n: 1, text: "x".repeat(80) })}\n`;
+  const lines = Math.floor(size / line.length);
+  const message = upload(lines * line.length);
+  message.set(
+    encoder.encode(line.repeat(lines)),
+    message.length - lines * line.length,
+  );
+  await send(port, message, count, connections, String(lines));
+}
+
+/** `count` multipart forms with one file of `size` bytes. */
+export async function forms(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+): Promise<void> {
+  const boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
+  const start =
+    `--${boundary}\r\nContent-Disposition: form-data; name=f; filename=f\r\n` +
+    "Content-Type: application/octet-stream\r\n\r\n";
+  const end = `\r\n--${boundary}--\r\n`;
+  const length = start.length + size + end.length;
+  const head = "POST / HTTP/1.1\r\nHost: localhost\r\n" +
+    `Content-Type: multipart/form-data; boundary=${boundary}\r\nContent-Length: ${length}\r\n\r\n`;
+  const message = new Uint8Array(head.length + length).fill(7);
+  message.set(encoder.encode(head + start));
+  message.set(encoder.encode(end), message.length - end.length);
+  await send(port, message, count, connections, String(size + 7));
+}
+
+/** A store for a proxy to have something behind it. */
+export function store(): Deno.HttpServer<Deno.NetAddr> {
+  return Deno.serve({ hostname, port: 0, onListen() {} }, async (request) => {
+    for await (const _ of request.body!);
+    return new Response("stored");
+  });
+}
+
+/** `count` answers of `size` bytes. */
+export async function answers(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+): Promise<void> {
+  const text = String(size);
+  const message = encoder.encode(
+    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
+  );
+  await crowd(connections, count, async (more) => {
+    using conn = await connect(port);
+    const buffer = new Uint8Array(size + 1024);
+    while (more()) {
+      await writeAll(conn, message);
+      for (let read = 0, total = Infinity; read < total;) {
+        const got = await conn.read(buffer.subarray(read));
+        if (got === null) throw new Error("the server has hung up");
+        read += got;
+        if (total < Infinity) continue;
+        const head = decoder.decode(buffer.subarray(0, Math.min(read, 1024)));
+        const end = head.indexOf("\r\n\r\n");
+        if (end >= 0) total = end + 4 + size;
+      }
+    }
+  });
+}
+
+/** `count` commands of the Redis protocol, `batch` at once, half of them with a value of `size`. */
+export async function commands(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+  batch: number,
+): Promise<void> {
+  const value = "v".repeat(size);
+  const set = `*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$${size}\r\n${value}\r\n`;
+  const get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+  const pairs = Math.ceil(batch / 2);
+  const message = encoder.encode((set + get).repeat(pairs));
+  const expected = `+OK\r\n$${size}\r\n${value}\r\n`.repeat(pairs);
+  await crowd(connections, count / (2 * pairs), async (more) => {
+    using conn = await connect(port);
+    const answer = new Uint8Array(expected.length);
+    while (more()) {
+      await writeAll(conn, message);
+      await readAll(conn, answer);
+      if (decoder.decode(answer) !== expected) throw new Error("wrong answer");
     }
   });
 }

@@ -13,41 +13,16 @@ import { spread } from "../measure.ts";
 import { intoReadme } from "../readme.ts";
 import { Child, type Cost } from "./child.ts";
 import * as load from "./load.ts";
-
-/** What a run of one contestant came to. */
-interface Result {
-  /** µs for one request: processor time, or wall time where nobody is served. */
-  micros: number;
-  peakBytes: number;
-  markCompacts: number;
-}
-
-/** A ratio that must not be exceeded, or a number if there is no `against`. */
-interface Target {
-  of: string;
-  against?: string;
-  value: keyof Result;
-  atMost: number;
-}
-
-interface Scenario {
-  name: string;
-  unit: string;
-  contestants: string[];
-  run: (contestant: string) => Promise<Result>;
-  targets: Target[];
-}
+import { type Result, type Scenario, SCENARIOS } from "./scenarios.ts";
 
 const SERVERS = new URL("servers.ts", import.meta.url).href;
-const KIB = 1024;
-const MIB = 1024 * KIB;
 
 const HELP = `deno run -A bench/io/report.ts [flags]
 
   --rounds N    how often every contestant runs (default 5, or 3 with --quick)
   --only WORD   scenarios with this in their name
   --quick       a quarter of the load
-  --write       put the table into the README
+  --write       put the tables into the README and docs/io.md
   --help        this`;
 const given = flags(HELP, {
   rounds: 0,
@@ -59,174 +34,15 @@ const { only, quick, write } = given;
 const rounds = given.rounds || (quick ? 3 : 5);
 const share = quick ? 0.25 : 1;
 
-/** Warms a server up, then measures `count` turns of the load. */
-async function served(
-  args: string[],
-  count: number,
-  fn: (port: number, count: number) => Promise<void>,
-): Promise<Result> {
-  await using child = new Child<{ port: number }>([SERVERS, ...args]);
-  const { port } = await child.ready();
-  const turns = Math.ceil(count * share);
-  await fn(port, Math.ceil(turns / 5));
-  const before = await child.cost();
-  await fn(port, turns);
-  const after = await child.cost();
-  return {
-    micros: (after.cpuMicros - before.cpuMicros) / turns,
-    peakBytes: after.peakBytes,
-    markCompacts: await child.stop(),
-  };
-}
-
-function uploads(
-  name: string,
-  size: number,
-  count: number,
-  connections: number,
-  contestants: string[],
-  targets: Target[],
-): Scenario {
-  return {
-    name,
-    unit: "CPU µs a request",
-    contestants,
-    targets,
-    run: (contestant) =>
-      served(
-        ["uploads", contestant],
-        count,
-        (port, count) => load.uploads(port, size, count, connections),
-      ),
-  };
-}
-
-function proxied(name: string, fresh: boolean, targets: Target[]): Scenario {
-  return {
-    name,
-    unit: "CPU µs a request",
-    contestants: ["pipeTo", "copy"],
-    targets,
-    async run(contestant) {
-      using backend = load.backend();
-      const target = String(backend.addr.port);
-      return await served(
-        ["proxy", contestant, target],
-        fresh ? 2000 : 8000,
-        (port, count) =>
-          load.requests(port, 64 * KIB, count, fresh ? 16 : 32, fresh),
-      );
-    },
-  };
-}
-
-const SCENARIOS: Scenario[] = [
-  uploads(
-    "uploads of 1 MiB, needed whole",
-    MIB,
-    800,
-    16,
-    ["req.bytes()", "readBody", "readBody, signal", "collect"],
-    [
-      { of: "readBody", against: "req.bytes()", value: "micros", atMost: 0.65 },
-      {
-        of: "readBody",
-        against: "req.bytes()",
-        value: "peakBytes",
-        atMost: 0.25,
-      },
-    ],
-  ),
-  uploads(
-    "uploads of 64 KiB, needed whole",
-    64 * KIB,
-    6000,
-    32,
-    ["req.bytes()", "readBody, 64 KiB", "collect"],
-    [
-      {
-        of: "readBody, 64 KiB",
-        against: "req.bytes()",
-        value: "micros",
-        atMost: 1.05, // no slower: less than this cannot be told from the noise
-      },
-      {
-        of: "readBody, 64 KiB",
-        against: "req.bytes()",
-        value: "peakBytes",
-        atMost: 0.4,
-      },
-    ],
-  ),
-  uploads(
-    "uploads of 1 MiB, piece by piece",
-    MIB,
-    800,
-    16,
-    ["default reader", "chunks"],
-    [],
-  ),
-  proxied("TCP proxy, answers of 64 KiB", false, [
-    { of: "copy", against: "pipeTo", value: "micros", atMost: 0.55 },
-  ]),
-  proxied("TCP proxy, a connection for each answer", true, [
-    { of: "copy", against: "pipeTo", value: "peakBytes", atMost: 0.5 },
-    { of: "copy", value: "markCompacts", atMost: 0 },
-  ]),
-  {
-    name: "frames of 30 000 bytes",
-    unit: "CPU µs a frame",
-    contestants: ["conn.readable", "readFrames"],
-    targets: [{
-      of: "readFrames",
-      against: "conn.readable",
-      value: "micros",
-      atMost: 0.55,
-    }],
-    run: (contestant) =>
-      served(
-        ["frames", contestant],
-        16_000,
-        (port, count) => load.frames(port, 30_000, count, 16),
-      ),
-  },
-  {
-    name: "1500 files of 60 KB, in the page cache",
-    unit: "wall µs a file",
-    contestants: ["Deno.readFile", "readSync"],
-    targets: [{
-      of: "readSync",
-      against: "Deno.readFile",
-      value: "micros",
-      atMost: 0.5,
-    }],
-    async run(contestant) {
-      const folder = await Deno.makeTempDir();
-      const bytes = new Uint8Array(60_000).fill(7);
-      for (let i = 0; i < 1500; i++) {
-        Deno.writeFileSync(`${folder}/${i}`, bytes);
-      }
-      try {
-        const args = [SERVERS, "files", contestant, folder];
-        await using child = new Child<{ wallMicros: number }>(args);
-        const { wallMicros } = await child.ready();
-        const { peakBytes } = await child.cost();
-        const markCompacts = await child.stop();
-        return { micros: wallMicros, peakBytes, markCompacts };
-      } finally {
-        await Deno.remove(folder, { recursive: true });
-      }
-    },
-  },
-];
-
 /** Interleaved rounds: by contestant, the results of each round. */
 async function measure(scenario: Scenario): Promise<Map<string, Result[]>> {
   const all = new Map<string, Result[]>(
     scenario.contestants.map((name) => [name, []]),
   );
   for (let round = 0; round < rounds; round++) {
-    for (const [name, results] of all) results.push(await scenario.run(name));
+    for (const [name, results] of all) {
+      results.push(await scenario.run(name, share));
+    }
   }
   return all;
 }
@@ -356,20 +172,48 @@ function row(
   return `| ${name} | ${without} → ${pooled} | ${unit} ${micros} | ${peak} |`;
 }
 
+/** Rows for docs/io.md: ratios, with what they are of. */
+function advise(
+  { advice }: Scenario,
+  all: Map<string, Result[]>,
+): string[] {
+  return advice.map(({ have, use, is, against, not }) => {
+    const cell = (value: keyof Result, show: (number: number) => string) => {
+      const [one, other] = [is, against].map((name) => all.get(name)!);
+      const ratios = one.map((result, i) => result[value] / other[i][value]);
+      const ratio = spread(ratios).median.toFixed(2);
+      return `${ratio} of ${show(typical(other, value))}`;
+    };
+    const time = cell("micros", (n) => `${n.toFixed(0)} µs`);
+    const memory = cell("peakBytes", (n) => `${mb(n)} MB`);
+    return `| ${have} | ${use} | \`${against}\` | ${time} | ${memory} | ${not} |`;
+  });
+}
+
 let met = true;
 const rows: string[] = [];
+const advices: string[] = [];
 console.log(`Median of ${rounds} rounds.`);
 for (const scenario of SCENARIOS) {
   if (!scenario.name.includes(only)) continue;
   const results = await measure(scenario);
   print(scenario, results);
   met = judge(scenario, results) && met;
-  rows.push(row(scenario, results));
+  // The README has those that must hold; the others are advice.
+  const { advice, targets } = scenario;
+  if (advice.length > 0 && targets.length > 0) {
+    rows.push(row(scenario, results));
+  }
+  advices.push(...advise(scenario, results));
 }
 if ("slow uploads".includes(only)) met = await crowds() && met;
 if (write) {
   const head = "| what | without → pooled | cost | peak memory, MB |\n" +
     "| --- | --- | --- | --- |\n";
   await intoReadme("io", head + rows.join("\n"));
+  const columns =
+    "| you have | use | instead of | time | peak memory | not if |";
+  const line = "| --- | --- | --- | --- | --- | --- |";
+  await intoReadme("saves", [columns, line, ...advices].join("\n"));
 }
 Deno.exit(met ? 0 : 1);

@@ -4,15 +4,28 @@
  *
  *     deno run -A bench/io/servers.ts CONTESTANT
  */
+import { Buffer } from "node:buffer";
 import { type Block, BlockPool, SmritiError } from "@smriti/pool";
-import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
+import {
+  chunks,
+  collect,
+  copy,
+  lines,
+  readBody,
+  readFrames,
+} from "@smriti/pool/io";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
 import { answer } from "./child.ts";
+import { serveForms } from "./forms.ts";
+import { serveResp } from "./resp.ts";
+import { serveStore } from "./stores.ts";
 
 const KIB = 1024;
 const hostname = "127.0.0.1";
 /** Of uploads; all contestants accept this much. */
 const MOST = 1024 * KIB;
-/** What a server should give every read; here nobody is slow. */
+/** What a server should give every read; here no sender is slow. */
 const PATIENCE_MS = 30_000;
 
 /** How an upload becomes a number: all its bytes in memory, or seen one after another. */
@@ -61,11 +74,34 @@ const UPLOADS: Record<string, () => Upload> = {
     return async (request) => {
       let size = 0;
       let last = 0;
-      for await (const view of chunks(request, pool)) {
-        size += view.length;
-        last = view[view.length - 1];
+      for await (const { bytes } of chunks(request, pool)) {
+        size += bytes.length;
+        last = bytes[bytes.length - 1];
       }
       return size + last;
+    };
+  },
+};
+
+/** The same of text: a number out of each line. */
+const TEXTS: Record<string, () => Upload> = {
+  "TextDecoderStream": () => async (request) => {
+    let sum = 0;
+    let rest = "";
+    const text = request.body!.pipeThrough(new TextDecoderStream());
+    for await (const part of text) {
+      const all = (rest + part).split("\n");
+      rest = all.pop()!;
+      for (const line of all) sum += JSON.parse(line).n;
+    }
+    return sum;
+  },
+  "lines": () => {
+    const pool = pages();
+    return async (request) => {
+      let sum = 0;
+      for await (const line of lines(request, pool)) sum += JSON.parse(line).n;
+      return sum;
     };
   },
 };
@@ -87,6 +123,56 @@ function serveUploads(upload: Upload): number {
   const server = Deno.serve(
     { hostname, port: 0, onListen() {} },
     async (request) => new Response(String(await upload(request))),
+  );
+  return server.addr.port;
+}
+
+/** The same on node:http. */
+const NODE_UPLOADS: Record<
+  string,
+  () => (request: IncomingMessage) => Promise<number>
+> = {
+  "node, Buffer.concat": () => async (request) => {
+    const parts: Uint8Array[] = [];
+    for await (const part of request) parts.push(part);
+    return look(Buffer.concat(parts));
+  },
+  "node, readBody": () => {
+    const pool = bodies();
+    return async (request) => {
+      using block = await pool.acquire();
+      return look((await readBody(request, block))!);
+    };
+  },
+};
+
+async function serveNode(
+  upload: (request: IncomingMessage) => Promise<number>,
+): Promise<number> {
+  const server = createServer(async (request, response) => {
+    response.end(String(await upload(request)));
+  }).listen(0, hostname);
+  await new Promise((resolve) => server.once("listening", resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+/** Answers made in memory: of a fresh array, and of a block. */
+const ANSWERS: Record<string, () => (size: number) => Response> = {
+  "a fresh array": () => (size) => new Response(new Uint8Array(size).fill(7)),
+  "a block": () => {
+    const pool = pages();
+    return (size) => {
+      using block = pool.acquireSync();
+      const bytes = block.bytes.subarray(0, size).fill(7);
+      return new Response(bytes); // has copied it
+    };
+  },
+};
+
+function serveAnswers(make: (size: number) => Response): number {
+  const server = Deno.serve(
+    { hostname, port: 0, onListen() {} },
+    async (request) => make(Number(await request.text())),
   );
   return server.addr.port;
 }
@@ -169,8 +255,10 @@ const FRAMES: Record<string, () => Frames> = {
     const pool = pages();
     return async (conn) => {
       const reply = new Uint8Array(4);
-      for await (const frame of readFrames(conn, pool, { lengthBytes: 4 })) {
-        reply[0] = frame[frame.length - 1];
+      for await (
+        const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
+      ) {
+        reply[0] = bytes[bytes.length - 1];
         await conn.write(reply);
       }
     };
@@ -235,6 +323,40 @@ async function measureFiles(files: Files, folder: string): Promise<number> {
   return 1000 * times.toSorted((a, b) => a - b)[4] / paths.length;
 }
 
+/** Bodies that stay open while others are read. */
+const OPEN = 10_000;
+
+/** Wall time of one small body beside those, in µs; with a signal that all of them share, or not. */
+async function measureOpen(signal: AbortSignal | undefined): Promise<number> {
+  const blocks = OPEN + 1;
+  const pool = new BlockPool({
+    blockSize: 4096,
+    maxBlocks: blocks,
+    initialBlocks: blocks,
+  });
+  for (let i = 0; i < OPEN; i++) {
+    const stalled = new ReadableStream<Uint8Array>({
+      type: "bytes",
+      pull: () => new Promise(() => {}),
+    });
+    readBody(stalled, pool.acquireSync(), { signal });
+  }
+  const small = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      using block = pool.acquireSync();
+      await readBody(new Response("hello").body!, block, { signal });
+    }
+  };
+  await small(5000); // warm
+  const times: number[] = [];
+  for (let round = 0; round < 9; round++) {
+    const start = performance.now();
+    await small(1000);
+    times.push(performance.now() - start);
+  }
+  return times.toSorted((a, b) => a - b)[4];
+}
+
 /** How long an upload of the crowd waits for a block, in ms. */
 const WAIT_MS = 1500;
 
@@ -286,6 +408,22 @@ if (import.meta.main) {
     await answer({ port: serveProxy(PROXIES[name](), Number(argument)) });
   } else if (kind === "frames") {
     await answer({ port: serveFrames(FRAMES[name]()) });
+  } else if (kind === "texts") {
+    await answer({ port: serveUploads(TEXTS[name]()) });
+  } else if (kind === "node") {
+    await answer({ port: await serveNode(NODE_UPLOADS[name]()) });
+  } else if (kind === "answers") {
+    await answer({ port: serveAnswers(ANSWERS[name]()) });
+  } else if (kind === "forms") {
+    await answer({ port: serveForms(name) });
+  } else if (kind === "store") {
+    await answer({ port: serveStore(name, argument) });
+  } else if (kind === "resp") {
+    await answer({ port: serveResp(name) });
+  } else if (kind === "open") {
+    const { signal } = new AbortController();
+    const given = name === "one signal" ? signal : undefined;
+    await answer({ wallMicros: await measureOpen(given) });
   } else if (kind === "files") {
     await answer({ wallMicros: await measureFiles(FILES[name](), argument) });
   } else {

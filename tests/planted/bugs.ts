@@ -1,6 +1,8 @@
 // Guards of the library, each switched off by one change of its source, and the tests that must
 // then fail. A change must match exactly once: whoever moves the code has to look here.
 
+import { SHARED_BUGS } from "./shared_bugs.ts";
+
 /** One guard switched off. */
 export interface Bug {
   /** What is switched off. */
@@ -1045,4 +1047,5 @@ export const BUGS: readonly Bug[] = [
     put: "#toString(): never {",
     caughtBy: ["inspect"],
   },
+  ...SHARED_BUGS,
 ];

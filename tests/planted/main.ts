@@ -3,6 +3,7 @@
 // Arguments, if any, are words: only bugs whose description has one of them are tried.
 
 import { type Bug, BUGS, patternOf } from "./bugs.ts";
+import { IO_BUGS } from "./io_bugs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 /** What the tests need; the rest is not worth copying. */
@@ -20,7 +21,7 @@ interface Verdict {
 }
 
 const words = Deno.args;
-const chosen = BUGS.filter(({ what }) =>
+const chosen = [...BUGS, ...IO_BUGS].filter(({ what }) =>
   words.length === 0 || words.some((word) => what.includes(word))
 );
 

@@ -68,3 +68,10 @@ function startsWith(path: string, text: string): boolean {
     return false;
   }
 }
+
+/** Whether this Deno is of that version or a later one. */
+export function hasDeno(...version: [number, number, number]): boolean {
+  const mine = Deno.version.deno.split(/[.-]/).map(Number);
+  const at = version.findIndex((part, i) => part !== mine[i]);
+  return at < 0 || mine[at] > version[at];
+}

@@ -1,0 +1,79 @@
+/**
+ * Blocks that are filled one after another until they are a chain, or go back. Knows nothing of
+ * where the bytes come from.
+ */
+import type { Block, Pool } from "../mod.ts";
+import { BlockChain } from "./block_chain.ts";
+import { disposeAll } from "./blocks.ts";
+import type { WaitOptions } from "./check.ts";
+import { Grower, growthOf } from "./growth.ts";
+
+/** Blocks being filled. Exactly one `end()` must follow. */
+export class Filling {
+  /** Bytes in the blocks so far. */
+  filled = 0;
+
+  readonly #pool: Pool;
+  readonly #options: WaitOptions;
+  readonly #grower: Grower;
+  #blocks: Block[] = [];
+
+  /** `limit`: the most bytes there will be, if that is known. */
+  constructor(pool: Pool, limit: number | undefined, options: WaitOptions) {
+    const most = limit && Math.ceil(limit / pool.blockSize);
+    this.#pool = pool;
+    this.#options = options;
+    this.#grower = new Grower(pool, most, options);
+  }
+
+  /** Where the next bytes go: the free part of the last block; of length 0 if one must be added. */
+  get room(): Uint8Array<ArrayBuffer> {
+    const size = this.#pool.blockSize;
+    const block = this.#blocks[Math.floor(this.filled / size)];
+    return block === undefined
+      ? NOTHING
+      : block.bytes.subarray(this.filled % size);
+  }
+
+  /** Adds a block if there is one now. */
+  tryGrow(): boolean {
+    const block = this.#grower.tryNext();
+    if (block === undefined) return false;
+    this.#blocks.push(block);
+    return true;
+  }
+
+  /** Adds a block. */
+  async grow(): Promise<void> {
+    this.#blocks.push(await this.#grower.next());
+  }
+
+  /** Adds as many blocks as so many bytes need, all together. */
+  async reserve(bytes: number): Promise<void> {
+    const count = Math.ceil(bytes / this.#pool.blockSize);
+    this.#blocks = count > 1
+      ? await this.#pool.acquireMany(count, this.#options)
+      : [await this.#pool.acquire(this.#options)];
+  }
+
+  /** The blocks become a chain, which has them from now on. */
+  finish(): BlockChain {
+    const blocks = this.#blocks;
+    this.#blocks = [];
+    const growth = growthOf(this.#pool);
+    return new BlockChain(blocks, this.filled, () => growth.look());
+  }
+
+  /** Gives back what has not become a chain. */
+  end(): void {
+    const blocks = this.#blocks;
+    this.#blocks = [];
+    try {
+      disposeAll(blocks);
+    } finally {
+      this.#grower.end();
+    }
+  }
+}
+
+const NOTHING = new Uint8Array(0);

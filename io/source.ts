@@ -1,0 +1,256 @@
+/**
+ * What a body can be read from, and one way to read from all of it. A source is asked for one chunk
+ * at a time and told when no more are wanted; it is never waited for in that.
+ *
+ * A stream is read with the built-in methods, as `pipeTo` does it, whatever a subclass has of its
+ * own. Counts and copies nothing.
+ */
+import { refuse } from "./check.ts";
+
+/**
+ * What a body can be read from. An async iterable may be a generator, a node `Readable` or an
+ * `IncomingMessage`: its `return()` is called when it is not read to its end.
+ *
+ * Give a node stream itself, never `Readable.toWeb(it)`: to cancel what that makes ends the process
+ * when more data arrives, and nothing tells it from other streams (Deno 2.9.6).
+ */
+export type BodySource =
+  | Request
+  | Response
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>;
+
+/** Chunks, one after another. */
+export interface Feed {
+  /** The next chunk; it may come with the end. One call at a time. */
+  next(): Promise<IteratorResult<unknown, unknown>>;
+  /** No more are wanted: lets go of the source. Never throws. */
+  end(done: boolean): void;
+  /** The source is the caller's again, to be read on. */
+  leave(): void;
+}
+
+/** No read asks for more: each connection keeps a buffer as large as its largest read. */
+const MOST_READ = 64 * 1024;
+/** Nor for less: a read of one byte never ends when the body comes chunked (Deno 2.9.6). */
+const LEAST_READ = 4 * 1024;
+/** How many buffers are kept for the next body: 1 MiB. */
+const MOST_SPARE = 16;
+
+const RULE = "an iterator";
+
+const spare: Uint8Array<ArrayBuffer>[] = [];
+
+const { getReader } = ReadableStream.prototype;
+const plain = ReadableStreamDefaultReader.prototype;
+const byob = ReadableStreamBYOBReader.prototype;
+
+/** Throws unless a body can be read from this, and has not been yet. */
+export function checkSource(
+  source: unknown,
+  name = "source",
+  or = "",
+): asserts source is BodySource {
+  if (isUsed(source)) {
+    throw new TypeError(`${name} must have its body still, got a used one`);
+  }
+  if (
+    source instanceof Request || source instanceof Response ||
+    source instanceof ReadableStream ||
+    typeof Object(source)[Symbol.asyncIterator] === "function"
+  ) return;
+  const rule =
+    `${or}a Request, Response, ReadableStream or AsyncIterable of bytes`;
+  refuse(TypeError, name, source, rule);
+}
+
+function isUsed(source: unknown): boolean {
+  if (source instanceof Request || source instanceof Response) {
+    return source.bodyUsed;
+  }
+  // A node stream that something else has read to its end, such as a body parser.
+  return Object(source).readableEnded === true;
+}
+
+/**
+ * Begins to read, which locks a stream. Reads that can choose go no further than needed to fill
+ * `room` bytes at once. `undefined` for a request or response without a body.
+ */
+export function open(source: BodySource, room: number): Feed | undefined {
+  const owned = source instanceof ReadableStream;
+  if (!owned && !(source instanceof Request || source instanceof Response)) {
+    return new IteratorFeed(source);
+  }
+  const stream = owned ? source : source.body;
+  if (stream === null) return undefined;
+  // The same route gets both kinds of body, by timing alone. Only asking tells.
+  const reader = byobReader(stream);
+  return reader === undefined
+    ? new StreamFeed(plainReader(stream), owned)
+    : new ByteStreamFeed(reader, owned, room);
+}
+
+/** The length of the body that will be read, if the sender has announced it. */
+export function announcedBy(source: BodySource): number | undefined {
+  if (source instanceof ReadableStream) return undefined;
+  const { headers, method } = source as { headers?: unknown; method?: unknown };
+  let text: unknown;
+  if (headers instanceof Headers) {
+    // `fetch` unpacks a compressed body and leaves the header with its packed length.
+    const packed = source instanceof Response &&
+      headers.has("content-encoding");
+    if (!packed) text = headers.get("content-length");
+  } else if (typeof method === "string") {
+    // As node's servers have them; what its clients get may be the answer to a HEAD.
+    text = Object(headers)["content-length"];
+  }
+  return typeof text === "string" && /^\d+$/.test(text)
+    ? Number(text)
+    : undefined;
+}
+
+class StreamFeed implements Feed {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #unlock: boolean;
+
+  constructor(
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    unlock: boolean,
+  ) {
+    this.#reader = reader;
+    this.#unlock = unlock;
+  }
+
+  next(): Promise<IteratorResult<unknown, unknown>> {
+    return plain.read.call(this.#reader) as ReturnType<Feed["next"]>;
+  }
+
+  end(done: boolean): void {
+    // Without an end or a cancel the next request on the connection would not be served.
+    // Cancelling may fail because the sender is gone, which changes nothing here. It may also take
+    // for ever, so it is not waited for.
+    if (!done) plain.cancel.call(this.#reader).catch(() => {});
+    // This makes an error with a stack, which costs as much as reading 20 KiB; the body of a
+    // request cannot be read once more anyway.
+    if (this.#unlock) this.leave();
+  }
+
+  leave(): void {
+    plain.releaseLock.call(this.#reader);
+  }
+}
+
+/**
+ * Bytes arrive in a buffer of this file's own, so that native code never holds a block: a body
+ * that is cut, stalls or is aborted can neither cost a block nor write to one later. To copy them from
+ * there cannot be seen in measurements (docs/decisions.md).
+ */
+class ByteStreamFeed implements Feed {
+  readonly #reader: ReadableStreamBYOBReader;
+  readonly #unlock: boolean;
+  readonly #size: number;
+  /** Away while a read runs. */
+  #buffer: Uint8Array<ArrayBuffer> | undefined;
+
+  constructor(reader: ReadableStreamBYOBReader, unlock: boolean, room: number) {
+    this.#reader = reader;
+    this.#unlock = unlock;
+    this.#size = Math.max(LEAST_READ, Math.min(MOST_READ, room));
+  }
+
+  async next(): Promise<IteratorResult<unknown, unknown>> {
+    const buffer = this.#buffer ?? this.#newBuffer();
+    // The read takes the buffer away and brings it back, if it succeeds. One that fails or is
+    // given up may still be writing: its buffer is left to the garbage collector.
+    this.#buffer = undefined;
+    const result = await byob.read.call(this.#reader, buffer);
+    const { value } = result;
+    if (value !== undefined) {
+      this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
+    }
+    return result as IteratorResult<unknown, unknown>;
+  }
+
+  end(done: boolean): void {
+    if (!done) byob.cancel.call(this.#reader).catch(() => {});
+    if (this.#unlock) byob.releaseLock.call(this.#reader);
+    this.#keepBuffer();
+  }
+
+  leave(): void {
+    byob.releaseLock.call(this.#reader);
+    this.#keepBuffer();
+  }
+
+  #keepBuffer(): void {
+    const buffer = this.#buffer;
+    this.#buffer = undefined;
+    if (buffer?.length === MOST_READ && spare.length < MOST_SPARE) {
+      // A source made in JavaScript sees the buffer and may write to all of it, whatever it
+      // reports: the next body's gets a clean one.
+      spare.push(buffer.fill(0));
+    }
+  }
+
+  #newBuffer(): Uint8Array<ArrayBuffer> {
+    const kept = this.#size === MOST_READ ? spare.pop() : undefined;
+    return kept ?? new Uint8Array(this.#size);
+  }
+}
+
+class IteratorFeed implements Feed {
+  readonly #iterator: AsyncIterator<unknown, unknown>;
+  /** Whether it has failed: then it has ended itself. */
+  #failed = false;
+
+  constructor(source: AsyncIterable<unknown>) {
+    this.#iterator = source[Symbol.asyncIterator]();
+    if (typeof Object(this.#iterator).next !== "function") {
+      refuse(TypeError, "source[Symbol.asyncIterator]()", this.#iterator, RULE);
+    }
+  }
+
+  async next(): Promise<IteratorResult<unknown, unknown>> {
+    let result;
+    try {
+      result = await this.#iterator.next();
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    }
+    if (Object(result) !== result) {
+      refuse(TypeError, "a step of source", result, "an object");
+    }
+    // What a generator returns is none of its chunks.
+    return result.done ? { done: true, value: undefined } : result;
+  }
+
+  end(done: boolean): void {
+    if (done || this.#failed) return;
+    try {
+      // As with a cancel: it may fail or take for ever; a step that was given up comes first.
+      Promise.resolve(this.#iterator.return?.()).catch(() => {});
+    } catch {
+      // It has failed at once.
+    }
+  }
+
+  leave(): void {}
+}
+
+function byobReader(
+  stream: ReadableStream<Uint8Array>,
+): ReadableStreamBYOBReader | undefined {
+  try {
+    return getReader.call(stream, { mode: "byob" }) as ReadableStreamBYOBReader;
+  } catch (error) {
+    if (error instanceof TypeError && !stream.locked) return undefined;
+    throw error;
+  }
+}
+
+function plainReader(
+  stream: ReadableStream<Uint8Array>,
+): ReadableStreamDefaultReader<Uint8Array> {
+  return getReader.call(stream) as ReadableStreamDefaultReader<Uint8Array>;
+}

@@ -1,0 +1,54 @@
+/**
+ * The pool's time: milliseconds since the pool was made, as a 32-bit number that runs over, monotonic
+ * and the same for all isolates.
+ *
+ * Each isolate has a monotonic clock of its own (`performance.now()`), all of one rate and none of one
+ * origin; the wall clock may jump. So the pool's time is the latest that any of them has told: who
+ * attaches goes on from there, and who is behind catches up (a Lamport clock with a rate).
+ */
+import { type Control, HEADER } from "./control.ts";
+
+const { TIME } = HEADER;
+
+/** Milliseconds from one time to another, negative if it comes first. */
+export function between(from: number, to: number): number {
+  return to - from | 0;
+}
+
+/** The clock of one isolate. */
+export class Clock {
+  readonly #words: Int32Array;
+  /** What the pool's time is more than this isolate's. */
+  #ahead: number;
+  /** When the timer fired last, in the pool's time before it is cut to 32 bits. */
+  #ticked: number;
+
+  /** Goes on from the time that others have told. */
+  constructor({ words }: Control) {
+    this.#words = words;
+    this.#ticked = Atomics.load(words, TIME);
+    this.#ahead = this.#ticked - performance.now();
+  }
+
+  /** A timer has fired again, of so many ms: so much has passed since it last did, whatever stood still. */
+  tick(ms: number): void {
+    const now = performance.now() + this.#ahead;
+    const late = this.#ticked + ms - now;
+    if (late > 0) this.#ahead += late;
+    this.#ticked = Math.max(now, now + late);
+  }
+
+  /** The time now. */
+  now(): number {
+    const words = this.#words;
+    const mine = performance.now() + this.#ahead | 0;
+    let told = Atomics.load(words, TIME);
+    while (between(told, mine) > 0) {
+      const before = Atomics.compareExchange(words, TIME, told, mine);
+      if (before === told) return mine;
+      told = before;
+    }
+    this.#ahead += between(mine, told);
+    return told;
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * How many blocks of a shared pool are in use: about, at most, or exactly.
+ *
+ * Each worker counts what it took and what it freed, in words that only it writes while it lives.
+ * What they add up to is only right when nothing runs, so it serves for growing ahead and for reports;
+ * a limit is kept by `atMost`, and a refusal rests on the owner words themselves.
+ */
+import {
+  ABANDONED,
+  type Control,
+  FREE,
+  HEADER,
+  isHeldBy,
+  kindOf,
+  MOST_WORKERS,
+  UNCOMMITTED,
+  WORKER,
+} from "./control.ts";
+
+// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+const { TOP_WORKER } = HEADER;
+const { TAKES, FREES } = WORKER;
+
+const KEEPS_ORDER = Deno.build.arch === "x86_64";
+
+/** The counts of one pool, as one worker sees and keeps them. */
+export class Tally {
+  readonly #control: Control;
+  readonly #words: Int32Array;
+  readonly #owner: Int32Array;
+  readonly #worker: number;
+  /** Where this worker's words begin. */
+  readonly #mine: number;
+  /** The worker that was looked at last, and what was seen of each. */
+  #looked = 0;
+  readonly #seen = new Int32Array(MOST_WORKERS + 1);
+  /** What was seen of all others together. */
+  #others = 0;
+
+  /** Acts for one worker id, which holds nothing yet. */
+  constructor(control: Control, worker: number) {
+    this.#control = control;
+    this.#words = control.words;
+    this.#owner = control.owner;
+    this.#worker = worker;
+    this.#mine = control.at(worker, 0);
+    const words = this.#words;
+    const mine = this.#mine;
+    // The counts go on from those of the id's earlier owner.
+    words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];
+    words[mine + WORKER.MOVING] = 0;
+  }
+
+  /** Slots that this worker holds, by its own counts. */
+  get held(): number {
+    return this.#heldBy(this.#mine);
+  }
+
+  /**
+   * Blocks with memory that are not free, about: exact in what this worker did, and of the others one
+   * is looked at each time.
+   */
+  get used(): number {
+    const words = this.#words;
+    const mine = this.#mine;
+    if (words[TOP_WORKER] > 1) this.#lookOn();
+    return this.#others + words[mine + TAKES] - words[mine + FREES] | 0;
+  }
+
+  /** The same after a look at all others. */
+  recount(): number {
+    const top = this.#words[TOP_WORKER];
+    for (let worker = 1; worker <= top; worker++) this.#look(worker);
+    return Math.max(0, this.used);
+  }
+
+  #lookOn(): void {
+    const next = this.#looked < this.#words[TOP_WORKER] ? this.#looked + 1 : 1;
+    this.#looked = next;
+    this.#look(next);
+  }
+
+  #look(other: number): void {
+    if (other === this.#worker) return;
+    const words = this.#words;
+    const at = this.#control.at(other, 0);
+    const now = words[at + TAKES] - words[at + FREES] | 0;
+    this.#others += now - this.#seen[other];
+    this.#seen[other] = now;
+  }
+
+  /**
+   * No fewer blocks than are in use at one moment of this call, announced takes (`say`) included. So of
+   * two that announce first and look then, one at least sees the other (Dekker).
+   */
+  atMost(): number {
+    const words = this.#words;
+    this.#fence();
+    const top = words[TOP_WORKER];
+    // First what was freed, then what was taken: what is in use all the while is counted even if one
+    // worker took it and another one frees what it sent him.
+    let used = 0;
+    for (let worker = 1; worker <= top; worker++) {
+      used -= words[this.#control.at(worker, FREES)];
+    }
+    this.#fence();
+    for (let worker = 1; worker <= top; worker++) {
+      used += words[this.#control.at(worker, TAKES)];
+    }
+    this.#fence();
+    return used | 0;
+  }
+
+  /** Free blocks, by the owner words. Looks at every slot. */
+  countFree(): number {
+    return this.#count((word) => kindOf(word) === FREE);
+  }
+
+  /** Blocks that are neither free nor without memory, by the owner words. Looks at every slot. */
+  countUsed(): number {
+    return this.#count((word) =>
+      kindOf(word) !== FREE && kindOf(word) !== UNCOMMITTED
+    );
+  }
+
+  /** Blocks out of the pool, by the owner words. Looks at every slot. */
+  countAbandoned(): number {
+    return this.#count((word) => kindOf(word) === ABANDONED);
+  }
+
+  /** Blocks that a worker holds, by the owner words. Looks at every slot. */
+  countHeld(worker: number): number {
+    return this.#count((word) => isHeldBy(word, worker));
+  }
+
+  /**
+   * Compares the counts of a worker that has died with the slots that it holds: where they differ, the
+   * step that its death has cut short is the difference.
+   */
+  settle(dead: number): void {
+    const words = this.#words;
+    const at = this.#control.at(dead, 0);
+    // Once its slots go to others there is nothing to compare with any more.
+    if (Atomics.load(words, at + WORKER.SETTLED) !== 0) return;
+    const off = this.#heldBy(at) - this.countHeld(dead) | 0;
+    const which = words[at + WORKER.MOVING] !== 0 ? WORKER.MOVED : TAKES;
+    Atomics.sub(words, at + which, off);
+    Atomics.store(words, at + WORKER.SETTLED, 1);
+  }
+
+  #heldBy(at: number): number {
+    const words = this.#words;
+    return words[at + TAKES] - words[at + FREES] + words[at + WORKER.MOVED] | 0;
+  }
+
+  #count(is: (word: number) => boolean): number {
+    const owner = this.#owner;
+    const top = Atomics.load(this.#words, HEADER.TOP);
+    let count = 0;
+    // Plain reads, ten times as fast. What is seen was so at some moment of the walk.
+    for (let slot = 0; slot < top; slot++) {
+      if (is(owner[slot])) count++;
+    }
+    return count;
+  }
+
+  /**
+   * What this thread reads after it is not read before what it did until then. On x86-64 reads keep
+   * their order by themselves, and none comes before an atomic operation that stands before it.
+   */
+  #fence(): void {
+    if (KEEPS_ORDER) return;
+    // Elsewhere two of them do it: one keeps what stands before it, the other what stands behind.
+    Atomics.add(this.#words, this.#mine + TAKES, 0);
+    Atomics.load(this.#words, this.#mine + TAKES);
+  }
+}

@@ -1,0 +1,634 @@
+// Guards of the shared pool's protocol, file by file, each switched off by one change of its source.
+
+import type { Bug } from "./bugs.ts";
+
+export const SHARED_BUGS: readonly Bug[] = [
+  {
+    what: "owner words: a slot that is about to lose its memory counts as held",
+    file: "shared/control.ts",
+    find: "kindOf(owner) !== CLAIMED;",
+    put: "true;",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "clock: who attaches begins at 0",
+    file: "shared/clock.ts",
+    find: "this.#ticked = Atomics.load(words, TIME);",
+    put: "this.#ticked = 0;",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "clock: who is behind does not catch up",
+    file: "shared/clock.ts",
+    find: "this.#ahead += between(mine, told);",
+    put: "",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "clock: what a timer proves is not counted",
+    file: "shared/clock.ts",
+    find: "if (late > 0) this.#ahead += late;",
+    put: "",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "clock: it is the wall clock",
+    file: "shared/clock.ts",
+    find: "const mine = performance.now() + this.#ahead | 0;",
+    put: "const mine = Date.now() % 2 ** 40 + this.#ahead | 0;",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "hints: one is dropped without a second look at its slot",
+    file: "shared/hints.ts",
+    find: "const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;",
+    put: "const isFree = false;",
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "hints: one is dropped after the look at its slot",
+    file: "shared/hints.ts",
+    find: `Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));
+    const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;`,
+    put: `const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;
+    Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));`,
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "counts: what was taken is added up before what was freed",
+    file: "shared/tally.ts",
+    find: `used -= words[this.#control.at(worker, FREES)];
+    }
+    this.#fence();
+    for (let worker = 1; worker <= top; worker++) {
+      used += words[this.#control.at(worker, TAKES)];`,
+    put: `used += words[this.#control.at(worker, TAKES)];
+    }
+    this.#fence();
+    for (let worker = 1; worker <= top; worker++) {
+      used -= words[this.#control.at(worker, FREES)];`,
+    caughtBy: ["shared_counts", "shared_between"],
+  },
+  {
+    what:
+      "counts: those of the dead are compared again when its slots have gone",
+    file: "shared/tally.ts",
+    find: "Atomics.store(words, at + WORKER.SETTLED, 1);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "counts: what the dead was moving is taken for what it was taking",
+    file: "shared/tally.ts",
+    find: "words[at + WORKER.MOVING] !== 0 ? WORKER.MOVED : TAKES;",
+    put: "TAKES;",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "counts: those of whoever had the id before count for the next",
+    file: "shared/tally.ts",
+    find:
+      "words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];",
+    put: "",
+    caughtBy: ["shared_counts"],
+  },
+  {
+    what: "slots: one that somebody else was first to take is taken",
+    file: "shared/shared_slots.ts",
+    find:
+      "if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;",
+    put: "Atomics.compareExchange(owner, slot, word, next);",
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "slots: the hint is looked at before the slot is free",
+    file: "shared/shared_slots.ts",
+    find: `(word & HELD_MASK) !== this.#held ||
+      Atomics.compareExchange`,
+    put: `!hints.stands(slot) && hints.set(slot) && false ||
+      (word & HELD_MASK) !== this.#held ||
+      (hints.stands = () => true, false) ||
+      Atomics.compareExchange`,
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "slots: nobody is told of one that is free again",
+    file: "shared/shared_slots.ts",
+    find: "return words[WAITERS] !== 0 ||",
+    put: "return false && words[WAITERS] !== 0 ||",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "slots: bytes are handed out without a mark",
+    file: "shared/shared_slots.ts",
+    find: "this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;",
+    put: "",
+    caughtBy: ["shared_slots", "shared_ending"],
+  },
+  {
+    what: "slots: an abandoned one is counted after it has gone",
+    file: "shared/shared_slots.ts",
+    find: `Atomics.add(this.#words, HEADER.ABANDONED, 1);
+    this.#move(slot, word, ABANDONED, 0, -1);`,
+    put: `this.#move(slot, word, ABANDONED, 0, -1);
+    Atomics.add(this.#words, HEADER.ABANDONED, 1);`,
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "slots: a change of hands leaves no mark",
+    file: "shared/shared_slots.ts",
+    find: "words[this.#moving] = 1;",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "slots: takes are not said before they are counted",
+    file: "shared/shared_slots.ts",
+    find: "Atomics.add(this.#words, this.#takes, count);",
+    put: "this.#words[this.#takes] += count;",
+    caughtBy: ["shared_late"],
+  },
+  {
+    what: "tickets: the kind of the word that is swapped is not looked at",
+    file: "shared/shared_slots.ts",
+    find: `return kindOf(word) === TRANSIT &&
+      this.#control.serial[slot] === serial &&
+      this.#move`,
+    put: `return this.isSent(slot, serial) &&
+      this.#control.serial[slot] === serial &&
+      this.#move`,
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "tickets: the number is not looked at again after the swap",
+    file: "shared/shared_slots.ts",
+    find:
+      "(this.#control.serial[slot] === serial || this.#handBack(slot, word));",
+    put: "true;",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "tickets: one is recalled in another one's time",
+    file: "shared/shared_slots.ts",
+    find:
+      "(this.#control.deadline[slot] === deadline || this.#handBack(slot, word));",
+    put: "true;",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "tickets: the time of the last one goes on for the next",
+    file: "shared/shared_slots.ts",
+    find: "deadline[slot] = 0;",
+    put: "",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "tickets: one is used up although its block cannot be looked at",
+    file: "shared/shared_leases.ts",
+    find:
+      `// Its bytes have to be zeroed, so a view has to be had: without one the ticket stays good.
+    this.#ready(index);`,
+    put: "",
+    caughtBy: ["shared_permission"],
+  },
+  {
+    what: "tickets: a block that was adopted and not used is not zeroed",
+    file: "shared/shared_leases.ts",
+    find: `slot.tag = tag;
+    slot.touched = true;`,
+    put: "slot.tag = tag;",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "tickets: a batch that fails keeps what it has",
+    file: "shared/ticket_desk.ts",
+    find: "for (const block of blocks) this.#leases.unadopt(block);",
+    put: "",
+    caughtBy: ["shared_tickets", "shared_permission"],
+  },
+  {
+    what: "seats: an id is taken before others look so far",
+    file: "shared/roster.ts",
+    find: `raise(words, HEADER.TOP_WORKER, worker);
+      if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }`,
+    put:
+      `if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }
+      raise(words, HEADER.TOP_WORKER, worker);`,
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "seats: who reclaims does not look again at whom",
+    file: "shared/roster.ts",
+    find: `if (this.#mayReclaim(worker)) return true;
+    Atomics.store(this.#words, at, 0);`,
+    put: `if (at > 0) return true;
+    Atomics.store(this.#words, at, 0);`,
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "seats: the number of a thread is not read again",
+    file: "shared/roster.ts",
+    find: `!this.#threads.isAlive(thread) &&
+      // It may have left and ended, and another thread have come, since its number was read.
+      this.#threadOf(worker) === thread;`,
+    put: "!this.#threads.isAlive(thread);",
+    caughtBy: ["shared_seats"],
+  },
+  {
+    what: "seats: another thread of the same number keeps a dead one's seat",
+    file: "shared/roster.ts",
+    find: "return born !== 0 && now !== 0 && now !== born &&",
+    put: "return false &&",
+    caughtBy: ["shared_seats"],
+  },
+  {
+    what: "seats: a thread without a number looks dead",
+    file: "shared/roster.ts",
+    find: `thread !== NO_THREAD &&
+      thread !== UNKNOWN_THREAD &&`,
+    put: "thread !== NO_THREAD &&",
+    caughtBy: ["shared_seats"],
+  },
+  {
+    what: "seats: where nothing proves a death an id is given again at once",
+    file: "shared/roster.ts",
+    find: "const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;",
+    put: "const first = 1;",
+    caughtBy: ["shared_seats"],
+  },
+  {
+    what: "seats: what a dead worker was reclaiming stays so",
+    file: "shared/roster.ts",
+    find: "Atomics.compareExchange(words, at, worker, 0);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "seats: others may reclaim before the id is free",
+    file: "shared/roster.ts",
+    find: `this.exit(worker);
+    // Last: until here no other worker reclaims the id, which may be its next owner's already.
+    Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);`,
+    put:
+      `Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
+    this.exit(worker);`,
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "seats: attach() takes a copy of the control block",
+    file: "shared/handle.ts",
+    find:
+      "if (words[HEADER.HOME] === low && words[HEADER.HOME_HIGH] === high) return;",
+    put: "if (low !== high || words.length > 0) return;",
+    caughtBy: ["shared_seats"],
+  },
+  {
+    what: "seats: whoever comes does not look whether the pool is open still",
+    file: "shared/seats.ts",
+    find: "if (control.state === OPEN) {",
+    put: "if (control.state >= OPEN) {",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "end: nobody looks again who is attached",
+    file: "shared/ending.ts",
+    find: "if (this.#isDue) this.#end();",
+    put: "if (words.length > 0) this.#end();",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "end: a dead worker keeps the right to end the pool",
+    file: "shared/janitor.ts",
+    find: "ending.forget(dead);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "end: who gives the right to it up does not look again",
+    file: "shared/ending.ts",
+    find: "Atomics.store(words, ENDER, 0);",
+    put: "Atomics.store(words, ENDER, 0);\n      return;",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "end: a range is unmapped again",
+    file: "shared/ending.ts",
+    find: "if (Atomics.load(words, MAPPING) === MAPPED) {",
+    put: "if (true) {",
+    caughtBy: ["shared_ending"],
+  },
+  {
+    what: "end: pages of what somebody may still read are dropped",
+    file: "shared/ending.ts",
+    find: "const isKept = slab < top && this.#isReachable(slab);",
+    put:
+      "const isKept = slab < top && false; if (slab < top && this.#isReachable(slab)) isAll = false;",
+    caughtBy: ["shared_ending"],
+  },
+  {
+    what: "end: it unmaps what somebody may still read",
+    file: "shared/ending.ts",
+    find: "if (isKept) isAll = false;",
+    put: "",
+    caughtBy: ["shared_ending"],
+  },
+  {
+    what: "end: an isolate rests by its count of blocks",
+    file: "shared/membership.ts",
+    find: "if (slots.tally.countHeld(worker) > 0) return;",
+    put: "if (slots.tally.held > 0) return;",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "end: the last one to leave does not look for the dead",
+    file: "shared/membership.ts",
+    find: "this.#janitor.reclaimDead();\n      leases.giveUpAll();",
+    put: "leases.giveUpAll();",
+    caughtBy: ["shared_ending"],
+  },
+  {
+    what: "housekeeping: what a dead worker used is lent again",
+    file: "shared/janitor.ts",
+    find: "const isClean = kindOf(word) !== USED &&",
+    put: "const isClean = word !== USED &&",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "housekeeping: what comes back from a ticket is not zeroed",
+    file: "shared/janitor.ts",
+    find: "(kindOf(word) !== SOILED || leases.wash(slot));",
+    put: "true;",
+    caughtBy: ["shared_steps", "shared_tickets"],
+  },
+  {
+    what: "housekeeping: a block that cannot be zeroed is lent again",
+    file: "shared/shared_leases.ts",
+    find: "if (!this.canWash(index)) return false;",
+    put: "if (!this.canWash(index)) return true;",
+    caughtBy: ["shared_permission"],
+  },
+  {
+    what: "housekeeping: a ticket comes back before its time",
+    file: "shared/janitor.ts",
+    find: "if (late < 0) return false;",
+    put: "",
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what: "housekeeping: nobody waits for who could zero a block",
+    file: "shared/janitor.ts",
+    find: "if (late < ticketTimeoutMs && !leases.canWash(slot)) return false;",
+    put: "",
+    caughtBy: ["shared_permission"],
+  },
+  {
+    what: "housekeeping: a slot without a lease stays held",
+    file: "shared/janitor.ts",
+    find: "!leases.isLeased(slot)",
+    put: "false",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "housekeeping: a free slot without a hint stays so",
+    file: "shared/janitor.ts",
+    find: "if (kind === FREE) found = slots.hints.confirm(slot) || found;",
+    put: "if (kind === FREE) found = found || false;",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "housekeeping: slots that a dead worker was giving back stay claimed",
+    file: "shared/janitor.ts",
+    find: "if (kindOf(word) === CLAIMED) slots.drop(slot);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "housekeeping: a dead worker keeps the right to change the size",
+    file: "shared/janitor.ts",
+    find: "sizer.repair(dead);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "housekeeping: a dead worker still waits",
+    file: "shared/janitor.ts",
+    find: "bell.forget(dead);",
+    put: "",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "supply: slots that were claimed in vain are not rung for",
+    file: "shared/shared_supply.ts",
+    find: "if (end > first) this.#bell.ring();",
+    put: "",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "sizer: blocks that a dead resizer left are not counted anew",
+    file: "shared/shared_sizer.ts",
+    find:
+      "this.#supply.recount();\n    Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);",
+    put: "Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);",
+    caughtBy: ["shared_steps"],
+  },
+  {
+    what: "sizer: a size that others have changed is not seen",
+    file: "shared/shared_sizer.ts",
+    find: "this.#words[COMMITTED] === this.#seen;",
+    put: "this.#seen > -2;",
+    caughtBy: ["shared_counts"],
+  },
+  {
+    what: "taking: the state is not looked at after the swap",
+    file: "shared/taker.ts",
+    find:
+      "return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);",
+    put: "return block;",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "taking: several are taken from a pool that has just been closed",
+    file: "shared/taker.ts",
+    find:
+      "if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
+    put: "",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "taking: the reserve is for everybody",
+    file: "shared/taker.ts",
+    find: "return tally.atMost() <= this.#words[COMMITTED] - kept;",
+    put: "return tally.atMost() <= this.#words[COMMITTED];",
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "taking: who is refused for nothing is refused all the same",
+    file: "shared/taker.ts",
+    find: 'if (kept > 0 && tally.countFree() >= needed) return "busy";',
+    put: "",
+    caughtBy: ["shared_counts"],
+  },
+  {
+    what: "taking: a count of abandoned blocks is believed",
+    file: "shared/taker.ts",
+    find: "&& this.#slots.tally.countAbandoned() > most;",
+    put: ";",
+    caughtBy: ["shared_counts"],
+  },
+  {
+    what: "taking: a count of blocks in use is believed",
+    file: "shared/taker.ts",
+    find: "needed > this.#maxBlocks - tally.countUsed();",
+    put: "true;",
+    caughtBy: ["shared_counts"],
+  },
+  {
+    what: "taking: a batch that is not enough is kept",
+    file: "shared/taker.ts",
+    find: "if (!isDone) this.putBack(blocks);",
+    put: "",
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "waiting: others are not rung for",
+    file: "shared/shared_dispatcher.ts",
+    find:
+      "if (this.#channel.waiting > 0) this.pump();\n    this.#parts.bell.ring();",
+    put: "if (this.#channel.waiting > 0) this.pump();",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "leases: a lease begins before the swap has said yes",
+    file: "shared/shared_leases.ts",
+    find:
+      "if (!slots.take(index)) return undefined;\n    slot.state = HOT_HELD;",
+    put:
+      "slot.state = HOT_HELD;\n    if (!slots.take(index)) return undefined;",
+    caughtBy: ["shared_between"],
+  },
+  {
+    what: "bell: a turn does not end by itself",
+    file: "shared/bell.ts",
+    find: "return between(end, this.#clock.now()) >= 0;",
+    put: "return between(end, end) > 0;",
+    caughtBy: ["shared_bell"],
+  },
+  {
+    what: "bell: who had the last turn has the next one, too",
+    file: "shared/bell.ts",
+    find: "if (turn === this.#worker) return this.dropTurn();",
+    put: "",
+    caughtBy: ["shared_bell"],
+  },
+  {
+    what: "bell: a dead worker keeps its turn",
+    file: "shared/bell.ts",
+    find: ");\n    this.#endTurn(worker);",
+    put: ");",
+    caughtBy: ["shared_bell"],
+  },
+  {
+    what: "bell: those with high ids are not rung for",
+    file: "shared/bell.ts",
+    find: "for (let at = WAITERS; at <= last; at++)",
+    put: "for (let at = WAITERS; at <= WAITERS; at++)",
+    caughtBy: ["shared_bell"],
+  },
+  {
+    what: "bell: a release does not see that those with high ids wait",
+    file: "shared/bell.ts",
+    find: "for (let at = last; at >= WAITERS; at--)",
+    put: "for (let at = WAITERS; at >= WAITERS; at--)",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "seats: one that is given back looks attached for a moment",
+    file: "shared/roster.ts",
+    find: "for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
+    put:
+      "this.#become(worker, ATTACHED);\n    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what:
+      "seats: whoever cannot stay does not look whether it was the last one",
+    file: "shared/seats.ts",
+    find: "new Ending(control, region, roster, worker).tryEnd();",
+    put: "",
+    caughtBy: ["shared_closing"],
+  },
+  {
+    what: "options: a shared pool takes any safety",
+    file: "shared/options.ts",
+    find: "filled.safety,",
+    put: '"revoke",',
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what: "options: a ticket's time is not checked",
+    file: "shared/options.ts",
+    find: `ticketTimeoutMs: integer(
+      "ticketTimeoutMs",
+      ticketTimeoutMs,
+      1,
+      MAX_DELAY_MS,
+    ),`,
+    put: "ticketTimeoutMs,",
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what: "stats: blocks under way are not told of as acquired",
+    file: "shared/shared_stats.ts",
+    find: "const acquired = held + transit;",
+    put: "const acquired = held;",
+    caughtBy: ["shared_tickets"],
+  },
+  {
+    what: "stats: memory that was given back is told of as mapped",
+    file: "shared/shared_stats.ts",
+    find:
+      "control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;",
+    put: "control.words[HEADER.MAPPING] < 0 ? UNMAPPED : region.mappedBytes;",
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what: "parts: a block is lent without a mark",
+    file: "shared/parts.ts",
+    find: "if (change > 0) slots.expose(slot);",
+    put: "",
+    caughtBy: ["shared_slots"],
+  },
+  {
+    what: "parts: others do not see that a block is lent",
+    file: "shared/parts.ts",
+    find: "Atomics.add(control.lends, slot, change);",
+    put: "",
+    caughtBy: ["shared_workers"],
+  },
+  {
+    what: "pool: it releases blocks of another seat",
+    file: "shared/shared_block_pool.ts",
+    find: "this.#parts.leases.checkOwn(block);",
+    put: "",
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what: "pool: one can be made of parts of one's own",
+    file: "shared/shared_block_pool.ts",
+    find: "if (inside !== INSIDE) {",
+    put: "if (inside === undefined) {",
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what: "module: what blocks are built of is exported",
+    file: "shared/mod.ts",
+    find: 'export { SharedBlockPool } from "./shared_block_pool.ts";',
+    put:
+      'export { SharedBlockPool } from "./shared_block_pool.ts"; export { slotOf } from "../pool/block.ts";',
+    caughtBy: ["shared_surface"],
+  },
+];
