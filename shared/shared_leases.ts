@@ -183,21 +183,35 @@ export class SharedLeases extends Leases {
     return ticket;
   }
 
-  /** Ends every lease of this isolate: free again, or lost if an operation still has it. */
+  /**
+   * Ends every lease of this isolate: free again, or lost if an operation still has it.
+   *
+   * @throws {SmritiError} `corrupted` if one was taken from this isolate; all have ended nevertheless
+   */
   giveUpAll(): void {
+    let stolen: SmritiError | undefined;
     for (const slot of this.records.filter(isOut)) {
-      if (slot.lends > 0) {
-        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
+      try {
+        this.#giveUp(slot);
+      } catch (error) {
+        if (!(error instanceof SmritiError)) throw error;
+        // SAFETY: the slot may be another worker's by now: nothing here reaches it any more.
         this.region.revoke(slot.view);
-        this.lose(slot, true);
-        continue;
+        stolen = error;
       }
-      this.release(slot, this.blockSize);
       // The handle, which still points here, finds it lost.
       slot.state = LOST;
     }
     this.hooks.lost();
     this.hooks.ended();
+    if (stolen !== undefined) throw stolen;
+  }
+
+  #giveUp(slot: Slot): void {
+    if (slot.lends === 0) return void this.release(slot, this.blockSize);
+    // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
+    this.region.revoke(slot.view);
+    this.lose(slot, true);
   }
 
   /** Ends the views that are kept here; no lease may be left. */
