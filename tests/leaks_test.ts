@@ -1,13 +1,7 @@
 // Blocks that become unreachable without a release. In children, because only
 // there the garbage collector comes when it is called.
 
-import {
-  assert,
-  assertEquals,
-  assertGreater,
-  assertLessOrEqual,
-  assertMatch,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Library, survives } from "./support/child.ts";
 
 /** What a child prints at its end. */

@@ -200,7 +200,7 @@ windows("a thread is known by a handle, opened once", () => {
   assertEquals(new WindowsBackend(play.kernel32).threads.current(), 0);
 });
 
-windows("errors have names", async () => {
+windows("errors have names", () => {
   const { backend } = played();
   assertEquals(backend.errorName(1455), "ERROR_COMMITMENT_LIMIT");
   assertEquals(backend.errorName(12345), "error 12345");

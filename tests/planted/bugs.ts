@@ -51,11 +51,11 @@ export const BUGS: readonly Bug[] = [
   {
     what: "end of the stack: a lease begins before its handle is made",
     file: "pool/leases.ts",
-    find: "const block = hotBlockOf(slot);\n    const watch",
-    put: `slots.take();
+    find: "const block = hotBlockOf(slot);\n    const note",
+    put: `slots.take(index);
     slot.state = HOT_HELD;
     const block = hotBlockOf(slot);
-    const watch`,
+    const note`,
     caughtBy: ["stack_end"],
   },
   {
@@ -175,7 +175,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "revocation: views live on after release",
     file: "pool/leases.ts",
-    find: "if (this.#revoke === true) {",
+    find: "if (this.#revoke === true || isTooMany) {",
     put: "if (Math.random() < 0) {",
     caughtBy: ["revoke"],
   },
@@ -217,7 +217,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "quarantine: its bound is one for each isolate",
     file: "ffi/process_page.ts",
-    find: `const page = "reason" in native ? undefined : openPage(native);`,
+    find: "const page = native === undefined ? undefined : openPage(native);",
     put: "const page = undefined as Range | undefined;",
     caughtBy: ["once_strict_pools"],
   },
@@ -417,8 +417,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "sizes: committedBytes leaves the rest of a slab out",
     file: "pool/stats.ts",
-    find: "region.layout.bytesOf(slots.committed)",
-    put: "slots.committed * region.layout.stride",
+    find: "return slots.committedSlabs * slabBytes - slots.abandoned * stride;",
+    put: "return slots.committed * stride + 0 * slabBytes;",
     caughtBy: ["footprint"],
   },
   {
@@ -624,7 +624,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: capacity that has no address is waited for",
     file: "pool/supply.ts",
-    find: "else this.#slots.capacity = this.#slots.committed;",
+    find: "this.#slots.capacity = this.#slots.committed;",
     put: "",
     caughtBy: ["abandoned_refused"],
   },
@@ -688,11 +688,9 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: a replacement that is cut short is forgotten",
     file: "pool/supply.ts",
-    find: `for (let each; (each = this.#givenUp.at(-1)) !== undefined;) {
-      if (!this.abandoned.add(each)) this.#slots.capacity--;
-      this.#givenUp.pop();`,
-    put: `for (const each of this.#givenUp.splice(0)) {
-      if (!this.abandoned.add(each)) this.#slots.capacity--;`,
+    find:
+      "for (let each; (each = this.#givenUp.at(-1)) !== undefined;) {\n      const mayHeal",
+    put: "for (const each of this.#givenUp.splice(0)) {\n      const mayHeal",
     caughtBy: ["throwing_runtime"],
   },
   {
@@ -720,7 +718,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: views of free slots live on",
     file: "pool/closing.ts",
-    find: "this.#leases.dropViews(0, this.#slots.top);",
+    find: "this.#leases.dropViews(0, Infinity, true);",
     put: "",
     caughtBy: ["kept_views"],
   },
@@ -806,22 +804,22 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "leaks: a lease that has ended is still watched",
-    file: "pool/leaks.ts",
-    find: `slot.watch = undefined;
-    if (watch !== this.#newest?.watch) this.#registry!.unregister(watch);`,
+    file: "pool/block.ts",
+    find:
+      "slot.token = this.#token;\n    this.#token = undefined;\n    this.#slot = ended;",
+    put: "this.#slot = ended;",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "leaks: the slot keeps its token during a lease",
+    file: "pool/leases.ts",
+    find: "slot.token = undefined;",
     put: "",
     caughtBy: ["leaks"],
   },
   {
-    what: "leaks: the newest lease is kept alive for ever",
-    file: "pool/leaks.ts",
-    find: "queueMicrotask(() => this.#ask());",
-    put: "{}",
-    caughtBy: ["leaks"],
-  },
-  {
     what: "overdue: a lease is reported again and again",
-    file: "pool/census.ts",
+    file: "pool/overdue.ts",
     find: "slot.overdue = true;",
     put: "",
     caughtBy: ["overdue"],
@@ -949,17 +947,17 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "stalls: the look keeps the process alive",
-    file: "pool/later.ts",
-    find: "addEventListener.call(AbortSignal.timeout(ms),",
-    put: "AbortSignal.timeout(ms).addEventListener(",
+    file: "pool/timers.ts",
+    find: "addEventListener.call(signal,",
+    put: "signal.addEventListener(",
     caughtBy: ["stalls"],
   },
   {
     what: "stalls: the look is a timer that tests find left over",
-    file: "pool/later.ts",
-    find: `const ref = new WeakRef(what);`,
-    put: `const ref = new WeakRef(what);
-  Deno.unrefTimer(setTimeout(() => {}, ms));`,
+    file: "pool/timers.ts",
+    find: "running.add(signal);",
+    put: `running.add(signal);
+    Deno.unrefTimer(setTimeout(() => {}, this.#ms));`,
     caughtBy: ["stalls"],
   },
   {
@@ -973,7 +971,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "histograms: a lease that ends is not counted",
     file: "pool/leases.ts",
-    find: "this.#counters.heldMs.add(Date.now() - watch.since);",
+    find: "this.#counters.heldMs.add(Date.now() - note.since);",
     put: "",
     caughtBy: ["histogram"],
   },
@@ -1015,7 +1013,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "close: nobody is told whom it waits for",
     file: "pool/closing.ts",
-    find: "if (timeoutMs > NOTICE_MS) later(NOTICE_MS, this, warnOfWait);",
+    find: "if (timeoutMs > NOTICE_MS) Timer.once(NOTICE_MS, this, warnOfWait);",
     put: "",
     caughtBy: ["close"],
   },
@@ -1046,6 +1044,62 @@ export const BUGS: readonly Bug[] = [
     find: "toString(): never {",
     put: "#toString(): never {",
     caughtBy: ["inspect"],
+  },
+  {
+    what: "leaks: nothing asks for a collection while acquires wait",
+    file: "pool/dispatcher.ts",
+    find: "if (own.#released === before) askForCollection();",
+    put: "",
+    caughtBy: ["every_leak"],
+  },
+  {
+    what: 'leaks: "all" notes one lease in seven',
+    file: "pool/leaks.ts",
+    find: "isSearch ? Math.min(SEARCH, this.#period) : this.#period",
+    put: "isSearch ? SEARCH : this.#period",
+    caughtBy: ["leaks"],
+  },
+  {
+    what: "usage map: bytes that are used again are not written down",
+    file: "pool/block.ts",
+    find: "slot.used[slot.index] = 1;",
+    put: "",
+    caughtBy: ["life"],
+  },
+  {
+    what: "usage map: what ended threads have left is not looked for",
+    file: "pool/block_pool.ts",
+    find: "sweep();",
+    put: "",
+    caughtBy: ["life"],
+  },
+  {
+    what: "end of the isolate: nothing listens to it",
+    file: "pool/estate.ts",
+    find: `globalThis.addEventListener?.("unload", endAll);`,
+    put: "",
+    caughtBy: ["life"],
+  },
+  {
+    what: "dropped pools: their memory stays",
+    file: "pool/estate.ts",
+    find: "giveBack(estate);",
+    put: "",
+    caughtBy: ["life"],
+  },
+  {
+    what: "view budget: there is none",
+    file: "pool/external.ts",
+    find: "return total > most;",
+    put: "return total > Infinity;",
+    caughtBy: ["external"],
+  },
+  {
+    what: "seal: views go with the memory of free blocks",
+    file: "pool/leases.ts",
+    find: "this.sealed = true;",
+    put: "",
+    caughtBy: ["permission"],
   },
   ...SHARED_BUGS,
 ];

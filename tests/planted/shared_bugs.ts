@@ -194,9 +194,9 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "tickets: a block that was adopted and not used is not zeroed",
     file: "shared/shared_leases.ts",
-    find: `slot.tag = tag;
+    find: `slot.token = undefined;
     slot.touched = true;`,
-    put: "slot.tag = tag;",
+    put: "slot.token = undefined;",
     caughtBy: ["shared_steps"],
   },
   {

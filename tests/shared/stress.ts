@@ -80,12 +80,44 @@ export async function stress(plan: StressPlan): Promise<StressResult> {
   const answers = (ask: (worker: Worker, me: number) => void) =>
     Promise.all(
       workers.map((worker, me) =>
-        new Promise<StressCounts>((resolve) => {
+        new Promise<StressCounts>((resolve, reject) => {
           worker.onmessage = ({ data }) => resolve(data);
+          worker.onerror = (event) => {
+            event.preventDefault();
+            reject(new Error(event.message));
+          };
           ask(worker, me);
         })
       ),
     );
+  try {
+    return await run(pool, plan, { handle, rings, total, answers });
+  } catch (error) {
+    // A Worker has thrown out of its event loop; the others may wait for it.
+    total.wrong.push(`${error}`);
+    pool.leave();
+    return { ...total, nanoseconds: 0 };
+  } finally {
+    for (const worker of workers) worker.terminate();
+  }
+}
+
+/** What a run works with. */
+interface Running {
+  readonly handle: SharedBlockPool["handle"];
+  readonly rings: SharedArrayBuffer;
+  readonly total: StressCounts;
+  /** Asks every Worker for something, and waits for all. */
+  readonly answers: (
+    ask: (worker: Worker, me: number) => void,
+  ) => Promise<StressCounts[]>;
+}
+
+async function run(
+  pool: SharedBlockPool,
+  plan: StressPlan,
+  { handle, rings, total, answers }: Running,
+): Promise<StressResult> {
   // First all are ready, then all begin, then the rings are emptied.
   await answers((worker, me) => {
     const task: StressTask = { ...plan, me, handle, rings };
@@ -102,7 +134,6 @@ export async function stress(plan: StressPlan): Promise<StressResult> {
     total.refused += counts.refused;
     total.wrong.push(...counts.wrong);
   }
-  for (const worker of workers) worker.terminate();
   total.wrong.push(...await conservation(pool, total));
   return { ...total, nanoseconds };
 }
