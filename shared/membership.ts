@@ -187,8 +187,9 @@ export class Membership implements WaitsToClose {
     // Resting, it has nothing that could be looked after.
     if (!this.#resting) this.#clean((janitor) => janitor.inspect());
     if (this.#left || this.#ended) return;
-    if (this.#state === OPEN) this.#parts.sizer.look();
-    else this.#endIfLast();
+    if (this.#state !== OPEN) return this.#endIfLast();
+    this.#parts.dispatcher.lookForDropped();
+    this.#parts.sizer.look();
   }
 
   /**
