@@ -188,6 +188,7 @@ export class Membership implements WaitsToClose {
     if (!this.#resting) this.#clean((janitor) => janitor.inspect());
     if (this.#left || this.#ended) return;
     if (this.#state !== OPEN) return this.#endIfLast();
+    this.#parts.leases.shedViews();
     this.#parts.dispatcher.lookForDropped();
     this.#parts.sizer.look();
   }
@@ -240,6 +241,7 @@ export class Membership implements WaitsToClose {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#parts.leases.views.forget();
     this.#timer?.stop();
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);

@@ -83,7 +83,13 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     (slot): BlockTicket => desk.send(slot),
   );
   const desk = new TicketDesk(options, control, slots, leases);
-  const supply = new SharedSupply(control, slots, region, bell);
+  const supply = new SharedSupply(
+    control,
+    slots,
+    region,
+    bell,
+    (slot) => leases.wipe(slot),
+  );
   const sizer = new SharedSizer(
     options,
     control,
