@@ -184,7 +184,18 @@ export class Ledger {
 /** Gives back what ended threads have left; says whose it was. */
 export function sweep(): void {
   const native = processBackend();
-  if (native !== undefined) sweepList(native, settle);
+  if (native === undefined) return;
+  sweepList(native, (base) => {
+    const { range, memory } = opened(native, base);
+    return {
+      settle: () => settle(native, memory),
+      end: (isUnmapped) => {
+        // SAFETY: the buffer ends before the memory that it is of.
+        memory.transfer(0);
+        if (isUnmapped) native.unmap(range);
+      },
+    };
+  });
 }
 
 /** A ledger that is listed. */
@@ -199,12 +210,8 @@ function opened(native: Backend, base: bigint) {
   return { range, memory: native.view(range, 0, size) };
 }
 
-/**
- * Gives the memory back that a ledger says is not used, of a pool whose isolates have all ended. What it
- * returns unmaps the ledger.
- */
-function settle(native: Backend, base: bigint): () => void {
-  const { range, memory } = opened(native, base);
+/** Gives the memory back that a ledger says is not used, of a pool whose isolates have all ended. */
+function settle(native: Backend, memory: ArrayBuffer): void {
   const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
   const used = new Uint8Array(memory, HEADER_BYTES);
   for (let extent = 0; extent < numbers[EXTENTS]!; extent++) {
@@ -213,11 +220,6 @@ function settle(native: Backend, base: bigint): () => void {
   const text = new Uint8Array(memory, TEXT_AT, numbers[TEXT]).slice();
   const [name = "", place = ""] = new TextDecoder().decode(text).split("\n", 2);
   tell(`a Worker ended and left pool ${quote(name)} open`, place);
-  return () => {
-    // SAFETY: the buffer ends before the memory that it is of.
-    memory.transfer(0);
-    native.unmap(range);
-  };
 }
 
 function settleExtent(

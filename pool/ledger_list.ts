@@ -99,13 +99,18 @@ export function joinShared(
   return undefined;
 }
 
-/**
- * Takes the entries out whose isolates have ended. What was the last of a ledger has that settled, in two
- * steps: the second one, once nothing leads to the ledger any more, unmaps it.
- */
+/** A ledger as those see it who sweep. */
+export interface Found {
+  /** Gives back what is not used. */
+  settle(): void;
+  /** It is looked at no more, or, as nothing leads to it, unmapped. */
+  end(isUnmapped: boolean): void;
+}
+
+/** Takes the entries out whose isolates have ended; what was the last one of its ledger has that settled. */
 export function sweepList(
   native: Backend,
-  settle: (native: Backend, base: bigint) => () => void,
+  open: (base: bigint) => Found,
 ): void {
   const { threads } = native;
   if (threads === undefined) return;
@@ -130,16 +135,29 @@ export function sweepList(
     if (!isGone) continue;
     const mine = Atomics.compareExchange(words, at + THREAD, thread, -me);
     if (mine !== thread) continue;
+    if (Atomics.load(words, at + ISOLATE) === 0) {
+      clear(at);
+      continue;
+    }
     const place = words[at + OF]!;
-    const isWritten = Atomics.load(words, at + ISOLATE) !== 0;
-    const isOwn = isWritten && place === NO_PLACE;
-    const close = isOwn ? settle(native, addressOf(at)) : undefined;
+    const isOwn = place === NO_PLACE;
+    let ledger: Found;
+    try {
+      // Now: as long as this entry stands, so does the ledger.
+      ledger = open(addressOf(isOwn ? at : place));
+    } catch {
+      // The permission was taken back. Another isolate may have it.
+      Atomics.store(words, at + THREAD, thread);
+      continue;
+    }
+    if (isOwn) ledger.settle();
     clear(at);
-    close?.();
-    if (!isWritten || isOwn || !countDown(place)) continue;
-    const closeShared = settle(native, addressOf(place));
-    clear(place);
-    closeShared();
+    const isLast = isOwn || countDown(place);
+    if (isLast && !isOwn) {
+      ledger.settle();
+      clear(place);
+    }
+    ledger.end(isLast);
   }
 }
 

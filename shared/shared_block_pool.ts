@@ -8,6 +8,7 @@ import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
 import { complain } from "../pool/console.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { enter } from "../pool/estate.ts";
 import { headroom } from "../pool/headroom.ts";
 import type {
   PoolEventListener,
@@ -27,7 +28,7 @@ import type { SharedPoolHandle } from "./handle.ts";
 import { joinByName } from "./join.ts";
 import type { SharedPoolOptions } from "./options.ts";
 import type { SharedParts } from "./parts.ts";
-import { begin, handleOf, sitDown } from "./seats.ts";
+import { begin, forsaken, handleOf, madeHere, sitDown } from "./seats.ts";
 import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
 import {
@@ -38,6 +39,8 @@ import {
 } from "./ticket_desk.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
+/** How a pool ends with its isolate. */
+const leave = (pool: SharedBlockPool): void => pool.leave();
 /** What only this file can give the constructor. */
 const INSIDE = Symbol("inside");
 
@@ -77,6 +80,11 @@ export class SharedBlockPool implements Pool {
     this.#dispatcher = parts.dispatcher;
     this.workerId = parts.worker;
     this.handle = handleOf(parts);
+    const { membership, leases, options, made } = parts;
+    membership.heldBy(this);
+    const giveBack = forsaken(parts, leases.views);
+    const estate = { name: options.name, place: made, giveBack };
+    enter<SharedBlockPool>(this, estate, leave);
   }
 
   /**
@@ -87,7 +95,7 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `permission`, `unsupported`, `out-of-memory`
    */
   static create(options: SharedPoolOptions): SharedBlockPool {
-    return new SharedBlockPool(INSIDE, begin(options));
+    return new SharedBlockPool(INSIDE, begin(options, madeHere()));
   }
 
   /**
@@ -98,7 +106,7 @@ export class SharedBlockPool implements Pool {
    * `unsupported` for another process or version
    */
   static attach(handle: SharedPoolHandle): SharedBlockPool {
-    return new SharedBlockPool(INSIDE, sitDown(handle));
+    return new SharedBlockPool(INSIDE, sitDown(handle, madeHere()));
   }
 
   /**
@@ -118,7 +126,11 @@ export class SharedBlockPool implements Pool {
     name: string,
     options: SharedPoolOptions,
   ): Promise<SharedBlockPool> {
-    return joinByName(name, options, SharedBlockPool);
+    const made = madeHere();
+    return joinByName(name, options, {
+      create: (options) => new SharedBlockPool(INSIDE, begin(options, made)),
+      attach: (handle) => new SharedBlockPool(INSIDE, sitDown(handle, made)),
+    });
   }
 
   /** Bytes in one block. */
