@@ -76,8 +76,8 @@ export function joinShared(
     isPlace && Atomics.load(words, place + THREAD) === OF_MANY &&
     words[place + POOL] === pool;
   // Never from 0: whoever has brought it there is giving the memory back.
-  for (let count; is();) {
-    count = Atomics.load(words, place + MEMBERS);
+  while (is()) {
+    const count = Atomics.load(words, place + MEMBERS);
     if (count <= 0) break;
     const seen = Atomics.compareExchange(
       words,

@@ -139,8 +139,9 @@ export class SharedSlots {
     const word = owner[slot];
     const next = hotSuccessor(word, HOT_FREE, 0);
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
-    // Before the swap: after it the byte is another worker's. The views have ended.
-    if (hotKindOf(word) === HOT_USED) this.#used[slot] = 0;
+    // Before the swap: after it the byte is another worker's. The views have ended, or were never given
+    // out: a worker may have died between the byte and the word.
+    this.#used[slot] = 0;
     if (Atomics.compareExchange(owner, slot, word, next) !== word) {
       throw this.#stolen(slot);
     }
