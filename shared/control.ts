@@ -97,6 +97,8 @@ export const WORKER = {
   MOVED: 8,
   /** Whether a change of `MOVED` is under way. */
   MOVING: 9,
+  /** How often the id was taken. */
+  TURN: 10,
 } as const;
 
 /** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */

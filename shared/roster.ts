@@ -57,6 +57,7 @@ export class Roster {
       if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
         continue;
       }
+      Atomics.add(words, this.#control.at(worker, WORKER.TURN), 1);
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
       // Only now: of one that is being reclaimed the counts are compared once.
       Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
@@ -85,13 +86,21 @@ export class Roster {
     }
   }
 
-  /** Nothing can use the seat any more, though its thread may run on. */
-  forsake(worker: number): void {
-    Atomics.store(
-      this.#words,
-      this.#control.at(worker, WORKER.THREAD),
-      FORSAKEN,
-    );
+  /** Which of the id's owners has it now: how many there have been. */
+  turnOf(worker: number): number {
+    return Atomics.load(this.#words, this.#control.at(worker, WORKER.TURN));
+  }
+
+  /**
+   * Nothing can use the seat any more, though its thread may run on; false if it is not that owner's any
+   * more.
+   */
+  forsake(worker: number, turn: number): boolean {
+    const thread = this.#threadOf(worker);
+    if (thread === NO_THREAD || this.turnOf(worker) !== turn) return false;
+    const at = this.#control.at(worker, WORKER.THREAD);
+    return Atomics.compareExchange(this.#words, at, thread, FORSAKEN) ===
+      thread;
   }
 
   /** Ids in use, but for `me`. */

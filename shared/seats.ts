@@ -107,18 +107,19 @@ export function forsaken(
   { options, region, ledger, made, control, roster, worker }: Seat,
   views: Views,
 ): () => boolean {
+  const turn = roster.turnOf(worker);
   return () => {
     const isOpen = control.state === OPEN;
-    roster.forsake(worker);
     views.forget();
-    const own = roster.enter();
+    const isOurs = roster.forsake(worker, turn);
+    const own = isOurs ? roster.enter() : 0;
     // With all seats taken, others will deal with it.
     if (own === 0) ledger.close();
     else {
       const seat = { options, region, ledger, made, control, roster };
       assemble({ ...seat, worker: own }, false).membership.leave();
     }
-    return isOpen;
+    return isOpen && isOurs;
   };
 }
 

@@ -658,8 +658,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "ends: the seat of a dropped pool stays taken",
     file: "shared/seats.ts",
-    find: "roster.forsake(worker);",
-    put: "",
+    find: "const isOurs = roster.forsake(worker, turn);",
+    put: "const isOurs = true;",
     caughtBy: ["shared_life"],
   },
   {

@@ -147,13 +147,16 @@ globalThis.Atomics = new Proxy(real.Atomics, {
     const value = Reflect.get(atomics, name);
     if (typeof value !== "function") return value;
     return (array: object, ...args: unknown[]) =>
-      access((mine) => {
-        show(mine);
-        if (isDeaf && name === "waitAsync") {
-          return { async: true, value: new Promise(() => {}) };
-        }
-        return Reflect.apply(value, atomics, [itself(array), ...args]);
-      });
+      // The process's page is not the pool's.
+      !targets.has(array)
+        ? Reflect.apply(value, atomics, [array, ...args])
+        : access((mine) => {
+          show(mine);
+          if (isDeaf && name === "waitAsync") {
+            return { async: true, value: new Promise(() => {}) };
+          }
+          return Reflect.apply(value, atomics, [itself(array), ...args]);
+        });
   },
 });
 
