@@ -232,7 +232,9 @@ export class Block {
     const { owner } = slot;
     const after = slot.tag === undefined ? owner.ended : endedOf(slot);
     const ticket = owner.detach(slot);
-    // As in `release`: no call may come before this line.
+    // As in `release`: no call may come among these lines.
+    slot.token = this.#token;
+    this.#token = undefined;
     this.#slot = after;
     return ticket;
   }
