@@ -9,6 +9,7 @@ import {
   DEFERRED,
   fateOfFunction,
   fateOfMethod,
+  isListening,
   onlyLooks,
   receiverMadeBy,
   receiverNamed,
@@ -18,7 +19,6 @@ import {
   blockCall,
   blocksCall,
   isPoolMethod,
-  isPoolPath,
   newPool,
   poolCall,
   smritiCall,
@@ -28,6 +28,7 @@ import {
   defer,
   escape,
   mentionsLease,
+  outlive,
   runsLater,
 } from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
@@ -35,7 +36,7 @@ import { isAwaited } from "./functions.ts";
 import { checkUse, nameOf } from "./leases.ts";
 import { asText, memberOf } from "./members.ts";
 import { moduleMember, moduleOf } from "./modules.ts";
-import { poolOf } from "./origins.ts";
+import { baseOf, isPoolPath, poolOf } from "./origins.ts";
 import { chain, combine, promised, settleReceivers } from "./promises.ts";
 import { give, sink } from "./sinks.ts";
 import { POOL_CLASSES, VIEW_METHODS } from "./smriti_api.ts";
@@ -178,10 +179,17 @@ function receiverCall(
   at: At,
 ): Value {
   const name = lastName(callee.object) ?? "";
+  const [, listener] = args;
+  if (listener?.kind === "function" && isListening(name, method)) {
+    outlive(listener, "event", at);
+    return UNKNOWN;
+  }
   const isOpen = object.kind === "unknown" || object.kind === "nothing" ||
     object.kind === "api";
   const type = object.kind === "thing"
     ? object.type
+    : object.kind === "self"
+    ? receiverMadeBy(baseOf(object.node, at) ?? "")
     : isOpen
     ? receiverNamed(name, method)
     : undefined;

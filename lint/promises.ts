@@ -23,11 +23,21 @@ import {
 import type { At, FunctionValue } from "./walk.ts";
 import { mayThrow, settle } from "./walk.ts";
 
+/** A promise that code settles by its functions, as a callback does. */
+const BY_HAND = "promise by hand";
+
 /** What awaiting a value gives; its operations are over then. */
 export function awaitValue(value: Value, at: At): Value {
   mayThrow(at);
   at.frame.hasAwaited = true;
   settle(operationsOf(value), at);
+  const isByHand = value.kind === "thing" && value.type === BY_HAND;
+  for (const each of at.state.pending) {
+    // An event may come now and its listener be gone; a promise made by hand waits for a callback.
+    const isOver = each.fate === "event" ||
+      isByHand && each.fate === "callback";
+    if (isOver) at.state.pending.delete(each);
+  }
   forgetFields(at);
   switch (value.kind) {
     case "acquiring":
@@ -130,6 +140,11 @@ export function combine(
         awaited(first ?? UNKNOWN),
         operationsOf(first ?? UNKNOWN),
       );
+    case "Promise.withResolvers":
+      return {
+        kind: "record",
+        members: new Map([["promise", { kind: "thing", type: BY_HAND }]]),
+      };
     case "Promise.try": {
       if (first?.kind !== "function") return UNKNOWN;
       const called = callInPlace(first, args.slice(1), at);
@@ -178,7 +193,14 @@ export function promised(args: readonly Value[], at: At): Value {
   const before = new Set(at.state.pending);
   callInPlace(executor, [], at);
   const started = [...at.state.pending].filter((each) => !before.has(each));
-  return promiseOf(UNKNOWN, started);
+  const [resolve] = executor.node.params;
+  // `new Promise((r) => resolve = r)`
+  const isHandedOut = started.length === 0 && resolve?.type === "Identifier" &&
+    new RegExp(`=\\s*${resolve.name.replaceAll("$", "\\$")}\\b`)
+      .test(at.file.textOf(executor.node));
+  return isHandedOut
+    ? { kind: "thing", type: BY_HAND }
+    : promiseOf(UNKNOWN, started);
 }
 
 /** Whether something is awaited that tells when a receiver is done: `await once(res, "finish")`. */
