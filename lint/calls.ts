@@ -439,6 +439,15 @@ function looksAt(args: readonly Value[], at: At): void {
   }
 }
 
+/** The functions of a stream escape. All but `start` are called when others run. */
+function escapeSource(source: Value, at: At): void {
+  if (source.kind !== "record") return escape(source, at);
+  for (const [name, each] of source.members) {
+    if (each.kind !== "function" || name === "start") escape(each, at);
+    else outlive(each, "event", at);
+  }
+}
+
 /** What `new` gives. */
 export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
   const callee = bare(node.callee);
@@ -478,7 +487,7 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
     case "TransformStream":
     case "WritableStream":
       give(args[0], at);
-      for (const each of args) escape(each, at);
+      for (const each of args) escapeSource(each, at);
       return path === "TransformStream" && args.length === 0
         ? { kind: "thing", type: "TransformStream" }
         : UNKNOWN;

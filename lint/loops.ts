@@ -7,6 +7,7 @@ import { mergeJumps, takeJumps } from "./jumps.ts";
 import { begin, endOf, keep, leaveScope } from "./leases.ts";
 import { reportNotAwaited } from "./members.ts";
 import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
+import { letOthersRun } from "./promises.ts";
 import type { State } from "./state.ts";
 import type { Expression } from "./syntax.ts";
 import type { Value } from "./values.ts";
@@ -133,6 +134,7 @@ function enterLoop(node: Loop, at: At): Head {
       };
     case "ForOfStatement": {
       const value = evaluate(node.right, at);
+      if (node.await) letOthersRun(at);
       // What the head acquires the loop holds.
       at.state.vars.set(headOf(node, at), value);
       return forOf(node, value, at);
@@ -193,7 +195,13 @@ function forOf(
       reportNotAwaited(value, node.right, at);
       break;
   }
-  return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
+  return {
+    ...PLAIN,
+    begin(at) {
+      if (node.await) letOthersRun(at);
+      bindLeft(left, UNKNOWN, at);
+    },
+  };
 }
 
 function bindLeft(

@@ -29,16 +29,11 @@ const BY_HAND = "promise by hand";
 /** What awaiting a value gives; its operations are over then. */
 export function awaitValue(value: Value, at: At): Value {
   mayThrow(at);
-  at.frame.hasAwaited = true;
   settle(operationsOf(value), at);
-  const isByHand = value.kind === "thing" && value.type === BY_HAND;
-  for (const each of at.state.pending) {
-    // An event may come now and its listener be gone; a promise made by hand waits for a callback.
-    const isOver = each.fate === "event" ||
-      isByHand && each.fate === "callback";
-    if (isOver) at.state.pending.delete(each);
+  if (value.kind === "thing" && value.type === BY_HAND) {
+    settle([...at.state.pending].filter(({ fate }) => fate === "callback"), at);
   }
-  forgetFields(at);
+  letOthersRun(at);
   switch (value.kind) {
     case "acquiring":
       return bear(value, at);
@@ -58,8 +53,10 @@ export function bear(value: Value & { kind: "acquiring" }, at: At): Value {
   return many ? { kind: "blocks", lease } : blockOf(lease);
 }
 
-/** Another part of the program has run: fields may be something else. */
-function forgetFields(at: At): void {
+/** Another part of the program runs: events come, and fields may be something else. */
+export function letOthersRun(at: At): void {
+  at.frame.hasAwaited = true;
+  settle([...at.state.pending].filter(({ fate }) => fate === "event"), at);
   for (const place of at.state.vars.keys()) {
     if (typeof place === "string" && place.startsWith("this.")) {
       at.state.vars.delete(place);
