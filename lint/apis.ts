@@ -271,6 +271,12 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
     names: /^(.*decoder|utf8|text)$/i,
     methods: { decode: "copies" },
   },
+  TextEncoder: {
+    types: ["TextEncoder"],
+    makers: ["TextEncoder"],
+    names: /^(.*encoder|enc)$/i,
+    methods: { encodeInto: "copies" },
+  },
   hash: {
     types: ["Hash", "Hmac"],
     makers: ["node:crypto.createHash", "node:crypto.createHmac"],

@@ -5,7 +5,7 @@ import { refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
 import { mergeJumps, takeJumps } from "./jumps.ts";
 import { begin, endOf, keep, leaveScope } from "./leases.ts";
-import { reportNotAwaited } from "./members.ts";
+import { asText, reportNotAwaited } from "./members.ts";
 import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
 import { letOthersRun } from "./promises.ts";
 import type { State } from "./state.ts";
@@ -191,6 +191,9 @@ function forOf(
         : UNKNOWN;
       return { ...PLAIN, begin: (at) => bindLeft(left, element, at) };
     }
+    case "block":
+      asText(node.right, value, "a loop", at);
+      break;
     case "acquiring":
       reportNotAwaited(value, node.right, at);
       break;
