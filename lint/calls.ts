@@ -32,7 +32,7 @@ import {
   runsLater,
 } from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
-import { isAwaited } from "./functions.ts";
+import { functionScope, isAwaited } from "./functions.ts";
 import { checkUse, nameOf } from "./leases.ts";
 import { asText, memberOf } from "./members.ts";
 import { moduleMember, moduleOf } from "./modules.ts";
@@ -45,6 +45,7 @@ import { bare, lastName, memberName, stringOf } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Value } from "./values.ts";
 import {
+  awaited,
   blocksIn,
   FOREIGN,
   leasesIn,
@@ -74,6 +75,9 @@ const EXITS = /^(Deno|process|node:process(\.default)?)\.exit$/;
 /** What a function has that gives a block or a pool. */
 const GIVES =
   /\b(acquire\w*|tryAcquire|adopt\w*|BlockPool|SizeClassPool|SharedBlockPool)\b/;
+
+/** What a function has that makes a pool. */
+const MAKES_POOL = /\bnew\s|\.(create|attach|join)\(/;
 
 /** What a call gives. */
 export function callExpression(node: Deno.lint.CallExpression, at: At): Value {
@@ -296,6 +300,18 @@ function pathCall(
     case "Deno.listen":
     case "Deno.listenTls":
       return { kind: "thing", type: "listener" };
+    case "node:net.createServer":
+    case "node:tls.createServer":
+      tellParams(args, [{ kind: "thing", type: "net.Socket" }], at);
+      break;
+    case "node:http.createServer":
+    case "node:https.createServer":
+      tellParams(
+        args,
+        [UNKNOWN, { kind: "thing", type: "http.ServerResponse" }],
+        at,
+      );
+      break;
     case "node:child_process.spawn":
       return {
         kind: "record",
@@ -329,6 +345,25 @@ function pathCall(
   }
   if (isAwaited(node)) settleReceivers(node.arguments, at);
   return outOfSight(args, node, path, at);
+}
+
+/** Says what the parameters of a listener are, to it and to the functions in it. */
+function tellParams(
+  args: readonly Value[],
+  params: readonly Value[],
+  at: At,
+): void {
+  for (const fn of args) {
+    if (fn.kind !== "function") continue;
+    const scope = functionScope(fn.node, fn.scope, at.file);
+    at.file.given.set(fn.node, params);
+    fn.node.params.forEach((param, i) => {
+      const binding = param?.type === "Identifier" && params[i] !== undefined
+        ? scope.lookup(param.name)
+        : undefined;
+      if (binding) at.file.values.set(binding, params[i]);
+    });
+  }
 }
 
 /** `node:crypto.scrypt` as code has it. */
@@ -389,6 +424,15 @@ function callFunction(
     const index = args.findIndex((each) => leasesIn(each).includes(lease));
     const place = node.arguments[index] ?? node;
     checkUse([lease], `\`${nameOf(lease)}\``, place, at);
+  }
+  const made = awaited(called.value);
+  if (made.kind === "pool" && MAKES_POOL.test(at.file.textOf(fn.node))) {
+    // Another call may make another one.
+    const { name, sure, sized } = made.origin;
+    const key = `called ${at.file.idOf(node)}`;
+    const origin = at.file.originOf(key, () => ({ name, sure, sized }));
+    const pool: Value = { kind: "pool", origin };
+    return fn.node.async ? promiseOf(pool) : pool;
   }
   if (fn.node.async && !isAwaited(node)) {
     // The time at which an unawaited async function ends a lease is not known.

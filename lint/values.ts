@@ -177,6 +177,11 @@ export function listOf(items: readonly Value[], many = false): Value {
   return { kind: "list", items, many };
 }
 
+/** One of several pools: it cannot be told which. */
+export function anyOf({ origin }: Value & { kind: "pool" }): Value {
+  return { kind: "pool", origin: { ...origin, key: undefined } };
+}
+
 /** What an expression is that may be either of two. */
 export function union(a: Value, b: Value): Value {
   if (a === b) return a;
