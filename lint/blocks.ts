@@ -335,12 +335,6 @@ function chunksCall(
   return { kind: "chunks", lease, call: node };
 }
 
-/** Whether a path is the class of a pool. */
-export function isPoolPath(path: string): boolean {
-  return path.startsWith("smriti.") &&
-    POOL_CLASSES.has(path.slice("smriti.".length));
-}
-
 /** The pool that an expression makes. */
 export function newPool(path: string, node: Call, at: At): Value {
   const sized = path.endsWith("SizeClassPool");

@@ -183,13 +183,20 @@ export class File {
     site: Node,
     lease: Lease,
     fate: Operation["fate"],
-    make: () => Omit<Operation, "site" | "lease" | "fate" | "raced">,
+    make: () => Pick<Operation, "rule" | "api" | "receiver">,
   ): Operation {
     let all = this.#operations.get(site);
     if (all === undefined) this.#operations.set(site, all = []);
     let found = all.find((each) => each.lease === lease && each.fate === fate);
     if (found === undefined) {
-      found = { site, lease, fate, raced: undefined, ...make() };
+      found = {
+        site,
+        lease,
+        fate,
+        raced: undefined,
+        isAwaited: false,
+        ...make(),
+      };
       all.push(found);
     }
     return found;
@@ -206,6 +213,7 @@ export class File {
         key,
         isBlock: false,
         isHandle: false,
+        isImported: false,
         isOther: false,
         ...make(),
       };

@@ -8,6 +8,7 @@ import { declarePattern } from "./patterns.ts";
 import type { Scope } from "./scope.ts";
 import { State } from "./state.ts";
 import type { FunctionNode, Node } from "./syntax.ts";
+import { bare, isFunction } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Operation, Value } from "./values.ts";
 import {
@@ -235,7 +236,10 @@ function lateOperations(
   for (const [lease, { node, isLate }] of frame.touched) {
     const isOwn = lease.frame === frame || lease.owner === "step";
     if (!isLate || isOwn || !at.state.leases.has(lease)) continue;
-    const site = call ?? node;
+    // What is called where it stands has its operation in sight.
+    const isInSight = node.type === "CallExpression" &&
+      call?.type === "CallExpression" && isFunction(bare(call.callee));
+    const site = isInSight ? node : call ?? node;
     // An operation that is not awaited inside is not part of the promise.
     const floats = [...at.state.pending].some((each) =>
       each.site === site && each.lease === lease

@@ -4,7 +4,6 @@
  * The only file that reports `release`, `no-use-after-release`, `lend-io`, `lend-return`, `race` and
  * kept views; what counts as each is decided here and nowhere else.
  */
-import type { Fate } from "./apis.ts";
 import { awaitFix, usingFix } from "./fixes.ts";
 import * as words from "./messages.ts";
 import type { Scope } from "./scope.ts";
@@ -219,7 +218,7 @@ export function startOperation(
   call: Node,
   { api, fate, rule = "lend-io" }: {
     api: string;
-    fate: Fate | "deferred";
+    fate: Operation["fate"];
     rule?: "lend-io" | "no-queue";
   },
   leases: readonly Lease[],
@@ -232,7 +231,7 @@ export function startOperation(
     const operation = at.file.operationAt(call, lease, fate, () => ({
       rule: isCovered
         ? "lend-return"
-        : fate === "deferred"
+        : fate === "deferred" || fate === "event"
         ? "no-use-after-release"
         : rule,
       api,
@@ -248,6 +247,7 @@ function reportUnfinished(operation: Operation, at: At): void {
   const { lease, site, raced, rule, api } = operation;
   const name = nameOf(lease);
   if (raced !== undefined) {
+    if (operation.isAwaited) return;
     at.file.report("race", raced, words.raced(api, name), [lease]);
     return;
   }

@@ -18,7 +18,7 @@ import type { Node } from "./syntax.ts";
 import { functionAround } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Lease, Value } from "./values.ts";
-import { blockOf, union, UNKNOWN, viewOf } from "./values.ts";
+import { anyOf, blockOf, union, UNKNOWN, viewOf } from "./values.ts";
 import type { At } from "./walk.ts";
 
 /**
@@ -86,6 +86,8 @@ function memberOfList(
   if (!many && name !== "[]") return items[Number(name)] ?? UNKNOWN;
   if (items.length === 0) return UNKNOWN;
   const any = items.reduce(union);
+  // Which of several pools it is cannot be told.
+  if (any.kind === "pool" && many) return anyOf(any);
   return any.kind === "block" ? elementOf(any.leases[0], name, node, at) : any;
 }
 

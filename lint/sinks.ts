@@ -40,6 +40,7 @@ export function sink(
   args.forEach((each, i) => checkBytes(each, call.arguments[i], api, fate, at));
   const views = [...new Set(args.flatMap(viewsIn))];
   touch(views, call, at);
+  if (CLONES.test(api)) reportTaken(call, args, api, at);
   const promise = fate === "promise" || promisified && fate === "callback";
   if (promise) {
     const operations = startOperation(
@@ -74,6 +75,19 @@ export function sink(
     }
   }
   return copied(args, api);
+}
+
+/** Reports buffers that a message takes along: `worker.postMessage(bytes, [bytes.buffer])`. */
+function reportTaken(
+  call: Call,
+  [, transfer]: readonly Value[],
+  api: string,
+  at: At,
+): void {
+  const leases = transfer === undefined ? [] : viewsIn(transfer);
+  if (leases.length === 0 || /\breattach\b/.test(at.file.text)) return;
+  const said = words.taken(api, nameOf(leases[0]));
+  at.file.report("no-queue", call, said, leases);
 }
 
 /** The bytes, as an operation gives them back. */

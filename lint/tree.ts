@@ -55,7 +55,7 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
     DoWhileStatement: "test! body",
     ForStatement: "init test update body",
     ForInStatement: "left! right! body",
-    ForOfStatement: "left! right! body",
+    ForOfStatement: "await left! right! body",
     ExpressionStatement: "expression!",
     TryStatement: "block! handler finalizer",
     CatchClause: "param body",

@@ -13,6 +13,7 @@ import type { Node } from "./syntax.ts";
 import { keyName } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
+  anyOf,
   blockOf,
   FOREIGN,
   listOf,
@@ -111,7 +112,7 @@ function valueOfType(
     if (item?.kind === "block") return blocksOf(file, item, node);
     // Which of several pools an element is cannot be told.
     const own: Value | undefined = item?.kind === "pool"
-      ? { kind: "pool", origin: { ...item.origin, key: undefined } }
+      ? anyOf(item)
       : item?.kind === "thing"
       ? item
       : undefined;

@@ -213,9 +213,7 @@ const NOT_SEEN = new Set([
   "FFI: a buffer argument, nonblocking",
   // `commit()` makes it right, wherever that is called.
   "Deno.Kv.atomic().set, before commit()",
-  // The block's buffer goes along; it may come back, and be given to `reattach()`.
-  "structuredClone(bytes, { transfer })",
-  "MessagePort.postMessage(bytes, [bytes.buffer])",
+  // The reader gives the block's buffer back.
   "BYOB reader.read(bytes)",
 ]);
 
