@@ -301,7 +301,7 @@ function headIn(inflow: Inflow, size: number, { headOf }: Shape): Bytes {
 function lengthIn(bytes: Bytes, size: number, littleEndian: boolean): number {
   let value = 0;
   for (let i = 0; i < size; i++) {
-    value = value * 256 + bytes[littleEndian ? size - 1 - i : i];
+    value = value * 256 + bytes[littleEndian ? size - 1 - i : i]!;
   }
   return value;
 }

@@ -299,13 +299,13 @@ function withBlock(
 ): Value | undefined {
   const block = args[index];
   if (block?.kind === "acquiring") {
-    reportNotAwaited(block, node.arguments[index], at);
+    reportNotAwaited(block, node.arguments[index]!, at);
     return promiseOf(UNKNOWN);
   }
   if (block?.kind !== "block") return undefined;
   for (const { origin } of block.leases) origin.isBlock = true;
-  const name = `\`${nameOf(block.leases[0])}\``;
-  checkUse(block.leases, name, node.arguments[index], at);
+  const name = `\`${nameOf(block.leases[0]!)}\``;
+  checkUse(block.leases, name, node.arguments[index]!, at);
   touch(block.leases, node, at);
   mayThrow(at);
   for (const each of args) if (each !== block) escape(each, at);

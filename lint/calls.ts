@@ -207,8 +207,8 @@ function receiverCall(
     return sink(node, args, {
       api: `${name}.${method}`,
       fate,
-      rule: RECEIVERS[type].rule,
-      returns: RECEIVERS[type].returns?.[method],
+      rule: RECEIVERS[type]!.rule,
+      returns: RECEIVERS[type]!.returns?.[method],
       receiver: at.file.textOf(callee.object),
     }, at);
   }
@@ -361,7 +361,7 @@ function tellParams(
       const binding = param?.type === "Identifier" && params[i] !== undefined
         ? scope.lookup(param.name)
         : undefined;
-      if (binding) at.file.values.set(binding, params[i]);
+      if (binding) at.file.values.set(binding, params[i]!);
     });
   }
 }
@@ -466,7 +466,7 @@ function outOfSight(
   args.forEach((each, i) => {
     if (each.kind === "block" && at.state.haveEnded(each.leases)) {
       const argument = node.arguments[i];
-      checkUse(each.leases, `\`${nameOf(each.leases[0])}\``, argument, at);
+      checkUse(each.leases, `\`${nameOf(each.leases[0]!)}\``, argument, at);
     }
     escape(each, at);
   });

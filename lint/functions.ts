@@ -58,7 +58,7 @@ export function activate(
   };
   const returns = walkBody(node, args, inside);
   const result = returns.map(({ value }) => value).reduce(union, NOTHING);
-  const value = returns.length === 1 ? returns[0].value : result;
+  const value = returns.length === 1 ? returns[0]!.value : result;
   handOver(frame, at);
   if (node.generator) return { value: UNKNOWN, frame, returns };
   const own = rehome(value, entry.call, frame, at);
@@ -136,7 +136,7 @@ function walkBody(
     }
   }
   if (body.type !== "BlockStatement") {
-    checkGivenOut(returns[0].value, body, at);
+    checkGivenOut(returns[0]!.value, body, at);
   }
   // All ways out throw: the code behind the call is unreachable.
   if (state.dead && isCalled) {

@@ -104,7 +104,7 @@ function isOfThisFunction(lease: Lease, at: At): boolean {
 export function sameSize(a: Node, b: Node, at: At): boolean {
   const [first, second] = [a, b].map((node) =>
     node.type === "CallExpression" && node.arguments.length > 0
-      ? at.file.textOf(node.arguments[0])
+      ? at.file.textOf(node.arguments[0]!)
       : undefined
   );
   return first !== undefined && first === second;
@@ -157,12 +157,12 @@ export function endBy(
   node: Node,
   at: At,
 ): void {
-  const { end, is } = at.state.status(leases[0]);
+  const { end, is } = at.state.status(leases[0]!);
   // Disposing twice does nothing, and neither does whatever follows `abandon()`.
   const isForgiven = method === "@dispose" ||
     end?.how === "abandon" && (how === "release" || how === "abandon");
   if (!isForgiven) {
-    const name = nameOf(leases[0]);
+    const name = nameOf(leases[0]!);
     checkUse(leases, `\`${name}\``, node, at);
   }
   if (is === "ended" && isForgiven) return;

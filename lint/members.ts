@@ -88,7 +88,7 @@ function memberOfList(
   const any = items.reduce(union);
   // Which of several pools it is cannot be told.
   if (any.kind === "pool" && many) return anyOf(any);
-  return any.kind === "block" ? elementOf(any.leases[0], name, node, at) : any;
+  return any.kind === "block" ? elementOf(any.leases[0]!, name, node, at) : any;
 }
 
 /** Whether nothing but this expression has an array of blocks. */
@@ -124,7 +124,7 @@ function memberOfBlock(
   at: At,
 ): Value {
   const { leases } = value;
-  const called = nameOf(leases[0]);
+  const called = nameOf(leases[0]!);
   if (NEEDS_LEASE.has(name)) {
     for (const { origin } of leases) {
       if (TELLING_MEMBERS.has(name)) origin.isBlock = true;
@@ -214,7 +214,7 @@ function memberOfThing(type: string, name: string): Value {
 /** Reports a block where its text, its number or its elements are asked for. */
 export function asText(node: Node, value: Value, where: string, at: At): void {
   if (value.kind !== "block") return;
-  const name = nameOf(value.leases[0]);
+  const name = nameOf(value.leases[0]!);
   const said = words.notBytes(name, where);
   at.file.report("no-block-as-bytes", node, said, value.leases, bytesFix(node));
 }

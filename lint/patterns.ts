@@ -115,7 +115,7 @@ function declareMembers(
 
 /** A parameter's member that is a block is this call's, whatever others the type describes. */
 function ownBlock(value: Value, node: Node, at: At): Value {
-  if (value.kind !== "block" || !value.leases[0].isVague) return value;
+  if (value.kind !== "block" || !value.leases[0]!.isVague) return value;
   const [{ name, origin }] = value.leases;
   const own = borrowed(at.file, node, name, origin.sure);
   take(own, at);

@@ -86,7 +86,7 @@ function reportTaken(
 ): void {
   const leases = transfer === undefined ? [] : viewsIn(transfer);
   if (leases.length === 0 || /\breattach\b/.test(at.file.text)) return;
-  const said = words.taken(api, nameOf(leases[0]));
+  const said = words.taken(api, nameOf(leases[0]!));
   at.file.report("no-queue", call, said, leases);
 }
 
@@ -129,7 +129,7 @@ function queue(
     }
     const what = each.kind === "chunks"
       ? "the views of this loop"
-      : `a view of \`${nameOf(leases[0])}\``;
+      : `a view of \`${nameOf(leases[0]!)}\``;
     at.file.report("no-queue", call, words.queued(api, what), leases);
   }
 }
@@ -162,7 +162,7 @@ function checkBytes(
       reportNotAwaited(value, node, at);
       return;
     case "block": {
-      const name = nameOf(value.leases[0]);
+      const name = nameOf(value.leases[0]!);
       const clones = CLONES.test(api);
       const said = clones
         ? words.notCloned(name)

@@ -225,7 +225,7 @@ function layOut(): Map<string, Field[]> {
     for (const { own, fields } of users) {
       own[slot] = fields.find((field) => field.name === name)!;
     }
-    Object.defineProperty(Plain.prototype, name, SLOTS[slot]);
+    Object.defineProperty(Plain.prototype, name, SLOTS[slot]!);
   }
   return types;
 }

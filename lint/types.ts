@@ -135,7 +135,7 @@ function valueOfType(
   function referenced(node: Deno.lint.TSTypeReference): Value | undefined {
     const parts = qualified(node.typeName);
     if (parts === undefined) return undefined;
-    const binding = scope.lookup(parts[0]);
+    const binding = scope.lookup(parts[0]!);
     const argument = node.typeArguments?.params[0];
     if (binding === undefined) {
       const path = parts.join(".");
@@ -258,7 +258,7 @@ export function borrowed(
 
 /** An array of blocks that the caller lends. */
 function blocksOf(file: File, item: Value, site: Node): Value {
-  const origin = item.kind === "block" ? item.leases[0].origin : undefined;
+  const origin = item.kind === "block" ? item.leases[0]!.origin : undefined;
   if (origin === undefined) return UNKNOWN;
   const lease: Lease = file.leaseAt(site, () => ({
     origin,
