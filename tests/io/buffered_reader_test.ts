@@ -14,7 +14,7 @@ import { bufferedReader } from "@smriti/pool/io";
 import { Readable } from "node:stream";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/law.ts";
-import { refused, rejected, until } from "../support/misuse.ts";
+import { microtasks, refused, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern, streamOf } from "../support/uploads.ts";
@@ -347,4 +347,24 @@ Deno.test("bufferedReader() checks its arguments", async () => {
   await assertRejects(() => reader.readLine({ limit: 17 }), RangeError);
   await assertRejects(() => reader.readLine({ max: 1 } as never), TypeError);
   assert(await reader.fill(1), "none of it did anything");
+});
+
+Deno.test("bufferedReader() disposed while a source is waited for writes nothing to the next lease", async () => {
+  for (const safety of ["trust", "revoke", "strict"] as const) {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+    async function* late() {
+      yield await promise;
+    }
+    using pool = new BlockPool({ blockSize: 10, maxBlocks: 1, safety });
+    const reader = bufferedReader(late(), pool);
+    const filling = reader.fill(1);
+    await until(() => pool.stats().acquiredBlocks === 1);
+    await microtasks(); // it waits for the source
+    reader[Symbol.dispose]();
+    using next = pool.acquireSync();
+    next.bytes.fill(1);
+    resolve(new Uint8Array(10).fill(83));
+    await rejected("released", filling);
+    assertEquals(next.bytes, new Uint8Array(10).fill(1), safety);
+  }
 });
