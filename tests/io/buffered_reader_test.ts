@@ -201,10 +201,16 @@ Deno.test("bufferedReader().readLine() refuses what is longer than limit or a bl
       "longer than the limit of 5 bytes",
     );
   }
+  assertEquals(await line("1234\r", 5), "1234\r", "a CR alone is no end");
+  await assertRejects(() => line("12345\r", 5), Deno.errors.InvalidData);
   assertEquals(await line("\n", 0), "");
   await assertRejects(() => line("1\n", 0), Deno.errors.InvalidData);
   assertEquals((await line("x".repeat(14) + "\r\n"))!.length, 14);
-  await assertRejects(() => line("x".repeat(16)), Deno.errors.InvalidData);
+  await assertRejects(
+    () => line("x".repeat(16)),
+    Deno.errors.InvalidData,
+    "a line and its end are longer than 16 bytes",
+  );
   // It does not wait for what cannot make it shorter.
   using net = await wire();
   using reader = bufferedReader(net.ours, pool);
