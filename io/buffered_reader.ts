@@ -256,7 +256,9 @@ class Buffered implements BufferedReader {
     if (length > limit) throw tooLong(limit);
     const { blockSize } = this.#pool;
     if (end < 0 && line === blockSize) {
-      throw invalidData(`a line and its end are longer than ${blockSize} bytes`);
+      throw invalidData(
+        `a line and its end are longer than ${blockSize} bytes`,
+      );
     }
     return end < 0 ? undefined : this.#text(inflow, bytes, length, end + 1);
   }
