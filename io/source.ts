@@ -72,6 +72,19 @@ function isUsed(source: unknown): boolean {
   return Object(source).readableEnded === true;
 }
 
+/** What is known of a node stream. */
+interface NodeStream {
+  on(event: "error", listener: () => void): void;
+  off(event: string, listener: unknown): void;
+  listeners(event: string): unknown[];
+}
+
+/** Whether this is a stream of node's, to be read from or written to. */
+export function isNode(stream: unknown): stream is NodeStream {
+  const { pipe, on } = Object(stream);
+  return typeof pipe === "function" && typeof on === "function";
+}
+
 /**
  * Begins to read, which locks a stream. Reads that can choose go no further than needed to fill
  * `room` bytes at once. `undefined` for a request or response without a body.
@@ -200,10 +213,20 @@ class ByteStreamFeed implements Feed {
 
 class IteratorFeed implements Feed {
   readonly #iterator: AsyncIterator<unknown, unknown>;
+  readonly #node: NodeStream | undefined;
+  /** What listened to a node stream before. */
+  readonly #before: unknown[] | undefined;
   /** Whether it has failed: then it has ended itself. */
   #failed = false;
 
   constructor(source: AsyncIterable<unknown>) {
+    if (isNode(source)) {
+      this.#node = source;
+      this.#before = source.listeners("readable");
+      // Its iterator listens from the first step on: an error that comes before, while a block is
+      // waited for, would end the process. That step fails with it.
+      source.on("error", ignore);
+    }
     this.#iterator = source[Symbol.asyncIterator]();
     if (typeof Object(this.#iterator).next !== "function") {
       refuse(TypeError, "source[Symbol.asyncIterator]()", this.#iterator, RULE);
@@ -235,8 +258,18 @@ class IteratorFeed implements Feed {
     }
   }
 
-  leave(): void {}
+  leave(): void {
+    const node = this.#node;
+    if (node === undefined) return;
+    node.off("error", ignore);
+    // Those of its iterator would keep it from flowing.
+    for (const each of node.listeners("readable")) {
+      if (!this.#before!.includes(each)) node.off("readable", each);
+    }
+  }
 }
+
+function ignore(): void {}
 
 function byobReader(
   stream: ReadableStream<Uint8Array>,

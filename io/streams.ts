@@ -10,7 +10,7 @@ import type { Block, LendOptions } from "../mod.ts";
 import { Body } from "./body.ts";
 import { refuse, show } from "./check.ts";
 import { writeZero } from "./errors.ts";
-import { type BodySource, checkSource } from "./source.ts";
+import { type BodySource, checkSource, isNode } from "./source.ts";
 
 /** What bytes can be read from: `Deno.Conn`, `Deno.FsFile`, `Deno.stdin`, or your own. */
 export interface Reader {
@@ -195,11 +195,6 @@ class BodyInlet implements Inlet {
 /** Whether this is to be asked for bytes by `read`; a node stream's gives none to ask for. */
 function isReader(reader: unknown): reader is Reader {
   return typeof Object(reader).read === "function" && !isNode(reader);
-}
-
-function isNode(stream: unknown): boolean {
-  const { pipe, on } = Object(stream);
-  return typeof pipe === "function" && typeof on === "function";
 }
 
 /**

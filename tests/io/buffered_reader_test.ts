@@ -151,6 +151,18 @@ Deno.test("bufferedReader() gives a stream back as it was left, with all that ha
   await reader.fill(1);
   assertEquals(reader.rest(), pattern(100));
   assertEquals((await generator.next()).value, pattern(7));
+  // A node stream flows again.
+  const flowing = new Readable({ read() {} });
+  flowing.push("line\nleft");
+  const lineReader = bufferedReader(flowing, pool);
+  assertEquals(await lineReader.readLine(), "line");
+  assertEquals(decoder.decode(lineReader.rest()), "left");
+  assertEquals(flowing.listenerCount("readable"), 0);
+  const { promise: more, resolve } = Promise.withResolvers<unknown>();
+  flowing.on("data", resolve);
+  flowing.push("more");
+  assertEquals(String(await more), "more");
+  flowing.destroy();
   // Disposed without it, the source is cancelled.
   const stream = streamOf([pattern(100)]);
   {

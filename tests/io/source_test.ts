@@ -16,6 +16,7 @@ import { Readable } from "node:stream";
 import { BlockPool } from "@smriti/pool";
 import {
   type BodySource,
+  bufferedReader,
   chunks,
   collect,
   copy,
@@ -303,6 +304,32 @@ for (const [name, adaptor] of Object.entries(ADAPTORS)) {
     unharmed(pool);
   });
 }
+
+Deno.test("a node stream that fails while a block is waited for ends the step, not the process", async () => {
+  const reading: Record<
+    string,
+    (source: BodySource, pool: BlockPool) => Promise<unknown>
+  > = {
+    readFrames: ADAPTORS.readFrames,
+    async bufferedReader(source, pool) {
+      using reader = bufferedReader(source, pool);
+      return await reader.fill(1);
+    },
+  };
+  for (const read of Object.values(reading)) {
+    using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+    const block = pool.acquireSync();
+    const readable = new Readable({ read() {} });
+    const reason = new Error("reset");
+    const result = read(readable, pool).catch((error) => error);
+    await until(() => pool.stats().waiting === 1);
+    readable.destroy(reason);
+    await new Promise((resolve) => readable.once("close", resolve));
+    block.release();
+    assertStrictEquals(await result, reason);
+    unharmed(pool);
+  }
+});
 
 Deno.test("a chunk whose memory goes before it was copied is no shorter one", async () => {
   using pool = new BlockPool({ blockSize: 4, maxBlocks: 2 });
