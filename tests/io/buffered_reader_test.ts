@@ -370,9 +370,9 @@ Deno.test("bufferedReader() checks its arguments", async () => {
 Deno.test("bufferedReader() disposed while a source is waited for writes nothing to the next lease", async () => {
   for (const safety of ["trust", "revoke", "strict"] as const) {
     const { promise, resolve } = Promise.withResolvers<Uint8Array>();
-    async function* late() {
+    const late = async function* () {
       yield await promise;
-    }
+    };
     using pool = new BlockPool({ blockSize: 10, maxBlocks: 1, safety });
     const reader = bufferedReader(late(), pool);
     const filling = reader.fill(1);

@@ -244,9 +244,9 @@ Deno.test("copy() rejects with released when the block goes meanwhile", async ()
 Deno.test("copy() writes nothing to the next lease when the block goes before a source's bytes come", async () => {
   for (const safety of ["trust", "revoke", "strict"] as const) {
     const { promise, resolve } = Promise.withResolvers<Uint8Array>();
-    async function* late() {
+    const late = async function* () {
       yield await promise;
-    }
+    };
     using pool = new BlockPool({ blockSize: 10, maxBlocks: 1, safety });
     const block = pool.acquireSync();
     const copying = copy(late(), writerTo([]), block);
