@@ -9,7 +9,8 @@ import { refuse } from "./check.ts";
 
 /**
  * What a body can be read from. An async iterable may be a generator, a node `Readable` or an
- * `IncomingMessage`: its `return()` is called when it is not read to its end.
+ * `IncomingMessage`: its `return()` is called when it is not read to its end. (Of a request to
+ * `node:http` the rest is thrown away instead, as it comes.)
  *
  * Give a node stream itself, never `Readable.toWeb(it)`: to cancel what that makes ends the process
  * when more data arrives, and nothing tells it from other streams (Deno 2.9.6).
@@ -77,6 +78,13 @@ interface NodeStream {
   on(event: "error", listener: () => void): void;
   off(event: string, listener: unknown): void;
   listeners(event: string): unknown[];
+  resume(): void;
+}
+
+/** Whether this is the request of a node server, of HTTP/1. */
+function isServed(node: object): boolean {
+  const { method, httpVersionMajor } = node as Record<string, unknown>;
+  return typeof method === "string" && httpVersionMajor === 1;
 }
 
 /** Whether this is a stream of node's, to be read from or written to. */
@@ -250,6 +258,14 @@ class IteratorFeed implements Feed {
 
   end(done: boolean): void {
     if (done || this.#failed) return;
+    const node = this.#node;
+    if (node !== undefined && isServed(node)) {
+      // Destroyed or left unread, it would stall a client that sends on before it reads its answer.
+      this.leave();
+      node.on("error", ignore);
+      node.resume();
+      return;
+    }
     try {
       // As with a cancel: it may fail or take for ever; a step that was given up comes first.
       Promise.resolve(this.#iterator.return?.()).catch(() => {});

@@ -479,6 +479,31 @@ for (const name of ["readBody", "collect", "chunks"]) {
   });
 }
 
+for (const [name, adaptor] of Object.entries(ADAPTORS)) {
+  Deno.test(`a node server that reads by ${name}() takes the rest of a client that reads its answer last`, async () => {
+    using pool = poolOf(1000);
+    const server = createServer(async (request, response) => {
+      response.statusCode = await adaptor(request, pool) === null ? 413 : 200;
+      response.end();
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as AddressInfo;
+    for (let i = 0; i < 2; i++) {
+      using client = await Deno.connect({ hostname: "127.0.0.1", port });
+      const head =
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n";
+      let left = join([new TextEncoder().encode(head), new Uint8Array(8e6)]);
+      while (left.length > 0) left = left.subarray(await client.write(left));
+      const answer = new Uint8Array(12);
+      await client.read(answer);
+      assertEquals(new TextDecoder().decode(answer), "HTTP/1.1 413");
+    }
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    unharmed(pool);
+  });
+}
+
 Deno.test("the answer to a HEAD has no body, whatever length it names, on node too", async () => {
   using pool = poolOf(50);
   using block = pool.acquireSync();
