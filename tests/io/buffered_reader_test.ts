@@ -282,6 +282,7 @@ Deno.test("bufferedReader() loses no block when it is aborted or disposed in the
       const kept = reader.peek(3);
       const filling = reader.fill(4).catch((error) => error);
       assertEquals(kept.length, 0);
+      await until(() => lawful(pool).lentBlocks === 1);
       if (way === "abort") {
         aborting.abort(reason);
         assertStrictEquals(await filling, reason);

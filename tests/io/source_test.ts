@@ -470,7 +470,9 @@ for (const name of ["readBody", "collect", "chunks"]) {
             : "Transfer-Encoding: chunked\r\n\r\n5\r\nabc"),
       );
       const before = server.errors.length;
-      setTimeout(() => socket.destroy(), 20);
+      // Not before the server has heard of it.
+      await until(() => pool.stats().acquiredBlocks > 0);
+      socket.destroy();
       await until(() => server.errors.length > before);
     }
     assertEquals(await upload(server.port, 10, true), "HTTP/1.1 200 OK");
