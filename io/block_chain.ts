@@ -182,6 +182,11 @@ export class BlockChain implements Disposable {
     throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
+  /** The same for an answer as JSON. */
+  toJSON(): never {
+    throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
+  }
+
   /** One line for `console.log`. */
   [Symbol.for("Deno.customInspect")](): string {
     const state = this.#blocks === undefined
@@ -235,6 +240,10 @@ class Slice implements Chunk {
   }
 
   [Symbol.toPrimitive](): never {
+    throw notBytes("chunk", "chunk.bytes");
+  }
+
+  toJSON(): never {
     throw notBytes("chunk", "chunk.bytes");
   }
 }

@@ -240,7 +240,9 @@ class Buffered implements BufferedReader {
       if (line !== undefined) return line;
       seen = inflow.available;
       if (await inflow.fill(seen + 1)) continue;
-      return seen === 0 ? null : this.#text(inflow, inflow.bytes, seen, seen);
+      if (seen === 0) return null;
+      if (seen > limit) throw tooLong(limit); // a CR that is no part of an end
+      return this.#text(inflow, inflow.bytes, seen, seen);
     }
   }
 
@@ -251,8 +253,12 @@ class Buffered implements BufferedReader {
     // Where the line ends, as far as it is there.
     const line = end < 0 ? bytes.length : end;
     const length = line > 0 && bytes[line - 1] === CR ? line - 1 : line;
-    if (length > limit || (end < 0 && line === this.#pool.blockSize)) {
-      throw invalidData(`a line is longer than the limit of ${limit} bytes`);
+    if (length > limit) throw tooLong(limit);
+    const { blockSize } = this.#pool;
+    if (end < 0 && line === blockSize) {
+      throw invalidData(
+        `a line and its end are longer than ${blockSize} bytes`,
+      );
     }
     return end < 0 ? undefined : this.#text(inflow, bytes, length, end + 1);
   }
@@ -281,6 +287,10 @@ function count(value: unknown, most: number, name = "n"): void {
   }
   const Kind = typeof value === "number" ? RangeError : TypeError;
   refuse(Kind, name, value, `an integer from 0 to ${most}`);
+}
+
+function tooLong(limit: number): Error {
+  return invalidData(`a line is longer than the limit of ${limit} bytes`);
 }
 
 /** The same as a decoder gives, of a few bytes of ASCII. */

@@ -284,6 +284,10 @@ class OneFrame implements Frame {
     throw notBytes("frame", "frame.bytes");
   }
 
+  toJSON(): never {
+    throw notBytes("frame", "frame.bytes");
+  }
+
   end(): void {
     const buffer = this.#head?.buffer;
     // SAFETY: an array of this loop's own.

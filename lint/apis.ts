@@ -47,7 +47,7 @@ export const FUNCTIONS: Readonly<Record<string, Fate>> = {
   "node:crypto.scrypt": "callback",
   "node:crypto.randomFill": "callback",
   "node:crypto.pbkdf2": "callback",
-  "node:crypto.hkdf": "copies",
+  "node:crypto.hkdf": "callback",
   "node:crypto.sign": "copies",
   "node:crypto.verify": "copies",
   "node:crypto.*": "copies",

@@ -150,6 +150,8 @@ const CALLS: Readonly<Record<string, string>> = {
   "crypto.scryptSync": "nodeCrypto.scryptSync(bytes, 'salt', 32)",
   "crypto.pbkdf2(bytes, …, cb)":
     "nodeCrypto.pbkdf2(bytes, 'salt', 1, 32, 'sha256', cb)",
+  "crypto.pbkdf2(…, bytes, …, cb)":
+    "nodeCrypto.pbkdf2('password', bytes, 1, 32, 'sha256', cb)",
   "crypto.hkdf(…, bytes, …, cb)":
     "nodeCrypto.hkdf('sha256', bytes, 'salt', 'info', 32, cb)",
   "crypto.randomFill(bytes, cb)": "nodeCrypto.randomFill(bytes, cb)",
