@@ -175,7 +175,7 @@ class Buffered implements BufferedReader {
     const { blockSize } = this.#pool;
     const limit = options === undefined
       ? blockSize
-      : limitOf(optionsOf(options, ["limit"]).limit, blockSize);
+      : limitOf(optionsOf(options, ["limit"])["limit"], blockSize);
     // No more promises for what has arrived already.
     if (this.#abort.check()) await this.#abort.turn();
     const line = this.#inflow && this.#line(this.#inflow, 0, limit);
@@ -298,7 +298,7 @@ function shortText(bytes: Bytes, length: number): string | undefined {
   if (length > SHORT) return undefined;
   let text = "";
   for (let i = 0; i < length; i++) {
-    const byte = bytes[i];
+    const byte = bytes[i]!;
     if (byte > 127) return undefined;
     text += String.fromCharCode(byte);
   }

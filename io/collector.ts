@@ -206,6 +206,7 @@ class Collecting implements Collector {
       if (this.#filling.room.length > 0 || this.#filling.tryGrow()) continue;
       return this.#takeRest(() => at < length, copy);
     }
+    return undefined;
   }
 
   async #takeRest(more: () => boolean, copy: () => void): Promise<void> {

@@ -250,6 +250,7 @@ export class Grower {
     if (this.#isAlone || this.#growth.tryEnter(this)) {
       return this.#had(this.#pool.tryAcquire());
     }
+    return undefined;
   }
 
   /**

@@ -96,7 +96,7 @@ function namesOf(file: File): Set<string> {
   const names = new Set(generators);
   if (importsSmriti) names.add("block");
   for (const [, name] of importsSmriti ? text.matchAll(ALIAS) : []) {
-    names.add(name);
+    names.add(name!);
   }
   for (const { node } of tasks) {
     const name = nameOfFunction(node);

@@ -110,7 +110,7 @@ function useCall(
   at: At,
 ): Value {
   for (const each of rest) escape(each, at);
-  if (fn.kind !== "function") return promiseOf(UNKNOWN);
+  if (fn?.kind !== "function") return promiseOf(UNKNOWN);
   const lease = at.file.leaseAt(
     node,
     () => ({ origin, owner: "use", many: false }),
@@ -178,7 +178,7 @@ function lendCall(
   node: Deno.lint.CallExpression,
   at: At,
 ): Value {
-  const [lease] = leases;
+  const lease = leases[0]!;
   lease.origin.isBlock = true;
   checkUse(leases, `\`${nameOf(lease)}\``, node, at);
   mayThrow(at);
@@ -347,8 +347,8 @@ export function newPool(path: string, node: Call, at: At): Value {
 
 /** Static functions of `SharedBlockPool`. */
 function madePool(path: string, node: Call, at: At): Value | undefined {
-  const [type, maker] = path.split(".");
-  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) {
+  const [type = "", maker = ""] = path.split(".");
+  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker)) {
     return undefined;
   }
   const pool = newPool(type, node, at);

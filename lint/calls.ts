@@ -465,7 +465,7 @@ function outOfSight(
   }
   args.forEach((each, i) => {
     if (each.kind === "block" && at.state.haveEnded(each.leases)) {
-      const argument = node.arguments[i];
+      const argument = node.arguments[i]!;
       checkUse(each.leases, `\`${nameOf(each.leases[0]!)}\``, argument, at);
     }
     escape(each, at);

@@ -273,7 +273,8 @@ function either(first: Value, second: Value, at: At): Value {
   if (both.kind !== "block" || both.leases.length !== 2) return both;
   const isFresh = both.leases.every((lease) => at.frame.fresh.includes(lease));
   if (!isFresh) return both;
-  const [one, other] = both.leases;
+  const one = both.leases[0]!;
+  const other = both.leases[1]!;
   at.state.leases.delete(other);
   keep(other, at);
   at.state.leases.set(one, HELD);
@@ -303,7 +304,7 @@ function binary(node: Deno.lint.BinaryExpression, at: At): Value {
   }
   const isCompared = ({ operator, right }: Deno.lint.BinaryExpression) =>
     /^[!=]==?$|^in(stanceof)?$/.test(operator) || isNothing(right);
-  const lowest = chain[chain.length - 1];
+  const lowest = chain[chain.length - 1]!;
   const value = evaluate(first, at, isCompared(lowest));
   if (first.type !== "PrivateIdentifier" && !isCompared(lowest)) {
     asText(first, value, `\`${lowest.operator}\``, at);

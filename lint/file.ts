@@ -36,6 +36,7 @@ export type LeaseFacts =
 
 /** One file under analysis. */
 export class File {
+  readonly program: Deno.lint.Program;
   readonly text: string;
   readonly findings: Findings;
   /** Something of this package is imported. */
@@ -65,7 +66,8 @@ export class File {
   #steps = 0;
   #nested = 0;
 
-  constructor(readonly program: Deno.lint.Program, text: string) {
+  constructor(program: Deno.lint.Program, text: string) {
+    this.program = program;
     this.text = text;
     const modules = program.body.flatMap((node) =>
       node.type === "ImportDeclaration" ? stringOf(node.source) ?? [] : []
@@ -73,7 +75,7 @@ export class File {
     for (
       const [, name] of text.matchAll(/\b(?:require|import)\(["']([^"']+)/g)
     ) {
-      modules.push(name);
+      modules.push(name!);
     }
     this.importsSmriti = modules.some(isSmritiModule);
     this.importsOthers = modules.some(hasOtherPools);

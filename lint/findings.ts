@@ -18,7 +18,7 @@ export interface Finding extends Words {
   readonly range: Deno.lint.Range;
   /** The pools that it is about. */
   readonly origins: readonly Origin[];
-  readonly fix?: () => Deno.lint.Fix[];
+  readonly fix?: (() => Deno.lint.Fix[]) | undefined;
 }
 
 /** The mistakes of one file. */

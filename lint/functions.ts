@@ -260,7 +260,7 @@ function nameOfCall(site: Node, at: At): string {
   const text = at.file.textOf(
     site.type === "CallExpression" ? site.callee : site,
   );
-  return text.split("\n", 1)[0];
+  return text.split("\n", 1)[0]!;
 }
 
 /** Whether a call is awaited where it stands, or its promise is returned. */

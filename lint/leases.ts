@@ -120,7 +120,7 @@ export function checkUse(
   touch(leases, node, at);
   if (leases.length === 0 || endedBeforeCall(leases, at)) return false;
   const all = leases.map((lease) => at.state.status(lease));
-  const { is, end } = all[0];
+  const { is, end } = all[0]!;
   if (end === undefined) return false;
   const line = at.file.lineOf(end.node);
   if (at.state.haveEnded(leases)) {
@@ -219,7 +219,7 @@ export function startOperation(
   { api, fate, rule = "lend-io" }: {
     api: string;
     fate: Operation["fate"];
-    rule?: "lend-io" | "no-queue";
+    rule?: "lend-io" | "no-queue" | undefined;
   },
   leases: readonly Lease[],
   receiver: string | undefined,
@@ -305,7 +305,7 @@ export function checkOverwritten(
 ): void {
   const old = at.state.vars.get(place);
   if (old?.kind !== "block" || old.leases.length !== 1) return;
-  const [lease] = old.leases;
+  const lease = old.leases[0]!;
   const isLost = at.state.status(lease).is === "held" && !lease.isUsing &&
     lease.owner === "function" && lease.frame === at.frame &&
     lease.array === undefined;
@@ -327,7 +327,7 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
   if (state.dead) return;
   const { bindings } = scope;
   for (let i = bindings.length - 1; i >= 0; i--) {
-    const binding = bindings[i];
+    const binding = bindings[i]!;
     if (binding.kind !== "using") continue;
     const value = state.vars.get(binding);
     if (value === undefined) continue;

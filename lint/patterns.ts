@@ -116,7 +116,7 @@ function declareMembers(
 /** A parameter's member that is a block is this call's, whatever others the type describes. */
 function ownBlock(value: Value, node: Node, at: At): Value {
   if (value.kind !== "block" || !value.leases[0]!.isVague) return value;
-  const [{ name, origin }] = value.leases;
+  const { name, origin } = value.leases[0]!;
   const own = borrowed(at.file, node, name, origin.sure);
   take(own, at);
   return own;
@@ -178,10 +178,14 @@ function declareElements(
 }
 
 /** Gives a block to a name that ends it with its block of statements. */
-export function declareUsing(id: Node, value: Value, at: At): void {
+export function declareUsing(
+  id: Node | undefined,
+  value: Value,
+  at: At,
+): void {
   markUsing(value);
   for (const { origin } of blocksIn(value)) {
-    if (id.type === "Identifier" && /block/i.test(id.name)) {
+    if (id?.type === "Identifier" && /block/i.test(id.name)) {
       origin.isHandle = true;
     }
   }

@@ -17,11 +17,11 @@ import { mayThrow, touch } from "./walk.ts";
 export interface Api {
   readonly api: string;
   readonly fate: Fate;
-  readonly rule?: "no-queue";
+  readonly rule?: "no-queue" | undefined;
   /** What the method was called on. */
   readonly receiver?: string;
   /** How it gives the bytes back, if it does. */
-  readonly returns?: "array" | "buffer";
+  readonly returns?: "array" | "buffer" | undefined;
   /** Made by `promisify`: its callback is a promise. */
   readonly promisified?: boolean;
 }

@@ -90,18 +90,13 @@ export interface PoolOptions {
   name?: string | undefined;
 }
 
-/** Every option filled and checked. */
-/** Options that stay open. */
-type Open = "overdueMs" | "maxAbandonedBytes";
-
-/** Every option filled and checked. */
+/** Every option filled and checked; two may stay open. */
 export type FilledOptions =
-  & { readonly [K in Open]: number | undefined }
+  & { readonly [K in "overdueMs" | "maxAbandonedBytes"]: number | undefined }
   & {
-    readonly [K in keyof Omit<PoolOptions, Open>]-?: Exclude<
-      PoolOptions[K],
-      undefined
-    >;
+    readonly [
+      K in keyof Omit<PoolOptions, "overdueMs" | "maxAbandonedBytes">
+    ]-?: Exclude<PoolOptions[K], undefined>;
   };
 
 const MAX_BYTES = 2 ** 46;
