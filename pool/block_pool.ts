@@ -11,7 +11,7 @@ import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
 import { complain } from "./console.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { enter, settled } from "./estate.ts";
+import { type Belongings, enter, giveAllBack, settled } from "./estate.ts";
 import {
   Events,
   type PoolEventListener,
@@ -164,14 +164,10 @@ export class BlockPool implements Pool {
       throw error;
     }
     this.#overdue = new OverdueWatch(filled, leases.records, events);
-    enter(this, {
-      region,
-      ledger,
-      views: leases.views,
-      hasStaleViews: filled.safety === "trust",
-      name: filled.name,
-      place,
-    }, endWithIsolate);
+    const { views } = leases;
+    const hasStaleViews = filled.safety === "trust";
+    const giveBack = dropped({ region, ledger, views, hasStaleViews });
+    enter(this, { name: filled.name, place, giveBack }, endWithIsolate);
   }
 
   /** Bytes in one block. */
@@ -431,6 +427,14 @@ export class BlockPool implements Pool {
       mappedBytes: this.#region.mappedBytes,
     }));
   }
+}
+
+/** How the memory of a dropped pool goes back. Made here: a closure of the constructor would hold the pool. */
+function dropped(belongings: Belongings): () => boolean {
+  return () => {
+    giveAllBack(belongings);
+    return true;
+  };
 }
 
 /** A place for all that others must know of the pool's slots. */

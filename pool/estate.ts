@@ -4,20 +4,27 @@
  *
  * Holds no pool: a pool that is in use is held by who uses it, and its timers hold it weakly.
  */
+import { quote } from "./checks.ts";
 import type { Views } from "./external.ts";
 import { type Ledger, tell } from "./ledger.ts";
 import type { Region } from "./region.ts";
 
-/** What is needed to give a pool's memory back without the pool. */
+/** What is left of a pool that has become unreachable. Must not hold the pool. */
 export interface Estate {
+  readonly name: string;
+  /** Where the pool was made. */
+  readonly place: string;
+  /** Gives its memory back; whether the program is to be told that the pool was left open. */
+  readonly giveBack: () => boolean;
+}
+
+/** What is needed to give the memory of a pool of one isolate back without the pool. */
+export interface Belongings {
   readonly region: Region;
   readonly ledger: Ledger;
   readonly views: Views;
   /** Whether views may be alive of slots that are not in use (`safety: "trust"`). */
   readonly hasStaleViews: boolean;
-  readonly name: string;
-  /** Where the pool was made. */
-  readonly place: string;
 }
 
 interface Dropped extends Estate {
@@ -30,10 +37,12 @@ const open = new Set<() => void>();
 const ends = new WeakMap<object, () => void>();
 let listens = false;
 
-const dropped = new FinalizationRegistry<Dropped>((estate) => {
-  giveBack(estate);
-  tell(`pool ${JSON.stringify(estate.name)} was dropped open`, estate.place);
-});
+const dropped = new FinalizationRegistry<Dropped>(
+  ({ name, place, settle, giveBack }) => {
+    settle();
+    if (giveBack()) tell(`pool ${quote(name)} was dropped open`, place);
+  },
+);
 
 /**
  * From now on the pool's memory goes back also if nobody closes it. `end` ends it at once, whatever is
@@ -67,12 +76,19 @@ export function settled(pool: object): void {
 
 /** The isolate ends: silent, because an ordinary end of a program is one, too. */
 function endAll(): void {
-  for (const end of open) end();
+  for (const end of open) {
+    try {
+      end();
+    } catch {
+      // A block that had been taken from this isolate. The others end nevertheless, and nothing goes on here.
+    }
+  }
 }
 
-/** Nobody can reach the pool any more, nor a handle of a lease. */
-function giveBack(dropped: Dropped): void {
-  const { region, ledger, views, hasStaleViews, settle } = dropped;
+/** Nothing can reach the pool any more, nor a handle of a lease: all goes back that is not in use. */
+export function giveAllBack(
+  { region, ledger, views, hasStaleViews }: Belongings,
+): void {
   const { slabs, slabSlots } = region;
   const kept = new Set<number>();
   for (let slab = 0; slab < slabs; slab++) {
@@ -88,7 +104,6 @@ function giveBack(dropped: Dropped): void {
     // SAFETY: what is not in use has views that only the pool had, which is gone.
     region.unmapBut(kept);
   }
-  settle();
   views.forget();
   ledger.close();
 }

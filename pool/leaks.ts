@@ -17,9 +17,12 @@ const PLACES = 16;
 const SEARCH = 7;
 /** … for so many leases: a leak of every 128th is met twice. */
 const SEARCHED = 2048;
-/** This folder, as stacks have it: a path or a part of a URL. Unknown in a bundle. */
-const HERE = /^(?:file:\/\/)?(.*\/pool\/)leaks\.[jt]s$/
+/** Where pools are made of, as stacks have it: paths, or parts of URLs. Unknown in a bundle. */
+const ROOT = /^(?:file:\/\/)?(.*\/)pool\/leaks\.[jt]s$/
   .exec(import.meta.url ?? "")?.[1];
+const FOLDERS: readonly string[] = ROOT === undefined
+  ? []
+  : [`${ROOT}pool/`, `${ROOT}shared/`];
 /** Places remembered so that each is reported once. */
 const MAX_SITES = 1000;
 
@@ -127,5 +130,6 @@ export function stackOf(site: Error | undefined): string | undefined {
   }
   if (typeof stack !== "string") return undefined;
   return stack.split("\n").slice(1)
-    .filter((line) => HERE === undefined || !line.includes(HERE)).join("\n");
+    .filter((line) => !FOLDERS.some((folder) => line.includes(folder)))
+    .join("\n");
 }

@@ -3,18 +3,22 @@
  * read it: an isolate ends without a word, and its memory stays mapped.
  *
  * A ledger is a mapping of its own: where the pool's memory is, a name for messages, a byte for each slot.
- * The process's page lists the ledgers with their threads. Whoever makes a pool, or looks after one, gives
- * back what ended threads have left, but for what was in use: a buffer of it may have been posted, and
- * native code may still write there.
+ * The process's page lists the ledgers with their threads (`ledger_list.ts`). Whoever makes a pool, or looks
+ * after one, gives back what ended threads have left, but for what was in use: a buffer of it may have been
+ * posted, and native code may still write there.
  */
 import type { Backend, Range } from "../ffi/backend.ts";
-import {
-  PAGE,
-  PAGE_BYTES,
-  processBackend,
-  processWords,
-} from "../ffi/process_page.ts";
+import { rangeAt } from "../ffi/mark.ts";
+import { processBackend } from "../ffi/process_page.ts";
 import { quote } from "./checks.ts";
+import {
+  joinShared,
+  type Listed,
+  listOwn,
+  listShared,
+  NO_PLACE,
+  sweepList,
+} from "./ledger_list.ts";
 
 /** Where the slabs of one range of a pool are. */
 export interface Extent {
@@ -42,13 +46,8 @@ const TEXT_AT = 8 * (FIRST_EXTENT + EXTENT_WORDS * MOST_EXTENTS);
 /** Slots written down beyond those of the first extent: later ones replace slots given up. */
 const MORE_SLOTS = 3;
 
-/** Words of an entry of the page: its thread, the ledger's address, and whether that is written. */
-const THREAD = 0, LOW = 1, HIGH = 2, WRITTEN = 3, ENTRY_WORDS = 4;
 /** The slot's slab is about to go: whoever comes after a death here leaves it alone. */
 const GOING = 2;
-
-/** Stands in an isolate that has looked at the page, whichever copy of this module did. */
-const LOOKED = Symbol.for("@smriti/pool ledgers 1");
 
 /** The ledger of one pool of this isolate. */
 export class Ledger {
@@ -74,23 +73,60 @@ export class Ledger {
 
   /** Opens a ledger of a pool whose slots are in this extent. */
   static open(extent: Extent, described: Described): Ledger {
-    const { slabBytes, slabSlots } = described;
-    const slots = extent.range.size / slabBytes * slabSlots;
+    return Ledger.#made(extent, described, listOwn) ??
+      Ledger.alone(slotsOf(extent, described));
+  }
+
+  /** The same for a pool of many isolates, of which this is the first: `place` lets others join. */
+  static openShared(
+    extent: Extent,
+    described: Described,
+    pool: number,
+  ): { readonly ledger: Ledger; readonly place: number } {
+    let place = NO_PLACE;
+    const ledger = Ledger.#made(extent, described, (native, base) => {
+      const listed = listShared(native, base, pool);
+      place = listed?.place ?? NO_PLACE;
+      return listed;
+    });
+    return {
+      ledger: ledger ?? Ledger.alone(slotsOf(extent, described)),
+      place,
+    };
+  }
+
+  /**
+   * The ledger of a pool of many isolates, which this one joins: its memory stays as long as this isolate
+   * lives, or until the ledger is closed. `undefined` if the memory went back before, with the isolates
+   * that had it.
+   */
+  static join(place: number, pool: number, slots: number): Ledger | undefined {
+    if (place === NO_PLACE) return Ledger.alone(slots);
     const native = processBackend();
-    if (native === undefined) return Ledger.alone(slots);
+    const listed = native && joinShared(native, place, pool);
+    if (listed === undefined) return undefined;
+    const { range, memory } = opened(native!, listed.base);
+    return Ledger.#of(native!, range, memory, listed.leave);
+  }
+
+  static #made(
+    extent: Extent,
+    described: Described,
+    list: (native: Backend, base: bigint) => Listed | undefined,
+  ): Ledger | undefined {
+    const native = processBackend();
+    if (native === undefined) return undefined;
+    const { slabBytes, slabSlots } = described;
+    const slots = slotsOf(extent, described);
     const size = pages(native, HEADER_BYTES + slots * (1 + MORE_SLOTS));
     const range = native.map(size, native.abilities.pageSize);
-    if (typeof range === "number") return Ledger.alone(slots);
-    const entry = native.commit(range, 0, size, false) === 0
-      ? claim(native, range.base)
-      : -1;
-    if (entry < 0) {
+    if (typeof range === "number") return undefined;
+    if (native.commit(range, 0, size, false) !== 0) {
       native.unmap(range);
-      return Ledger.alone(slots);
+      return undefined;
     }
     // SAFETY: committed above; unmapped by `close`, after which nobody asks for a slot any more.
     const memory = native.view(range, 0, size);
-    const used = new Uint8Array(memory, HEADER_BYTES);
     const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
     const text = new TextEncoder().encodeInto(
       `${described.name}\n${described.place}`,
@@ -98,27 +134,40 @@ export class Ledger {
     );
     numbers[SLAB_BYTES] = slabBytes;
     numbers[SLAB_SLOTS] = slabSlots;
-    numbers[SLOTS] = used.length;
+    numbers[SLOTS] = size - HEADER_BYTES;
     numbers[TEXT] = text.written;
-    const ledger = new Ledger(used, numbers, () => {
-      leave(entry);
-      // SAFETY: the buffer ends before its memory does.
+    add(numbers, extent);
+    // Last: from here on others read it.
+    const listed = list(native, range.base);
+    if (listed !== undefined) {
+      return Ledger.#of(native, range, memory, listed.leave);
+    }
+    memory.transfer(0);
+    native.unmap(range);
+    return undefined;
+  }
+
+  static #of(
+    native: Backend,
+    range: Range,
+    memory: ArrayBuffer,
+    leave: () => boolean,
+  ): Ledger {
+    const used = new Uint8Array(memory, HEADER_BYTES);
+    const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
+    let isOpen = true;
+    return new Ledger(used, numbers, () => {
+      if (!isOpen) return;
+      isOpen = false;
+      // SAFETY: the buffer ends before its memory does, which no other isolate has when this is the last.
       memory.transfer(0);
-      native.unmap(range);
+      if (leave()) native.unmap(range);
     });
-    ledger.add(extent);
-    return ledger;
   }
 
   /** Further slots, in a range of their own. What there is no room for stays mapped at the end. */
-  add({ range, firstSlab }: Extent): void {
-    const numbers = this.#numbers;
-    if (numbers === undefined || numbers[EXTENTS] === MOST_EXTENTS) return;
-    const at = FIRST_EXTENT + EXTENT_WORDS * numbers[EXTENTS]!;
-    numbers[at] = Number(range.base);
-    numbers[at + 1] = firstSlab;
-    numbers[at + 2] = range.size / numbers[SLAB_BYTES]!;
-    numbers[EXTENTS]!++;
+  add(extent: Extent): void {
+    if (this.#numbers !== undefined) add(this.#numbers, extent);
   }
 
   /** Whether one of these slots is in use or given up. */
@@ -135,61 +184,42 @@ export class Ledger {
 /** Gives back what ended threads have left; says whose it was. */
 export function sweep(): void {
   const native = processBackend();
-  const threads = native?.threads;
-  if (native === undefined || threads === undefined) return;
-  const words = processWords();
-  const me = threads.current();
-  // Where a sandbox refuses the question, everybody would look dead.
-  if (!threads.isAlive(me)) return;
-  const known = new Map<number, boolean>();
-  const isAlive = (thread: number) => {
-    const alive = known.get(thread) ?? threads.isAlive(thread);
-    known.set(thread, alive);
-    return alive;
-  };
-  const isFirst = !(LOOKED in globalThis);
-  if (isFirst) Object.defineProperty(globalThis, LOOKED, { value: true });
-  const top = Atomics.load(words, PAGE.TOP_LEDGER);
-  for (let at = PAGE.LEDGERS; at <= top; at += ENTRY_WORDS) {
-    const thread = Atomics.load(words, at + THREAD);
-    if (thread === 0) continue;
-    // The isolate that had this thread before is gone, or a sweeper has died.
-    const isGone = Math.abs(thread) === me
-      ? isFirst && thread > 0
-      : !isAlive(Math.abs(thread));
-    if (!isGone) continue;
-    const mine = Atomics.compareExchange(words, at + THREAD, thread, -me);
-    if (mine !== thread) continue;
-    const base = BigInt(words[at + LOW]! >>> 0) |
-      BigInt(words[at + HIGH]! >>> 0) << 32n;
-    if (Atomics.load(words, at + WRITTEN) === 1) settle(native, base);
-    leave(at);
-  }
+  if (native === undefined) return;
+  sweepList(native, (base) => {
+    const { range, memory } = opened(native, base);
+    return {
+      settle: () => settle(native, memory),
+      end: (isUnmapped) => {
+        // SAFETY: the buffer ends before the memory that it is of.
+        memory.transfer(0);
+        if (isUnmapped) native.unmap(range);
+      },
+    };
+  });
 }
 
-/** Gives the memory back that a ledger says is not used. */
-function settle(native: Backend, base: bigint): void {
-  const header = { base, size: HEADER_BYTES, mappedBase: base, mappedSize: 0 };
-  // SAFETY: a ledger that is listed is mapped, and its isolate has ended: no other sweeper has it.
-  const front = native.view(header, 0, HEADER_BYTES);
-  const numbers = new Float64Array(front);
-  const size = pages(native, HEADER_BYTES + numbers[SLOTS]!);
-  const range = { base, size, mappedBase: base, mappedSize: size };
-  const used = new Uint8Array(
-    native.view(range, HEADER_BYTES, numbers[SLOTS]!),
-  );
-  let isEmpty = true;
+/** A ledger that is listed. */
+function opened(native: Backend, base: bigint) {
+  const front = rangeAt(base, HEADER_BYTES);
+  // SAFETY: a ledger that is listed is mapped, and committed as a whole.
+  const header = native.view(front, 0, HEADER_BYTES);
+  const size = HEADER_BYTES + new Float64Array(header)[SLOTS]!;
+  // SAFETY: the buffer ends before anything unmaps its memory; the next one is ended by who asked for it.
+  header.transfer(0);
+  const range = rangeAt(base, size);
+  return { range, memory: native.view(range, 0, size) };
+}
+
+/** Gives the memory back that a ledger says is not used, of a pool whose isolates have all ended. */
+function settle(native: Backend, memory: ArrayBuffer): void {
+  const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
+  const used = new Uint8Array(memory, HEADER_BYTES);
   for (let extent = 0; extent < numbers[EXTENTS]!; extent++) {
-    const at = FIRST_EXTENT + EXTENT_WORDS * extent;
-    isEmpty = settleExtent(native, used, numbers, at) && isEmpty;
+    settleExtent(native, used, numbers, FIRST_EXTENT + EXTENT_WORDS * extent);
   }
-  const text = new Uint8Array(front, TEXT_AT, numbers[TEXT]).slice();
+  const text = new Uint8Array(memory, TEXT_AT, numbers[TEXT]).slice();
   const [name = "", place = ""] = new TextDecoder().decode(text).split("\n", 2);
   tell(`a Worker ended and left pool ${quote(name)} open`, place);
-  // SAFETY: the buffers end before the memory that they are of.
-  used.buffer.transfer(0);
-  front.transfer(0);
-  native.unmap(range);
 }
 
 function settleExtent(
@@ -197,25 +227,22 @@ function settleExtent(
   used: Uint8Array,
   numbers: Float64Array,
   at: number,
-): boolean {
+): void {
   const slabBytes = numbers[SLAB_BYTES]!;
   const slabSlots = numbers[SLAB_SLOTS]!;
   const base = numbers[at]!;
   const firstSlab = numbers[at + 1]!;
   const slabs = numbers[at + 2]!;
   const size = slabs * slabBytes;
-  const mappedBase = BigInt(base);
-  const range = { base: mappedBase, size, mappedBase, mappedSize: size };
+  const range = rangeAt(BigInt(base), size);
   const isUsed = (slab: number) => {
     const first = (firstSlab + slab) * slabSlots;
     return isAnyUsed(used, first, first + slabSlots);
   };
-  let isEmpty = true;
   for (let slab = 0; slab < slabs;) {
     const start = slab;
     const stays = isUsed(slab);
     while (slab < slabs && isUsed(slab) === stays) slab++;
-    isEmpty &&= !stays;
     if (stays) continue;
     // Before it goes: whoever finishes this after a death must not touch what is mapped there then.
     used.fill(
@@ -228,7 +255,6 @@ function settleExtent(
       native.decommit(range, start * slabBytes, bytes);
     }
   }
-  return isEmpty;
 }
 
 function isAnyUsed(used: Uint8Array, start: number, end: number): boolean {
@@ -251,30 +277,18 @@ export function tell(what: string, place: string): void {
   }
 }
 
-/** Lists a ledger for this thread; -1 if there is no place, or the OS does not number threads. */
-function claim(native: Backend, base: bigint): number {
-  const words = processWords();
-  const thread = native.threads?.current() ?? 0;
-  if (thread === 0) return -1;
-  const end = PAGE_BYTES / 4;
-  for (let at = PAGE.LEDGERS; at < end; at += ENTRY_WORDS) {
-    if (Atomics.load(words, at + THREAD) !== 0) continue;
-    if (Atomics.compareExchange(words, at + THREAD, 0, thread) !== 0) continue;
-    words[at + LOW] = Number(base & 0xffff_ffffn) | 0;
-    words[at + HIGH] = Number(base >> 32n) | 0;
-    Atomics.store(words, at + WRITTEN, 1);
-    for (let top = Atomics.load(words, PAGE.TOP_LEDGER); top < at;) {
-      top = Atomics.compareExchange(words, PAGE.TOP_LEDGER, top, at);
-    }
-    return at;
-  }
-  return -1;
+/** Writes an extent down, if there is room. */
+function add(numbers: Float64Array, { range, firstSlab }: Extent): void {
+  if (numbers[EXTENTS] === MOST_EXTENTS) return;
+  const at = FIRST_EXTENT + EXTENT_WORDS * numbers[EXTENTS]!;
+  numbers[at] = Number(range.base);
+  numbers[at + 1] = firstSlab;
+  numbers[at + 2] = range.size / numbers[SLAB_BYTES]!;
+  numbers[EXTENTS]!++;
 }
 
-function leave(at: number): void {
-  const words = processWords();
-  Atomics.store(words, at + WRITTEN, 0);
-  Atomics.store(words, at + THREAD, 0);
+function slotsOf({ range }: Extent, { slabBytes, slabSlots }: Described) {
+  return range.size / slabBytes * slabSlots;
 }
 
 function pages(native: Backend, bytes: number): number {

@@ -12,7 +12,7 @@ import { SharedDurations } from "../pool/histogram.ts";
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 3;
+export const VERSION = 4;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -43,6 +43,8 @@ export const HEADER = {
   /** Address of this very block, low and high half: a copy of it is another pool's. */
   HOME: 13,
   HOME_HIGH: 14,
+  /** Place of its ledger in the process's list, or 0 if it is not listed. */
+  LEDGER: 15,
 
   /** The worker that is changing the pool's size, or 0. */
   RESIZER: 16,
@@ -95,6 +97,8 @@ export const WORKER = {
   MOVED: 8,
   /** Whether a change of `MOVED` is under way. */
   MOVING: 9,
+  /** How often the id was taken. */
+  TURN: 10,
 } as const;
 
 /** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */

@@ -89,7 +89,8 @@ export class Ending {
     Atomics.store(words, MAPPING, UNMAPPING);
     // SAFETY: no isolate is attached, so every view has been ended, and no slot is left that a view
     // given out could reach. Only the ender comes here, once, by the mark above.
-    words[MAPPING] = this.#region.unmap() ? UNMAPPED : MAPPED;
+    this.#region.unmap();
+    words[MAPPING] = this.#region.mappedBytes === 0 ? UNMAPPED : MAPPED;
   }
 
   /**

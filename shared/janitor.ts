@@ -88,10 +88,9 @@ export class Janitor {
 
   /** Looks after the next slots: one round after the other comes to all of them. */
   inspect(): void {
-    const { control, slots, dispatcher, clock, worker, leases } = this.#parts;
+    const { control, slots, dispatcher, worker, leases } = this.#parts;
     const { owner, words } = control;
     const top = Atomics.load(words, HEADER.TOP);
-    const now = clock.now();
     let found = false;
     for (let left = Math.min(ROUND, top); left > 0; left--) {
       if (this.#next >= top) this.#next = 0;
@@ -99,7 +98,7 @@ export class Janitor {
       const word = Atomics.load(owner, slot);
       const kind = kindOf(word);
       if (kind === FREE) found = slots.hints.confirm(slot) || found;
-      else if (kind === TRANSIT) found = this.#expire(slot, word, now) || found;
+      else if (kind === TRANSIT) found = this.#expire(slot, word) || found;
       else if (isHeldBy(word, worker) && !leases.isLeased(slot)) {
         found = this.#clear(slot, word) || found;
       }
@@ -123,11 +122,14 @@ export class Janitor {
   }
 
   /** A ticket that was not adopted in time comes back; true if its slot is free now. */
-  #expire(slot: number, word: number, now: number): boolean {
-    const { control, slots, leases, options } = this.#parts;
+  #expire(slot: number, word: number): boolean {
+    const { control, slots, leases, options, clock } = this.#parts;
     const { deadline } = control;
     const { ticketTimeoutMs } = options;
     const end = Atomics.load(deadline, slot);
+    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
+    // between.
+    const now = clock.now();
     if (end === 0) {
       // Its time begins when a housekeeping first sees it: to read a clock would be a tenth of sending
       // it. Never 0, which stands for not seen.

@@ -225,6 +225,16 @@ export async function joinByName(
 
 /** Lets this thread answer those who ask, as long as the pool is open here. */
 function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
+  listen(line, new WeakRef(pool), entry);
+  return pool;
+}
+
+/** Holds no pool: one that has become unreachable has been left. */
+function listen(
+  line: Line,
+  ref: WeakRef<SharedBlockPool>,
+  entry: Entry,
+): void {
   let answered = -Infinity;
   const leave = () => {
     entry.leave();
@@ -233,19 +243,20 @@ function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
   };
   line.hear(({ ask }: Message) => {
     if (ask !== true) return;
-    if (pool.closed) return leave();
+    const pool = ref.deref();
+    if (pool === undefined || pool.closed) return leave();
     const now = performance.now();
     if (now - answered < ANSWER_MS) return;
     answered = now;
     line.say({ handle: pool.handle } satisfies Message);
   });
-  // It may have been closed before anybody listened.
+  const pool = ref.deref()!;
+  // It may have been closed before anything listened.
   if (pool.closed) leave();
   else {
     pool.addEventListener("close", leave);
     addEventListener("unload", leave);
   }
-  return pool;
 }
 
 function numberOf({ control }: SharedPoolHandle): number {

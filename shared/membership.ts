@@ -8,6 +8,8 @@ import { show } from "../pool/checks.ts";
 import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
+import { settled } from "../pool/estate.ts";
+import { sweep } from "../pool/ledger.ts";
 import { outstandingBlocks } from "../pool/refusal.ts";
 import { Timer } from "../pool/timers.ts";
 import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
@@ -45,6 +47,8 @@ export class Membership implements WaitsToClose {
   #asked = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
+  /** What the user holds: it lives as long as a block here does. */
+  #holder: object | undefined;
 
   /** With an id that the roster gave. */
   constructor(parts: MembershipParts) {
@@ -61,25 +65,18 @@ export class Membership implements WaitsToClose {
       clock.tick(ms);
       own.keepHouse();
     });
-    this.#watch();
+    watch(this.#words, new WeakRef(this));
   }
 
-  /** Hears of the pool's end at once; the pending wait keeps nothing alive. */
-  async #watch(): Promise<void> {
-    try {
-      while (!this.#ended) {
-        const state = this.#state;
-        const { async, value } = Atomics.waitAsync(
-          this.#words,
-          HEADER.STATE,
-          state,
-        );
-        if (async) await value;
-        this.#look();
-      }
-    } catch {
-      // What cannot be heard is seen by the housekeeping.
-    }
+  /** The pool's state may have changed; whether another change may come. */
+  hear(): boolean {
+    if (!this.#ended) this.#look();
+    return !this.#ended;
+  }
+
+  /** From now on `holder` stands for this membership, and is told of when that ends. */
+  heldBy(holder: object): void {
+    this.#holder = holder;
   }
 
   /** Of the pool. */
@@ -179,6 +176,7 @@ export class Membership implements WaitsToClose {
     if (this.#cleaning || this.#ended) return;
     // Leaving was cut short.
     if (this.#left) return this.#go();
+    sweep();
     this.#parts.dispatcher.tidy();
     this.#look();
     if (this.#ended) return;
@@ -187,8 +185,10 @@ export class Membership implements WaitsToClose {
     // Resting, it has nothing that could be looked after.
     if (!this.#resting) this.#clean((janitor) => janitor.inspect());
     if (this.#left || this.#ended) return;
-    if (this.#state === OPEN) this.#parts.sizer.look();
-    else this.#endIfLast();
+    if (this.#state !== OPEN) return this.#endIfLast();
+    this.#parts.leases.shedViews();
+    this.#parts.dispatcher.lookForDropped();
+    this.#parts.sizer.look();
   }
 
   /**
@@ -239,10 +239,12 @@ export class Membership implements WaitsToClose {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#parts.leases.views.forget();
     this.#timer?.stop();
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);
     this.#done.resolve();
+    if (this.#holder !== undefined) settled(this.#holder);
     this.#parts.onEnd();
     // Lets this isolate's own watch end.
     Atomics.notify(this.#words, HEADER.STATE);
@@ -270,5 +272,21 @@ export class Membership implements WaitsToClose {
     );
     leases.loseAll();
     this.check();
+  }
+}
+
+/** Hears of the pool's end at once; the pending wait keeps nothing alive, the membership neither. */
+async function watch(
+  words: Int32Array,
+  ref: WeakRef<Membership>,
+): Promise<void> {
+  try {
+    do {
+      const state = Atomics.load(words, STATE);
+      const { async, value } = Atomics.waitAsync(words, STATE, state);
+      if (async) await value;
+    } while (ref.deref()?.hear() === true);
+  } catch {
+    // What cannot be heard is seen by the housekeeping.
   }
 }

@@ -4,6 +4,7 @@
 import { OverdueWatch } from "../pool/overdue.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Events } from "../pool/events.ts";
+import type { Ledger } from "../pool/ledger.ts";
 import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
@@ -28,6 +29,10 @@ export interface Seat {
   readonly options: SharedFilledOptions;
   /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
+  /** Which slots views may reach, for those who outlive all isolates. */
+  readonly ledger: Ledger;
+  /** Where the seat was taken. */
+  readonly made: string;
   /** What all isolates see. */
   readonly control: Control;
   /** Who is attached. */
@@ -49,13 +54,13 @@ export interface SharedParts extends Seat {
 
 /** Connects the parts; with `creates`, commits the first blocks, too. */
 export function assemble(seat: Seat, creates: boolean): SharedParts {
-  const { options, region, control, worker } = seat;
+  const { options, region, ledger, control, worker } = seat;
   const { name } = options;
   const events = new Events();
   const counters = sharedCounters(control, worker);
   const clock = new Clock(control);
   const bell = new Bell(control, clock, worker);
-  const slots = new SharedSlots(control, worker);
+  const slots = new SharedSlots(control, worker, ledger.used);
   const hooks: LeaseHooks = {
     ended: () => {
       dispatcher.freed();
@@ -83,7 +88,13 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     (slot): BlockTicket => desk.send(slot),
   );
   const desk = new TicketDesk(options, control, slots, leases);
-  const supply = new SharedSupply(control, slots, region, bell);
+  const supply = new SharedSupply(
+    control,
+    slots,
+    region,
+    bell,
+    (slot) => leases.wipe(slot),
+  );
   const sizer = new SharedSizer(
     options,
     control,
@@ -115,6 +126,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     dispatcher,
     onEnd: () => {
       overdue.stop();
+      ledger.close();
       events.emit("close", () => ({
         pool: name,
         abandonedBlocks: slots.tally.countAbandoned(),

@@ -19,6 +19,8 @@ const DONE = 3;
 const NO_THREAD = 0;
 /** Stands for a thread where the OS does not number them: its end is never proven. */
 const UNKNOWN_THREAD = -1;
+/** Stands for the thread of a seat whose holder has become unreachable: as good as ended. */
+const FORSAKEN = -2;
 
 /** The isolates of one pool. */
 export class Roster {
@@ -55,6 +57,7 @@ export class Roster {
       if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
         continue;
       }
+      Atomics.add(words, this.#control.at(worker, WORKER.TURN), 1);
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
       // Only now: of one that is being reclaimed the counts are compared once.
       Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
@@ -81,6 +84,23 @@ export class Roster {
     for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
       Atomics.store(words, this.#control.at(worker, word), NO_THREAD);
     }
+  }
+
+  /** Which of the id's owners has it now: how many there have been. */
+  turnOf(worker: number): number {
+    return Atomics.load(this.#words, this.#control.at(worker, WORKER.TURN));
+  }
+
+  /**
+   * Nothing can use the seat any more, though its thread may run on; false if it is not that owner's any
+   * more.
+   */
+  forsake(worker: number, turn: number): boolean {
+    const thread = this.#threadOf(worker);
+    if (thread === NO_THREAD || this.turnOf(worker) !== turn) return false;
+    const at = this.#control.at(worker, WORKER.THREAD);
+    return Atomics.compareExchange(this.#words, at, thread, FORSAKEN) ===
+      thread;
   }
 
   /** Ids in use, but for `me`. */
@@ -146,6 +166,7 @@ export class Roster {
   /** Whether there is no thread of the number any more that took the id. */
   #hasEnded(worker: number): boolean {
     const thread = this.#threadOf(worker);
+    if (thread === FORSAKEN) return true;
     return this.#threads !== undefined && thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD && !this.#threads.isAlive(thread) &&
       // It may have left and ended, and another thread have come, since its number was read.
@@ -157,6 +178,7 @@ export class Roster {
     const thread = this.#threadOf(worker);
     const at = this.#control.at(worker, WORKER.BORN);
     const born = Atomics.load(this.#words, at);
+    if (thread < 0) return false;
     const now = this.#threads?.birth?.(thread) ?? 0;
     return born !== 0 && now !== 0 && now !== born &&
       Atomics.load(this.#words, at) === born &&

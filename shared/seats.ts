@@ -7,6 +7,9 @@ import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import { Region } from "../pool/region.ts";
+import type { Views } from "../pool/external.ts";
+import { stackOf } from "../pool/leaks.ts";
+import { Ledger, sweep } from "../pool/ledger.ts";
 import {
   Control,
   HEADER,
@@ -27,31 +30,37 @@ import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import { assemble, type Seat, type SharedParts } from "./parts.ts";
 import { Roster } from "./roster.ts";
 
-/** Makes a pool and takes the first seat. */
-export function begin(given: SharedPoolOptions): SharedParts {
+/** Makes a pool and takes the first seat; `made` says where. */
+export function begin(given: SharedPoolOptions, made: string): SharedParts {
   headroom();
   const options = fillSharedOptions(given);
+  sweep();
   const region = new Region(options);
+  const pool = crypto.getRandomValues(new Int32Array(1))[0]!;
+  const { ledger, place } = listed(region, options.name, made, pool);
   try {
     const control = new Control(options.maxBlocks);
     const { words } = control;
     words[HEADER.MAGIC] = MAGIC;
     words[HEADER.VERSION] = VERSION;
     words[HEADER.SEAL] = sealOf(options, region.range);
-    words[HEADER.POOL] = crypto.getRandomValues(new Int32Array(1))[0];
+    words[HEADER.POOL] = pool;
+    words[HEADER.LEDGER] = place;
     markHome(control);
     Atomics.store(words, HEADER.STATE, OPEN);
     const roster = new Roster(control);
     const worker = roster.enter();
-    return assemble({ options, region, control, roster, worker }, true);
+    const seat = { options, region, ledger, made, control, roster, worker };
+    return assemble(seat, true);
   } catch (error) {
     region.unmap();
+    ledger.close();
     throw error;
   }
 }
 
 /** Takes a seat in a pool that is there. */
-export function sitDown(handle: SharedPoolHandle): SharedParts {
+export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
   headroom();
   const { options, control: buffer, range } = readHandle(handle);
   // Before an id is taken: without permission there is no member.
@@ -62,8 +71,14 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
   const name = show(options.name);
   const closed = () => new SmritiError("closed", `pool ${name} is closed`);
   if (control.state !== OPEN) throw closed();
+  const { words } = control;
+  const slots = region.slabs * region.slabSlots;
+  // From here on the memory stays. It may have gone with the last isolate that had it.
+  const ledger = Ledger.join(words[HEADER.LEDGER], words[HEADER.POOL], slots);
+  if (ledger === undefined) throw closed();
   const worker = roster.enter();
   if (worker === 0) {
+    ledger.close();
     throw new SmritiError(
       "exhausted",
       `pool ${name} has ${MOST_WORKERS} isolates attached, the most there may be`,
@@ -71,17 +86,53 @@ export function sitDown(handle: SharedPoolHandle): SharedParts {
   }
   try {
     // Read last: the ender writes the state first and looks for ids then.
-    if (control.state === OPEN) {
-      return assemble({ options, region, control, roster, worker }, false);
-    }
-    throw closed();
+    if (control.state !== OPEN) throw closed();
+    const seat = { options, region, ledger, made, control, roster, worker };
+    return assemble(seat, false);
   } catch (error) {
     // An isolate that left meanwhile may have taken this one for another member.
     roster.rest(worker);
     new Ending(control, region, roster, worker).tryEnd();
     roster.exit(worker);
+    ledger.close();
     throw error;
   }
+}
+
+/**
+ * How a seat goes back whose holder has become unreachable: it is dealt with as one of a dead worker, by
+ * one who takes a seat for that. Whether the pool was open. Holds nothing but what all seats share.
+ */
+export function forsaken(
+  { options, region, ledger, made, control, roster, worker }: Seat,
+  views: Views,
+): () => boolean {
+  const turn = roster.turnOf(worker);
+  return () => {
+    const isOpen = control.state === OPEN;
+    views.forget();
+    const isOurs = roster.forsake(worker, turn);
+    const own = isOurs ? roster.enter() : 0;
+    // With all seats taken, others will deal with it.
+    if (own === 0) ledger.close();
+    else {
+      const seat = { options, region, ledger, made, control, roster };
+      assemble({ ...seat, worker: own }, false).membership.leave();
+    }
+    return isOpen && isOurs;
+  };
+}
+
+/** A place for all that must be known of the pool's slots once its isolates have ended. */
+function listed(region: Region, name: string, place: string, pool: number) {
+  const { slabBytes, slabSlots, lastPart } = region;
+  const described = { slabBytes, slabSlots, name, place };
+  return Ledger.openShared(lastPart, described, pool);
+}
+
+/** The place of the call, for messages about a pool that was not closed. */
+export function madeHere(): string {
+  return stackOf(new Error("made here")) ?? "";
 }
 
 /** What others need to take a seat. */

@@ -8,6 +8,8 @@ import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
 import { complain } from "../pool/console.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { enter } from "../pool/estate.ts";
+import { headroom } from "../pool/headroom.ts";
 import type {
   PoolEventListener,
   PoolEventType,
@@ -26,7 +28,7 @@ import type { SharedPoolHandle } from "./handle.ts";
 import { joinByName } from "./join.ts";
 import type { SharedPoolOptions } from "./options.ts";
 import type { SharedParts } from "./parts.ts";
-import { begin, handleOf, sitDown } from "./seats.ts";
+import { begin, forsaken, handleOf, madeHere, sitDown } from "./seats.ts";
 import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
 import {
@@ -37,6 +39,8 @@ import {
 } from "./ticket_desk.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
+/** How a pool ends with its isolate. */
+const leave = (pool: SharedBlockPool): void => pool.leave();
 /** What only this file can give the constructor. */
 const INSIDE = Symbol("inside");
 
@@ -76,6 +80,11 @@ export class SharedBlockPool implements Pool {
     this.#dispatcher = parts.dispatcher;
     this.workerId = parts.worker;
     this.handle = handleOf(parts);
+    const { membership, leases, options, made } = parts;
+    membership.heldBy(this);
+    const giveBack = forsaken(parts, leases.views);
+    const estate = { name: options.name, place: made, giveBack };
+    enter<SharedBlockPool>(this, estate, leave);
   }
 
   /**
@@ -86,7 +95,7 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `permission`, `unsupported`, `out-of-memory`
    */
   static create(options: SharedPoolOptions): SharedBlockPool {
-    return new SharedBlockPool(INSIDE, begin(options));
+    return new SharedBlockPool(INSIDE, begin(options, madeHere()));
   }
 
   /**
@@ -97,7 +106,7 @@ export class SharedBlockPool implements Pool {
    * `unsupported` for another process or version
    */
   static attach(handle: SharedPoolHandle): SharedBlockPool {
-    return new SharedBlockPool(INSIDE, sitDown(handle));
+    return new SharedBlockPool(INSIDE, sitDown(handle, madeHere()));
   }
 
   /**
@@ -117,7 +126,11 @@ export class SharedBlockPool implements Pool {
     name: string,
     options: SharedPoolOptions,
   ): Promise<SharedBlockPool> {
-    return joinByName(name, options, SharedBlockPool);
+    const made = madeHere();
+    return joinByName(name, options, {
+      create: (options) => new SharedBlockPool(INSIDE, begin(options, made)),
+      attach: (handle) => new SharedBlockPool(INSIDE, sitDown(handle, made)),
+    });
   }
 
   /** Bytes in one block. */
@@ -281,6 +294,20 @@ export class SharedBlockPool implements Pool {
   /** Gives the memory of free blocks above `initialBlocks` back now; returns the bytes. */
   trim(): number {
     return this.closed ? 0 : this.#parts.sizer.trim();
+  }
+
+  /**
+   * Makes all that this isolate needs the FFI permission for in this pool, so that the program may take
+   * it back: `Deno.permissions.revoke({ name: "ffi" })`. The pool goes on as before in this isolate, but
+   * a block that lost its view leaves the pool when its lease ends. A Worker has its maker's permission,
+   * also after that was taken back, so each isolate seals its own pool object before. About 4 µs for each of `maxBlocks`; the views count as external memory.
+   *
+   * @throws {SmritiError} `permission` if it has been taken back already; `closed`
+   */
+  seal(): void {
+    headroom();
+    this.#dispatcher.refuseIfClosed();
+    this.#parts.leases.seal(this.maxBlocks);
   }
 
   /**

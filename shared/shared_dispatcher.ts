@@ -13,6 +13,7 @@ import {
   type Wish,
 } from "../pool/channel.ts";
 import { integer, show } from "../pool/checks.ts";
+import { askForCollection } from "../pool/collection.ts";
 import type { Grant } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
@@ -27,7 +28,7 @@ import {
 } from "../pool/options.ts";
 import type { BlockArray } from "../pool/pool.ts";
 import type { Counters } from "../pool/stats.ts";
-import { RETRY_MS } from "./bell.ts";
+import { isAwaited, RETRY_MS } from "./bell.ts";
 import { COUNT, HEADER, OPEN, WORKER } from "./control.ts";
 import { Taker, type TakerParts } from "./taker.ts";
 
@@ -81,6 +82,8 @@ export class SharedDispatcher implements WaitingLine {
   #blocked: { readonly number: 0; readonly since: number } | undefined;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
+  /** Blocks freed by all isolates, at the last look for dropped ones. */
+  #freed = 0;
   /** Who was at the head at the last retry. */
   #patient: Waiter<Grant> | undefined;
 
@@ -433,6 +436,21 @@ export class SharedDispatcher implements WaitingLine {
       bell.listen(false);
       bell.dropTurn();
     }
+  }
+
+  /**
+   * While acquires wait, here or elsewhere, and nothing is released, blocks held here may have been
+   * dropped: asks for a collection, which finds them.
+   */
+  lookForDropped(): void {
+    const { control, slots, leases } = this.#parts;
+    const freed = control.total(WORKER.FREES);
+    const isStill = freed === this.#freed;
+    this.#freed = freed;
+    if (
+      isStill && leases.findsLeaks && slots.tally.held > 0 &&
+      isAwaited(this.#words)
+    ) askForCollection();
   }
 
   /** Asks again, and for a turn if the same one waits as last time. */

@@ -9,6 +9,7 @@ import { type Block, blockOf, part, slotOf } from "../pool/block.ts";
 import { isOut } from "../pool/census.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { isDetached } from "../pool/escape.ts";
+import { hasTooManyViews } from "../pool/external.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Leases } from "../pool/leases.ts";
 import type { FilledOptions } from "../pool/options.ts";
@@ -183,30 +184,84 @@ export class SharedLeases extends Leases {
     return ticket;
   }
 
-  /** Ends every lease of this isolate: free again, or lost if an operation still has it. */
+  /**
+   * Ends every lease of this isolate: free again, or lost if an operation still has it.
+   *
+   * @throws {SmritiError} `corrupted` if one was taken from this isolate; all have ended nevertheless
+   */
   giveUpAll(): void {
+    let stolen: SmritiError | undefined;
     for (const slot of this.records.filter(isOut)) {
-      if (slot.lends > 0) {
-        // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
-        this.region.revoke(slot.view);
-        this.lose(slot, true);
-        continue;
+      try {
+        this.#giveUp(slot);
+      } catch (error) {
+        if (!(error instanceof SmritiError)) throw error;
+        // SAFETY: the slot may be another worker's by now: nothing here reaches it any more.
+        if (this.region.revoke(slot.view) && slot.view !== NO_VIEW) {
+          this.views.count(-this.blockSize);
+        }
+        stolen = error;
       }
-      this.release(slot, this.blockSize);
       // The handle, which still points here, finds it lost.
       slot.state = LOST;
     }
     this.hooks.lost();
     this.hooks.ended();
+    if (stolen !== undefined) throw stolen;
+  }
+
+  #giveUp(slot: Slot): void {
+    if (slot.lends === 0) return void this.release(slot, this.blockSize);
+    // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
+    this.region.revoke(slot.view);
+    this.lose(slot, true);
   }
 
   /** Ends the views that are kept here; no lease may be left. */
   endViews(): void {
-    for (const [index, view] of this.#views.entries()) {
-      // SAFETY: this view was never given out; the slot is free, or another worker's.
-      if (view !== undefined) this.region.revoke(view);
-      this.#views[index] = undefined;
+    for (let index = 0; index < this.#views.length; index++) this.#drop(index);
+  }
+
+  /**
+   * Makes a view of every slot there can be, and keeps them all from now on: this isolate needs the FFI
+   * permission no more.
+   *
+   * @throws {SmritiError} `permission`
+   */
+  override seal(slots: number): void {
+    for (let index = 0; index < slots; index++) {
+      const slot = this.records[index];
+      // One that was given out is kept again when its lease ends.
+      const isGiven = slot !== undefined &&
+        (slot.view !== NO_VIEW || slot.state === LOST);
+      if (!isGiven) this.#ready(index);
     }
+    this.sealed = true;
+  }
+
+  override shedViews(): void {
+    if (this.sealed) return;
+    for (let index = this.#views.length - 1; hasTooManyViews(); index--) {
+      if (index < 0) return;
+      if (!this.isLeased(index)) this.#drop(index);
+    }
+  }
+
+  /** Zeroes a slot without a lease that has just been given memory. */
+  wipe(index: number): void {
+    const view = this.#views[index];
+    if (view === undefined) this.region.wipe(index);
+    else view.fill(0);
+  }
+
+  /** Ends the view of a slot that is kept here, if there is one. */
+  #drop(index: number): void {
+    const view = this.#views[index];
+    if (view === undefined) return;
+    // SAFETY: this view was never given out; the slot is free, or another worker's.
+    this.region.revoke(view);
+    this.#views[index] = undefined;
+    this.views.count(-this.blockSize);
   }
 
   /** Whether a view of the slot can be had here. */
@@ -233,8 +288,10 @@ export class SharedLeases extends Leases {
     const view = slot.view === NO_VIEW
       ? this.#ready(slot.index)
       : this.#takeBack(slot);
-    if (this.zero === true) view?.fill(0, 0, usedBytes);
-    return view !== undefined;
+    if (view === undefined) return false;
+    if (this.zero === true) view.fill(0, 0, usedBytes);
+    if (hasTooManyViews() && !this.sealed) this.#drop(slot.index);
+    return true;
   }
 
   /** Ends the views that the user has, and keeps a new one; `undefined` if they cannot be ended. */
@@ -261,9 +318,11 @@ export class SharedLeases extends Leases {
     const views = this.#views;
     // No gaps: V8 keeps an array with large ones as a table.
     while (views.length <= index) views.push(undefined);
-    // SAFETY: the slot is held or in transit, so its slab is committed; this isolate's other view of
-    // it, if there was one, has been ended, or is nowhere to be found.
-    return views[index] = this.region.view(index);
+    // SAFETY: given out only while the slot is held, and then its slab is committed; this isolate's other
+    // view of it, if there was one, has been ended, or is nowhere to be found.
+    const view = views[index] = this.region.view(index);
+    this.views.count(view.length);
+    return view;
   }
 
   #refuseDetach(slot: Slot): void {

@@ -65,6 +65,8 @@ export class SharedSlots {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
+  /** For those who outlive all isolates: a byte for each slot, 1 while a view given out may reach it. */
+  readonly #used: Uint8Array;
   readonly #worker: number;
   /** What the words of slots that this worker holds have in common. */
   readonly #held: number;
@@ -77,7 +79,12 @@ export class SharedSlots {
   said = 0;
 
   /** Acts for one worker id. */
-  constructor(control: Control, worker: number) {
+  constructor(
+    control: Control,
+    worker: number,
+    used: Uint8Array = new Uint8Array(control.owner.length),
+  ) {
+    this.#used = used;
     this.#control = control;
     this.#words = control.words;
     this.#owner = control.owner;
@@ -131,10 +138,13 @@ export class SharedSlots {
     const owner = this.#owner;
     const word = owner[slot];
     const next = hotSuccessor(word, HOT_FREE, 0);
-    if (
-      (word & HELD_MASK) !== this.#held ||
-      Atomics.compareExchange(owner, slot, word, next) !== word
-    ) throw this.#stolen(slot);
+    if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
+    // Before the swap: after it the byte is another worker's. The views have ended, or were never given
+    // out: a worker may have died between the byte and the word.
+    this.#used[slot] = 0;
+    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);
+    }
     const words = this.#words;
     words[this.#frees]++;
     hints.last = slot;
@@ -159,6 +169,7 @@ export class SharedSlots {
     // it after the OS has confirmed the end of the thread, which orders all its stores before that.
     const word = this.#owner[slot];
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
+    this.#used[slot] = 1;
     this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
   }
 
@@ -167,6 +178,7 @@ export class SharedSlots {
     const word = this.#mine(slot);
     // First: so the count is never too low. A refusal by it is confirmed by the owner words.
     Atomics.add(this.#words, HEADER.ABANDONED, 1);
+    this.#used[slot] = 1;
     this.#move(slot, word, ABANDONED, 0, -1);
   }
 
@@ -181,7 +193,10 @@ export class SharedSlots {
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     deadline[slot] = 0;
     const number = serial[slot] = serial[slot] + 1 | 0;
-    this.#move(slot, this.#mine(slot), TRANSIT, this.#worker, -1);
+    const word = this.#mine(slot);
+    // As in `push`.
+    this.#used[slot] = 0;
+    this.#move(slot, word, TRANSIT, this.#worker, -1);
     return number;
   }
 

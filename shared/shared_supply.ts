@@ -22,6 +22,7 @@ export class SharedSupply {
   readonly #slots: SharedSlots;
   readonly #region: Region;
   readonly #bell: Bell;
+  readonly #wipeSlot: (slot: number) => void;
   readonly #slabs: number;
 
   /** Nothing is committed yet, or what others have. */
@@ -30,12 +31,14 @@ export class SharedSupply {
     slots: SharedSlots,
     region: Region,
     bell: Bell,
+    wipeSlot: (slot: number) => void,
   ) {
     this.#words = words;
     this.#owner = owner;
     this.#slots = slots;
     this.#region = region;
     this.#bell = bell;
+    this.#wipeSlot = wipeSlot;
     this.slabSlots = region.slabSlots;
     this.#slabs = Math.ceil(owner.length / this.slabSlots);
   }
@@ -138,7 +141,7 @@ export class SharedSupply {
   /** Zeroes a slot; gives what kept it from that. */
   #wipe(slot: number): SmritiError | undefined {
     try {
-      this.#region.wipe(slot);
+      this.#wipeSlot(slot);
     } catch (error) {
       return error as SmritiError;
     }

@@ -170,11 +170,11 @@ Deno.test({
   sanitizeOps: false,
   fn: async () => {
     using time = new FakeTime();
-    const { setInterval } = globalThis;
+    const { timeout } = AbortSignal;
     for (let step = 0, goesOn = true; goesOn; step++) {
       const stage = new Stage();
       goesOn = false;
-      globalThis.setInterval = () => {
+      AbortSignal.timeout = () => {
         throw new RangeError("refused");
       };
       try {
@@ -187,7 +187,7 @@ Deno.test({
       } catch (error) {
         assertMatch(String(error), /refused|closed/);
       } finally {
-        globalThis.setInterval = setInterval;
+        AbortSignal.timeout = timeout;
       }
       stage.pool.leave();
       await time.tickAsync(20);

@@ -207,3 +207,142 @@ Deno.test("without the permission attach() says so, and create() does", {
   );
   assertEquals(told, ["permission", "permission", "1"]);
 });
+
+Deno.test(
+  "a shared pool that each isolate has sealed needs the permission no more",
+  { ignore: ignore || !provesDeath },
+  async () => {
+    const told = await survives(
+      async (_, shared) => {
+        const { SharedBlockPool }: typeof import("../shared/mod.ts") =
+          await import(shared);
+        const pool = SharedBlockPool.create({
+          blockSize: 4096,
+          maxBlocks: 64,
+          initialBlocks: 4,
+          shrinkIntervalMs: 20,
+          ticketTimeoutMs: 40,
+        });
+        // Sends each block on that it is sent.
+        const script = `
+          import { SharedBlockPool } from ${JSON.stringify(shared)};
+          let pool;
+          onmessage = async ({ data }) => {
+            if (data.control) {
+              pool = SharedBlockPool.attach(data);
+              pool.seal();
+              return postMessage("sealed");
+            }
+            if (data === "state") {
+              return postMessage((await Deno.permissions.query({ name: "ffi" })).state);
+            }
+            const blocks = pool.adoptMany(data);
+            for (const { bytes } of blocks) bytes[1] = bytes[0] + 1;
+            const own = pool.tryAcquire();
+            if (own !== undefined) own.bytes.fill(9);
+            own?.release();
+            postMessage(pool.detachMany(blocks));
+          };`;
+        const worker = new Worker(
+          URL.createObjectURL(new Blob([script])),
+          { type: "module" },
+        );
+        const ask = (message: unknown) =>
+          new Promise<never>((resolve) => {
+            worker.onmessage = ({ data }) => resolve(data);
+            worker.postMessage(message);
+          });
+        await ask(pool.handle);
+        // One is out while the views are made.
+        const early = pool.acquireSync();
+        early.bytes[0] = 1;
+        pool.seal();
+        early.release();
+        await Deno.permissions.revoke({ name: "ffi" });
+        console.log(await ask("state"));
+        let shrinks = 0;
+        let rounds = 0;
+        pool.addEventListener("shrink", () => shrinks++);
+        const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+        const { port } = listener.addr as Deno.NetAddr;
+        const end = performance.now() + 700;
+        while (performance.now() < end || shrinks < 2) {
+          rounds++;
+          const blocks = await pool.acquireMany(60);
+          const isOld = ({ bytes }: (typeof blocks)[number]) =>
+            bytes.some((byte) => byte !== 0);
+          if (blocks.some(isOld)) throw new Error("old bytes");
+          const [client, server] = await Promise.all([
+            Deno.connect({ hostname: "127.0.0.1", port }),
+            listener.accept(),
+          ]);
+          blocks[0].bytes.fill(rounds);
+          const [n] = await Promise.all([
+            blocks[1].lend((bytes) => server.read(bytes)),
+            blocks[0].lend((bytes) => client.write(bytes)),
+          ]);
+          client.close();
+          server.close();
+          if (n === 0 || blocks[1].bytes[0] !== rounds % 256) {
+            throw new Error("lost bytes");
+          }
+          const out = new Uint8Array(blocks[2].bytes.buffer.transfer());
+          blocks[2].reattach(out);
+          const sent = blocks.splice(0, 20);
+          for (const { bytes } of sent) bytes[0] = rounds;
+          const back = pool.adoptMany(await ask(pool.detachMany(sent)));
+          for (const block of back) {
+            const seen = block.bytes[1];
+            if (seen !== (rounds + 1) % 256) throw new Error(`sent ${seen}`);
+            block.release();
+          }
+          // A ticket that is never adopted comes back by itself.
+          blocks.pop()!.detach();
+          blocks[Symbol.dispose]();
+          await new Promise((resolve) => setTimeout(resolve, 30));
+          pool.trim();
+        }
+        listener.close();
+        const { grows, abandonedBlocks } = pool.stats();
+        console.log(rounds > 2, grows > 2, shrinks >= 2, abandonedBlocks);
+        const lost = await pool.acquire();
+        lost.bytes.buffer.transfer(0);
+        lost.release();
+        console.log(pool.stats().abandonedBlocks);
+        worker.terminate();
+        await pool.close({ timeoutMs: 5000 });
+        console.log("closed");
+      },
+      [],
+      [SHARED],
+    );
+    assertEquals(told, ["prompt", "true true true 0", "1", "closed"]);
+  },
+);
+
+Deno.test("seal() of a shared pool without the permission names it", {
+  ignore,
+}, async () => {
+  const told = await survives(
+    async (_, shared) => {
+      const { SharedBlockPool }: typeof import("../shared/mod.ts") =
+        await import(shared);
+      const pool = SharedBlockPool.create({ blockSize: 4096, maxBlocks: 4 });
+      await Deno.permissions.revoke({ name: "ffi" });
+      const codeOf = (act: () => void) => {
+        try {
+          act();
+        } catch (error) {
+          return (error as { code?: string }).code;
+        }
+      };
+      console.log(codeOf(() => pool.seal()));
+      pool.acquireSync().release();
+      await pool.close();
+      console.log(codeOf(() => pool.seal()));
+    },
+    [],
+    [SHARED],
+  );
+  assertEquals(told, ["permission", "closed"]);
+});

@@ -188,6 +188,7 @@ Deno.test("slots that were claimed in vain are rung for", () => {
       resizer,
       region as never,
       new Bell(control, clock, 1),
+      () => {},
     );
     // Whoever looks for a block meanwhile finds the first slot claimed, and sleeps.
     if (!isRefused) beforeSwap(() => beforeSwap(() => void taker.take(1)));

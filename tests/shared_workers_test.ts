@@ -23,7 +23,7 @@ import { hasProc } from "./support/platform.ts";
 
 type All = Parameters<typeof takeAll>[0];
 
-/** Until disposed, intervals do nothing but keep the process: nobody asks again by himself. */
+/** Until disposed, intervals do nothing but keep the process: no acquire asks again by itself. */
 function withoutRetries(): Disposable {
   const { setInterval } = globalThis;
   globalThis.setInterval =

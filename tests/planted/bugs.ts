@@ -834,8 +834,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "join: a pool that is closing keeps its name",
     file: "shared/join.ts",
-    find: "if (pool.closed) return leave();",
-    put: "if (pool.closed) return;",
+    find: "if (pool === undefined || pool.closed) return leave();",
+    put: "if (pool === undefined || pool.closed) return;",
     caughtBy: ["shared_join"],
   },
   {
@@ -1083,8 +1083,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "dropped pools: their memory stays",
     file: "pool/estate.ts",
-    find: "giveBack(estate);",
-    put: "",
+    find: "if (giveBack()) tell(",
+    put: "tell(",
     caughtBy: ["life"],
   },
   {

@@ -103,12 +103,12 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "slots: the hint is looked at before the slot is free",
     file: "shared/shared_slots.ts",
-    find: `(word & HELD_MASK) !== this.#held ||
-      Atomics.compareExchange`,
-    put: `!hints.stands(slot) && hints.set(slot) && false ||
-      (word & HELD_MASK) !== this.#held ||
-      (hints.stands = () => true, false) ||
-      Atomics.compareExchange`,
+    find: `if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);`,
+    put: `if (!hints.stands(slot)) hints.set(slot);
+    hints.stands = () => true;
+    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);`,
     caughtBy: ["shared_between"],
   },
   {
@@ -129,8 +129,10 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "slots: an abandoned one is counted after it has gone",
     file: "shared/shared_slots.ts",
     find: `Atomics.add(this.#words, HEADER.ABANDONED, 1);
+    this.#used[slot] = 1;
     this.#move(slot, word, ABANDONED, 0, -1);`,
-    put: `this.#move(slot, word, ABANDONED, 0, -1);
+    put: `this.#used[slot] = 1;
+    this.#move(slot, word, ABANDONED, 0, -1);
     Atomics.add(this.#words, HEADER.ABANDONED, 1);`,
     caughtBy: ["shared_steps"],
   },
@@ -289,8 +291,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "seats: whoever comes does not look whether the pool is open still",
     file: "shared/seats.ts",
-    find: "if (control.state === OPEN) {",
-    put: "if (control.state >= OPEN) {",
+    find: "if (control.state !== OPEN) throw closed();\n    const seat",
+    put: "const seat",
     caughtBy: ["shared_closing"],
   },
   {
@@ -630,5 +632,62 @@ export const SHARED_BUGS: readonly Bug[] = [
     put:
       'export { SharedBlockPool } from "./shared_block_pool.ts"; export { slotOf } from "../pool/block.ts";',
     caughtBy: ["shared_surface"],
+  },
+  {
+    what: "ends: a member that has ended takes the memory from the others",
+    file: "pool/ledger_list.ts",
+    find: "const isLast = isOwn || countDown(place);",
+    put: "const isLast = isOwn || countDown(place) || true;",
+    caughtBy: ["shared_life"],
+  },
+  {
+    what: "ends: a handle is good although its pool has gone",
+    file: "shared/seats.ts",
+    find: "if (ledger === undefined) throw closed();",
+    put: "if (ledger === undefined) return sitDown(handle, made);",
+    caughtBy: ["shared_life"],
+  },
+  {
+    what: "ends: what is given out is not written down",
+    file: "shared/shared_slots.ts",
+    find: `this.#used[slot] = 1;
+    this.#owner[slot] =`,
+    put: "this.#owner[slot] =",
+    caughtBy: ["shared_life"],
+  },
+  {
+    what: "ends: the seat of a dropped pool stays taken",
+    file: "shared/seats.ts",
+    find: "const isOurs = roster.forsake(worker, turn);",
+    put: "const isOurs = true;",
+    caughtBy: ["shared_life"],
+  },
+  {
+    what: "leaks: a handle whose block was sent is one",
+    file: "pool/block.ts",
+    find: `slot.token = this.#token;
+    this.#token = undefined;
+    this.#slot = after;`,
+    put: "this.#slot = after;",
+    caughtBy: ["shared_leaks"],
+  },
+  {
+    what: "clock: the end of a ticket is looked at after the time",
+    file: "shared/janitor.ts",
+    find: `const end = Atomics.load(deadline, slot);
+    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
+    // between.
+    const now = clock.now();`,
+    put: `const now = clock.now();
+    const end = Atomics.load(deadline, slot);`,
+    caughtBy: ["shared_clock"],
+  },
+  {
+    what:
+      "views: those of blocks that others hold are kept whatever they weigh",
+    file: "shared/membership.ts",
+    find: "this.#parts.leases.shedViews();",
+    put: "",
+    caughtBy: ["shared_views"],
   },
 ];

@@ -106,7 +106,7 @@ const ACTS: Record<string, Act> = {
   bytes: (hands) => void (hands.count > 0 && newest(hands).bytes),
   pointer: (hands) => void (hands.count > 0 && newest(hands).pointer),
   lend: ask((hands) => newest(hands).lend(Promise.resolve())),
-  "lend, called": ask((hands) => newest(hands).lend(() => {})),
+  "lend, called": ask((hands) => newest(hands).lend(() => 1)),
   reattach: (hands) => newest(hands).reattach(newest(hands).bytes),
   detach: (hands) => {
     const at = hands.count - 1;

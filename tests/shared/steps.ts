@@ -2,13 +2,13 @@
 // worker that makes it, or let others run. The pool's own code runs, in one isolate with several seats;
 // in the test's hands are the globals that it reaches its words by: `Atomics`, and what makes arrays.
 
+import { Timer } from "../../pool/timers.ts";
 import { endedThread } from "../support/ended_thread.ts";
 
 const real = {
   Atomics: globalThis.Atomics,
   Int32Array: globalThis.Int32Array,
   Float64Array: globalThis.Float64Array,
-  setInterval: globalThis.setInterval,
 };
 
 /** No thread has this number any more. */
@@ -147,48 +147,58 @@ globalThis.Atomics = new Proxy(real.Atomics, {
     const value = Reflect.get(atomics, name);
     if (typeof value !== "function") return value;
     return (array: object, ...args: unknown[]) =>
-      access((mine) => {
-        show(mine);
-        if (isDeaf && name === "waitAsync") {
-          return { async: true, value: new Promise(() => {}) };
-        }
-        return Reflect.apply(value, atomics, [itself(array), ...args]);
-      });
+      // The process's page is not the pool's.
+      !targets.has(array)
+        ? Reflect.apply(value, atomics, [array, ...args])
+        : access((mine) => {
+          show(mine);
+          if (isDeaf && name === "waitAsync") {
+            return { async: true, value: new Promise(() => {}) };
+          }
+          return Reflect.apply(value, atomics, [itself(array), ...args]);
+        });
   },
 });
 
 /** What a seat has besides the pool's words: its timers, which end with it. */
 export class Actor {
-  readonly #timers: { callback: () => void; id: number }[] = [];
+  readonly #timers: { readonly act: () => void; readonly timer: Timer }[] = [];
 
   /** Does something as this actor: what it makes over shared memory is watched, its timers are its own. */
   as<T>(act: () => T): T {
-    const { setInterval } = globalThis;
+    const { once, every } = Timer;
     globalThis.Int32Array = watching(real.Int32Array);
     globalThis.Float64Array = watching(real.Float64Array);
-    globalThis.setInterval = ((callback: () => void, ms: number) => {
-      const id = setInterval(callback, ms);
-      this.#timers.push({ callback, id: id as unknown as number });
-      return id;
-    }) as typeof setInterval;
+    Timer.once = this.#noting(once);
+    Timer.every = this.#noting(every);
     isDeaf = true;
     try {
       return act();
     } finally {
       isDeaf = false;
-      globalThis.setInterval = setInterval;
+      Timer.once = once;
+      Timer.every = every;
       globalThis.Int32Array = real.Int32Array;
       globalThis.Float64Array = real.Float64Array;
     }
   }
 
+  /** Notes what a way to start a timer starts. */
+  #noting(start: typeof Timer.once): typeof Timer.once {
+    return (ms, owner, act) => {
+      const timer = start(ms, owner, act);
+      this.#timers.push({ act: () => act(owner), timer });
+      return timer;
+    };
+  }
+
   /** Runs what its first timer would: it looks after the pool. */
   keepHouse(): void {
-    this.#timers[0].callback();
+    this.#timers[0].act();
   }
 
   /** It does nothing any more. */
   end(): void {
-    for (const { id } of this.#timers) clearInterval(id);
+    for (const { timer } of this.#timers) timer.stop();
   }
 }
