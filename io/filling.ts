@@ -64,7 +64,7 @@ export class Filling {
   }
 
   #giveUp(): void {
-    const [block] = this.#blocks;
+    const block = this.#blocks[0]!;
     this.#blocks = [];
     if (!block.released) this.#kept = block.bytes.slice();
     block[Symbol.dispose]();
