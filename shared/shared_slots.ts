@@ -266,6 +266,11 @@ export class SharedSlots {
     }
   }
 
+  /** Throws unless this worker holds the slot. */
+  check(slot: number): void {
+    this.#mine(slot);
+  }
+
   /** The owner word of a slot of this worker; no other worker changes it. */
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.

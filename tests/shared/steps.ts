@@ -17,8 +17,12 @@ export const NO_THREAD = await endedThread();
 /** Thrown where a worker dies. */
 export class Death extends Error {}
 
+/** The file ends: the seats of the dead are left as all others are, and refuse who waits there. */
+let isOver = false;
+addEventListener("unload", () => isOver = true);
+
 addEventListener("unhandledrejection", (event) => {
-  if (event.reason instanceof Death) event.preventDefault();
+  if (event.reason instanceof Death || isOver) event.preventDefault();
 });
 
 type Words = Int32Array | Float64Array;
