@@ -23,6 +23,7 @@ import { headroom } from "./headroom.ts";
 import { showAs } from "./inspect.ts";
 import { type Footprint, Layout } from "./layout.ts";
 import { stackOf } from "./leaks.ts";
+import { checkSize } from "./memory_limit.ts";
 import { Leases } from "./leases.ts";
 import { Ledger, sweep } from "./ledger.ts";
 import {
@@ -106,9 +107,11 @@ export class BlockPool implements Pool {
   constructor(options: PoolOptions) {
     headroom();
     const filled = this.#options = fillOptions(options);
+    const events = this.#events;
+    const { abilities } = chooseBackend(filled.backend);
+    checkSize(filled, new Layout(filled, abilities), events);
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
-    const events = this.#events;
     sweep();
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const place = stackOf(new Error("made here")) ?? "";
