@@ -42,6 +42,7 @@ import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
 import { slotsFor, Supply } from "./supply.ts";
+import type { Timer } from "./timers.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
@@ -96,6 +97,8 @@ export class BlockPool implements Pool {
   readonly #events = new Events();
   readonly #ledger: Ledger;
   readonly #overdue: OverdueWatch;
+  /** Tells that the pool can come to more than fits. */
+  readonly #notice: Timer | undefined;
 
   /**
    * Maps the pool's address space and commits its first blocks.
@@ -109,7 +112,7 @@ export class BlockPool implements Pool {
     const filled = this.#options = fillOptions(options);
     const events = this.#events;
     const { abilities } = chooseBackend(filled.backend);
-    checkSize(filled, new Layout(filled, abilities), events);
+    const announce = checkSize(filled, new Layout(filled, abilities), events);
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
     sweep();
@@ -167,6 +170,7 @@ export class BlockPool implements Pool {
       throw error;
     }
     this.#overdue = new OverdueWatch(filled, leases.records, events);
+    this.#notice = announce?.();
     enter(this, {
       region,
       ledger,
@@ -411,6 +415,7 @@ export class BlockPool implements Pool {
     if (this.closed) return;
     headroom();
     this.#overdue.stop();
+    this.#notice?.stop();
     try {
       this.#dispatcher.close();
       this.#sizer.stop();

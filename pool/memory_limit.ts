@@ -87,9 +87,9 @@ function machine(): MemoryLimit[] {
 }
 
 /**
- * Looks whether a pool can come to more than the process may have. If so, that is told in the next turn
- * of the event loop, when the program has had time to listen: by the event `oversized`, or by
- * `console.warn`.
+ * Looks whether a pool can come to more than the process may have. Returns what then is to be called
+ * once there is the pool: in the next turn of the event loop, when the program has had time to listen,
+ * it is told by the event `oversized`, or by `console.warn`.
  *
  * @throws {SmritiError} `out-of-memory` with `prefault`, which would have it all made resident
  */
@@ -98,11 +98,11 @@ export function checkSize(
   layout: Layout,
   events: Events,
   limitOf: () => MemoryLimit | undefined = memoryLimit,
-): void {
+): (() => Timer) | undefined {
   const mostBytes = layout.bytesOf(options.maxBlocks);
-  if (mostBytes <= LEAST) return;
+  if (mostBytes <= LEAST) return undefined;
   const limit = limitOf();
-  if (limit === undefined || mostBytes <= limit.bytes) return;
+  if (limit === undefined || mostBytes <= limit.bytes) return undefined;
   const { bytes: limitBytes, source } = limit;
   const fitting = layout.blocksIn(limitBytes);
   const pool = options.name;
@@ -117,11 +117,15 @@ export function checkSize(
       bytes: mostBytes,
       error: source,
     };
-    throw new SmritiError("out-of-memory", words, { cause });
+    throw new SmritiError(
+      "out-of-memory",
+      `${words}; prefault would make all of it resident`,
+      { cause },
+    );
   }
   const tell = () => {
     const detail = () => ({ pool, mostBytes, limitBytes });
     if (!events.emit("oversized", detail)) warn(words);
   };
-  Timer.once(0, events, tell);
+  return () => Timer.once(0, events, tell);
 }
