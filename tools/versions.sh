@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Runs the core's tests on the older versions of Deno that are supported, and
+# type-checks a strict consumer on each; the newest one runs everything else.
+#   tools/versions.sh [VERSION...]        default: 2.5.0 2.7.14
+#   tools/versions.sh canary              whatever `deno` is, the whole list
+#
+# Each comes from npm. Ends with 77 where that is not possible: nothing was
+# tested. docs/versions.md says what differs between them.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# The core: ffi/ and pool/, in the files of tests/ that do not take minutes. Not
+# here, and why:
+#   faults every_leak gc stack_end fuzz abandoned_refused map_count memory   minutes of the same code
+#   external        counts collections: V8 before 2.9 makes up to two more (docs/versions.md)
+#   close_race crash users consumer   run other Denos or wait for the kernel
+#   shared_* io/ lint/ examples otel  not the core; run on the newest alone
+# What a single test cannot do on a version stands in tests/support/platform.ts.
+core=(
+  abandoned acquire backend bitmap byob channel close escape events footprint
+  growth heap histogram isolation kept_views lend life limits many
+  memory_limit misuse model options overdue permission pressure refusal region
+  reserved revoke scaling shrink size_class slots stalls strict
+  untransferable waiters
+)
+files=("${core[@]/#/tests/}")
+files=("${files[@]/%/_test.ts}")
+
+home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/versions
+export NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+
+# The packages that the newest Deno has fetched serve all: older ones know fewer
+# ways to trust a proxy.
+shared() {
+  deno cache --quiet --frozen "${files[@]}"
+  deno info --json | grep -o '"npmCache": *"[^"]*' | cut -d'"' -f4
+}
+
+fetch() { # VERSION
+  [[ -x $home/$1/node_modules/.bin/deno ]] && return
+  mkdir -p "$home/$1"
+  npm install --prefix "$home/$1" --no-save --no-audit --no-fund \
+    --loglevel=error "deno@$1" </dev/null
+}
+
+# What users' programs are checked with.
+consumer() { # DENO
+  "$1" test -A --no-check --frozen --cached-only tests/consumer_test.ts
+}
+
+status=0
+summary=()
+test_with() { # NAME DENO
+  printf '\n=== %s\n' "$1"
+  local report=$home/$1.log
+  {
+    nice -n 5 "$2" test -A --no-check --frozen --cached-only "${files[@]}" &&
+      consumer "$2"
+  } </dev/null 2>&1 | tee "$report" | grep -vE ' \.\.\. .*ok' || status=1
+  grep -q '0 failed' "$report" || status=1
+  summary+=("$1: $(grep -oE '[0-9]+ passed.*' "$report" | tr '\n' ';' || true)")
+}
+
+versions=("$@")
+[[ $# -gt 0 ]] || versions=(2.5.0 2.7.14)
+npm=$(shared)
+for version in "${versions[@]}"; do
+  if [[ $version == canary ]]; then
+    test_with canary deno
+    continue
+  fi
+  if ! fetch "$version"; then
+    echo "!!! NOT TESTED ON DENO $version: npm does not give it" >&2
+    exit 77
+  fi
+  export DENO_DIR=$home/$version/cache
+  mkdir -p "$DENO_DIR"
+  ln -sfn "$npm" "$DENO_DIR/npm"
+  test_with "$version" "$home/$version/node_modules/.bin/deno"
+  unset DENO_DIR
+done
+printf '\n=== By version:\n'
+printf '%s\n' "${summary[@]}"
+exit "$status"
