@@ -9,20 +9,43 @@ import { type Cgroup, cgroups, readGranted } from "./cgroup.ts";
 import { Timer } from "./timers.ts";
 
 /** How far apart two looks are, in ms. */
-export const LOOK_MS = 1_000;
+export const LOOK_MS = 2_000;
 
 /** Tasks wait for memory for more than so many per cent of the time: pressure. */
 const MOST_WAITING = 10;
 
 /** What the files of some control groups say. */
 export class Gauge {
-  readonly #groups: readonly Cgroup[];
+  /** Files that count how often a group came to a bound of its own. */
+  readonly #counts: readonly string[];
+  /** The file that says how long tasks of the process's own group wait. */
+  readonly #waits: string | undefined;
   #before: number;
 
-  /** Of these groups, the process's own one first. What was before does not count. */
+  /**
+   * Of these groups, the process's own one first. Files that are missing now are not looked for again, and
+   * what was before does not count.
+   */
   constructor(groups: readonly Cgroup[]) {
-    this.#groups = groups;
+    const first = (names: string[]) =>
+      names.filter((name) => readGranted(name) !== undefined).slice(0, 1);
+    this.#counts = groups.flatMap(({ folder, version }) =>
+      first(
+        version === 1
+          // Has one bound.
+          ? [`${folder}/memory.failcnt`]
+          // The second one counts groups below, too: of others, in all folders but the first.
+          : [`${folder}/memory.events.local`, `${folder}/memory.events`],
+      )
+    );
+    const own = groups.find(({ version }) => version === 2);
+    this.#waits = own && first([`${own.folder}/memory.pressure`])[0];
     this.#before = this.#count();
+  }
+
+  /** Whether there is anything to look at. */
+  get isBlind(): boolean {
+    return this.#counts.length === 0 && this.#waits === undefined;
   }
 
   /** Whether there is pressure, or was since the last look. */
@@ -35,16 +58,9 @@ export class Gauge {
   /** Times that any of the groups came to a bound of its own. */
   #count(): number {
     let sum = 0;
-    for (const { folder, version } of this.#groups) {
-      if (version === 1) {
-        // Times that it came to the one bound it has.
-        sum += Number(readGranted(`${folder}/memory.failcnt`) ?? 0);
-        continue;
-      }
-      // The other file counts groups below, too: somebody else's, in all folders but the first.
-      const events = readGranted(`${folder}/memory.events.local`) ??
-        readGranted(`${folder}/memory.events`) ?? "";
-      for (const [, count] of events.matchAll(/^(?:high|max) (\d+)$/gm)) {
+    for (const file of this.#counts) {
+      const text = readGranted(file) ?? "";
+      for (const [, count] of text.matchAll(/^(?:high |max |)(\d+)$/gm)) {
         sum += Number(count);
       }
     }
@@ -53,9 +69,8 @@ export class Gauge {
 
   /** Per cent of the last ten seconds in which some task of the own group waited for memory. */
   #waiting(): number {
-    const own = this.#groups.find(({ version }) => version === 2);
-    if (own === undefined) return 0;
-    const text = readGranted(`${own.folder}/memory.pressure`);
+    if (this.#waits === undefined) return 0;
+    const text = readGranted(this.#waits);
     return Number(text?.match(/^some avg10=([\d.]+)/m)?.[1] ?? 0);
   }
 }
@@ -78,8 +93,9 @@ export class PressureWatch {
   start(): void {
     if (this.#timer !== undefined) return;
     this.#groups ??= cgroups(this.#root);
-    if (this.#groups.length === 0) return;
-    this.#gauge = new Gauge(this.#groups);
+    const gauge = new Gauge(this.#groups);
+    if (gauge.isBlind) return;
+    this.#gauge = gauge;
     this.#timer = Timer.every(LOOK_MS, this as PressureWatch, (watch) => {
       if (watch.#gauge?.isHigh()) watch.#act();
     });

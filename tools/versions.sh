@@ -11,15 +11,15 @@ cd "$(dirname "$0")/.."
 
 # The core: ffi/ and pool/, in the files of tests/ that do not take minutes. Not
 # here, and why:
-#   faults every_leak gc stack_end fuzz abandoned_refused map_count memory   minutes of the same code
+#   faults every_leak gc stack_end fuzz abandoned_refused map_count memory footprint
+#                   minutes of the same code
 #   external        counts collections: V8 before 2.9 makes up to two more (docs/versions.md)
-#   close_race crash users consumer   run other Denos or wait for the kernel
+#   close_race crash life users   run other Denos, or wait for the kernel
 #   shared_* io/ lint/ examples otel  not the core; run on the newest alone
 # What a single test cannot do on a version stands in tests/support/platform.ts.
 core=(
-  abandoned acquire backend bitmap byob channel close escape events footprint
-  growth heap histogram isolation kept_views lend life limits many
-  memory_limit misuse model options overdue permission pressure refusal region
+  abandoned acquire backend bitmap byob channel close escape events growth heap
+  histogram isolation kept_views lend limits many memory_limit misuse model options overdue permission pressure refusal region
   reserved revoke scaling shrink size_class slots stalls strict
   untransferable waiters
 )
@@ -43,22 +43,16 @@ fetch() { # VERSION
     --loglevel=error "deno@$1" </dev/null
 }
 
-# What users' programs are checked with.
-consumer() { # DENO
-  "$1" test -A --no-check --frozen --cached-only tests/consumer_test.ts
-}
-
 status=0
 summary=()
 test_with() { # NAME DENO
-  printf '\n=== %s\n' "$1"
   local report=$home/$1.log
-  {
-    nice -n 5 "$2" test -A --no-check --frozen --cached-only "${files[@]}" &&
-      consumer "$2"
-  } </dev/null 2>&1 | tee "$report" | grep -vE ' \.\.\. .*ok' || status=1
-  grep -q '0 failed' "$report" || status=1
-  summary+=("$1: $(grep -oE '[0-9]+ passed.*' "$report" | tr '\n' ';' || true)")
+  "$2" test -A --no-check --frozen --cached-only "${files[@]}" \
+    tests/consumer_test.ts </dev/null >"$report" 2>&1 || {
+    status=1
+    sed -n '/^ ERRORS/,$p' "$report"
+  }
+  summary+=("$1: $(grep -oE '[0-9]+ passed.*' "$report" || echo died)")
 }
 
 versions=("$@")
