@@ -2,7 +2,6 @@
 # Runs the core's tests on the older versions of Deno that are supported, and
 # type-checks a strict consumer on each; the newest one runs everything else.
 #   tools/versions.sh [VERSION...]        default: 2.5.0 2.7.14
-#   tools/versions.sh canary              whatever `deno` is, the whole list
 #
 # Each comes from npm. Ends with 77 where that is not possible: nothing was
 # tested. docs/versions.md says what differs between them.
@@ -19,9 +18,9 @@ cd "$(dirname "$0")/.."
 # What a single test cannot do on a version stands in tests/support/platform.ts.
 core=(
   abandoned acquire backend bitmap byob channel close escape events growth heap
-  histogram isolation kept_views lend limits many memory_limit misuse model options overdue permission pressure refusal region
-  reserved revoke scaling shrink size_class slots stalls strict
-  untransferable waiters
+  histogram isolation kept_views lend limits many memory_limit misuse model
+  options overdue permission pressure refusal region reserved revoke scaling
+  shrink size_class slots stalls strict untransferable waiters
 )
 files=("${core[@]/#/tests/}")
 files=("${files[@]/%/_test.ts}")
@@ -59,10 +58,6 @@ versions=("$@")
 [[ $# -gt 0 ]] || versions=(2.5.0 2.7.14)
 npm=$(shared)
 for version in "${versions[@]}"; do
-  if [[ $version == canary ]]; then
-    test_with canary deno
-    continue
-  fi
   if ! fetch "$version"; then
     echo "!!! NOT TESTED ON DENO $version: npm does not give it" >&2
     exit 77
