@@ -27,6 +27,8 @@ files=("${files[@]/%/_test.ts}")
 
 home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/versions
 export NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+# Older versions do not know node's name for it.
+[[ -n ${NODE_EXTRA_CA_CERTS:-} ]] && export DENO_CERT=${DENO_CERT:-$NODE_EXTRA_CA_CERTS}
 
 # The packages that the newest Deno has fetched serve all: older ones know fewer
 # ways to trust a proxy.
