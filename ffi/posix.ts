@@ -187,9 +187,9 @@ class PosixBackend implements Backend {
     const decoder = new TextDecoder();
     const bytes = new Uint8Array(4096);
     let text = "";
-    for (let count: number;;) {
+    while (true) {
       // SAFETY: writes at most as many bytes as there are, before it returns.
-      count = Number(read(file, bytes, BigInt(bytes.length)));
+      const count = Number(read(file, bytes, BigInt(bytes.length)));
       if (count <= 0) break;
       text += decoder.decode(bytes.subarray(0, count), { stream: true });
     }
