@@ -6,7 +6,7 @@ import { cgroups } from "../pool/cgroup.ts";
 import { Gauge, LOOK_MS, PressureWatch } from "../pool/pressure.ts";
 import { FakeSystem, version1, version2 } from "./support/fake_system.ts";
 import "./support/open_library.ts";
-import { canRunDeno, hasNative } from "./support/platform.ts";
+import { canRunDeno, hasNative, hasProc } from "./support/platform.ts";
 
 const GROUPS = "/sys/fs/cgroup";
 const OWN = `${GROUPS}/a/b`;
@@ -137,7 +137,7 @@ Deno.test("where no group is to be seen there is no timer", () => {
   watch.stop();
 });
 
-/** What `tests/users/pressed.ts` prints, run with these arguments. */
+/** What `tests/support/pressed_child.ts` prints, run with these arguments. */
 async function pressed(...args: string[]): Promise<unknown> {
   const { href } = new URL("support/pressed_child.ts", import.meta.url);
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -161,7 +161,7 @@ async function pressed(...args: string[]): Promise<unknown> {
 }
 
 const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, ignore: !canRunDeno || !hasNative });
+  Deno.test({ name, fn, ignore: !canRunDeno || !hasNative || !hasProc });
 
 test("under pressure a pool gives back what is free above its initial blocks, and says so", async () => {
   assertEquals(await pressed("{}"), {

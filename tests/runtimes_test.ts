@@ -1,9 +1,10 @@
 // Node and Bun, the real ones, and what a bundler makes of the library: tools/runtimes.sh fetches them.
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { canRunDeno } from "./support/platform.ts";
 
-const PROGRAM = new URL("runtimes/program.ts", import.meta.url);
+const PROGRAM = fileURLToPath(new URL("runtimes/program.ts", import.meta.url));
 const TOOLS = new URL(
   "../.ci/.tools/runtimes/node_modules/.bin/",
   import.meta.url,
@@ -11,16 +12,21 @@ const TOOLS = new URL(
 
 /** Where a program is that tools/runtimes.sh has fetched; `undefined`, and a word on it, if it is not. */
 function fetched(name: string): string | undefined {
-  const { pathname } = new URL(name, TOOLS);
+  const path = fileURLToPath(new URL(name, TOOLS));
   try {
-    Deno.statSync(pathname);
-    return pathname;
+    const { success } = new Deno.Command(path, {
+      args: ["--version"],
+      stdout: "null",
+      stderr: "null",
+    }).outputSync();
+    if (success) return path;
   } catch {
-    console.warn(
-      `\n*** No ${name}: tests with it are IGNORED. Run tools/runtimes.sh. ***\n`,
-    );
-    return undefined;
+    // As below.
   }
+  console.warn(
+    `\n*** No ${name}: tests with it are IGNORED. Run tools/runtimes.sh. ***\n`,
+  );
+  return undefined;
 }
 
 async function run(command: string, ...args: string[]): Promise<string> {
@@ -58,8 +64,7 @@ for (const [name, command, ...args] of runtimes) {
   Deno.test({
     name: `the whole API works on ${name}`,
     ignore: command === undefined,
-    fn: async () =>
-      assertMatch(await run(command!, ...args, PROGRAM.pathname), passes),
+    fn: async () => assertMatch(await run(command!, ...args, PROGRAM), passes),
   });
 
   Deno.test({
@@ -77,7 +82,7 @@ for (const [name, command, ...args] of runtimes) {
           "--target=es2024",
           "--external:node:*",
         ];
-        await run(esbuild!, ...flags, PROGRAM.pathname, `--outfile=${file}`);
+        await run(esbuild!, ...flags, PROGRAM, `--outfile=${file}`);
         // The program reads its own first words.
         const text = await Deno.readTextFile(file);
         await Deno.writeTextFile(file, `// The whole bundle\n${text}`);
