@@ -117,22 +117,26 @@ export class Channel<T> {
   readonly #limit: number;
   readonly #onLeave: (timedOut: boolean) => void;
   readonly #waits: Durations;
+  readonly #cause: () => unknown;
   readonly #urgent = new Queue<T>();
   readonly #normal = new Queue<T>();
   readonly #watched = new Map<AbortSignal, Watched<T>>();
 
   /**
    * A queue of at most `limit` waiters. `onLeave` is called after waiters have left unserved: those
-   * behind them may be next now. `waits` is given how long each one waited, served or not.
+   * behind them may be next now. `waits` is given how long each one waited, served or not; `cause` says
+   * why there is nothing, if that is known.
    */
   constructor(
     limit: number,
     onLeave: (timedOut: boolean) => void = () => {},
     waits: Durations = new OwnDurations(),
+    cause: () => unknown = () => undefined,
   ) {
     this.#limit = limit;
     this.#onLeave = onLeave;
     this.#waits = waits;
+    this.#cause = cause;
   }
 
   /** Whether one more may wait. */
@@ -233,7 +237,9 @@ export class Channel<T> {
     const waited = `${waiter.wish.timeoutMs} ms`;
     this.refuse(
       waiter,
-      new SmritiError("timeout", `no block became free within ${waited}`),
+      new SmritiError("timeout", `no block became free within ${waited}`, {
+        cause: this.#cause(),
+      }),
     );
     this.#onLeave(true);
   }

@@ -65,10 +65,15 @@ export class Dispatcher {
     this.#sizer = sizer;
     this.#counters = counters;
     this.#events = parts.events;
-    this.#channel = new Channel(options.maxWaiting, (timedOut) => {
-      if (timedOut) counters.timeouts++;
-      this.#pump();
-    }, counters.waitMs);
+    this.#channel = new Channel(
+      options.maxWaiting,
+      (timedOut) => {
+        if (timedOut) counters.timeouts++;
+        this.#pump();
+      },
+      counters.waitMs,
+      () => this.#sizer.refusal,
+    );
     this.#stalls = new StallWatch({
       options,
       line: this.#channel,
@@ -158,7 +163,9 @@ export class Dispatcher {
     refuseAborted(signal);
     if (timeoutMs === 0) {
       this.#counters.timeouts++;
-      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
+      throw new SmritiError("timeout", "no block was free and timeoutMs is 0", {
+        cause: this.#sizer.refusal,
+      });
     }
     if (this.#channel.full) {
       this.#countExhaustion();
@@ -223,6 +230,7 @@ export class Dispatcher {
       "exhausted",
       `pool ${show(this.#options.name)} is exhausted: ${why} ` +
         `(${acquired} of at most ${capacity} blocks acquired)`,
+      { cause: this.#sizer.refusal },
     );
   }
 

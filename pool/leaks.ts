@@ -58,11 +58,10 @@ export class LeakWatch {
   /** Watches as `mode` says and calls `onLeak` for each leaked block. */
   constructor(
     mode: LeakDetection,
-    maxBlocks: number,
     onLeak: (leak: Leak) => void,
   ) {
     this.#all = mode === "all";
-    this.#period = this.#all ? 1 : Math.min(SAMPLE, 2 * maxBlocks + 1);
+    this.#period = this.#all ? 1 : SAMPLE;
     if (mode === "off") return;
     this.#registry = new FinalizationRegistry((slot) => {
       if (slot.state === HELD && slot.token === undefined) {
