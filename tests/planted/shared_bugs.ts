@@ -596,6 +596,13 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_surface"],
   },
   {
+    what: "handles: what looks alike as text has one check sum",
+    file: "shared/handle.ts",
+    find: 'typeof value === "object" ? value : `${typeof value} ${value}`,',
+    put: 'typeof value === "bigint" ? `${value}` : value,',
+    caughtBy: ["shared_surface"],
+  },
+  {
     what: "parts: a block is lent without a mark",
     file: "shared/parts.ts",
     find: "if (change > 0) slots.expose(slot);",
