@@ -35,6 +35,8 @@ export class Waiter<T> {
   after: Waiter<T> | undefined = undefined;
   /** Whether it has a place in the queue. */
   queued = false;
+  /** What it waits for has been taken for it: it is served, and refused no more. */
+  taken = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
@@ -156,8 +158,9 @@ export class Channel<T> {
     this.#release(waiter);
   }
 
-  /** Rejects one waiter. */
+  /** Rejects one waiter, unless what it waits for has been taken for it. */
   refuse(waiter: Waiter<T>, reason: unknown): void {
+    if (waiter.taken) return;
     this.#remove(waiter);
     waiter.reject(reason);
     this.#release(waiter);
@@ -169,7 +172,7 @@ export class Channel<T> {
     for (const queue of [this.#urgent, this.#normal]) {
       for (let waiter = queue.head; waiter !== undefined;) {
         const next: Waiter<T> | undefined = waiter.after;
-        if (isHopeless(waiter.wish)) {
+        if (!waiter.taken && isHopeless(waiter.wish)) {
           this.refuse(waiter, reason());
           rejected++;
         }
@@ -199,6 +202,7 @@ export class Channel<T> {
 
   #timeOut(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
+    if (waiter.taken) return this.#onLeave(false);
     const waited = `${waiter.wish.timeoutMs} ms`;
     this.refuse(
       waiter,
