@@ -42,6 +42,8 @@ export class Waiter<T> {
   queued = false;
   /** Whether its wait was counted. */
   counted = false;
+  /** What it waits for has been taken for it: it is served, and refused no more. */
+  taken = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
@@ -186,8 +188,9 @@ export class Channel<T> {
     this.#release(waiter);
   }
 
-  /** Rejects one waiter. */
+  /** Rejects one waiter, unless what it waits for has been taken for it. */
   refuse(waiter: Waiter<T>, reason: unknown): void {
+    if (waiter.taken) return;
     this.#remove(waiter);
     waiter.reject(reason);
     this.#release(waiter);
@@ -199,7 +202,7 @@ export class Channel<T> {
     for (const queue of [this.#urgent, this.#normal]) {
       for (let waiter = queue.head; waiter !== undefined;) {
         const next: Waiter<T> | undefined = waiter.after;
-        if (isHopeless(waiter.wish)) {
+        if (!waiter.taken && isHopeless(waiter.wish)) {
           this.refuse(waiter, reason());
           rejected++;
         }
@@ -234,6 +237,7 @@ export class Channel<T> {
 
   #timeOut(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
+    if (waiter.taken) return this.#onLeave(false);
     const waited = `${waiter.wish.timeoutMs} ms`;
     this.refuse(
       waiter,

@@ -292,8 +292,9 @@ export class Dispatcher {
 
   /** Gives a waiter what it waits for. */
   #serve(waiter: Waiter<Grant>): void {
-    const grant = this.#grant(waiter.wish);
-    this.#inHand = { waiter, grant };
+    const hand = { waiter, grant: this.#grant(waiter.wish) };
+    waiter.taken = true;
+    this.#inHand = hand;
     this.#handOver();
   }
 
@@ -311,9 +312,11 @@ export class Dispatcher {
 
   /** Serves waiters in their order as long as there is enough for the one at the head. */
   #pump(): void {
-    this.#handOver();
-    let waiter: Waiter<Grant> | undefined;
-    while ((waiter = this.#channel.head) !== undefined) {
+    for (;;) {
+      // Also what a listener's call has left, which was told of a grow.
+      this.#handOver();
+      const waiter = this.#channel.head;
+      if (waiter === undefined) break;
       const { reserved, count = 1 } = waiter.wish;
       if (this.#slots.free < this.#kept(reserved) + count) {
         if (this.#isInVain(this.#kept(reserved) + count)) break;

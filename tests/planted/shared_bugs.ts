@@ -598,6 +598,28 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_surface"],
   },
   {
+    what:
+      "taking: what was given back before it was cut short is given back again",
+    file: "shared/taker.ts",
+    find: "this.#undo(blocks);",
+    put: "for (const block of blocks) this.#leases.undo(block);",
+    caughtBy: ["once_given_back_twice"],
+  },
+  {
+    what: "waiting: one that something was taken for may be refused",
+    file: "shared/shared_dispatcher.ts",
+    find: "waiter.taken = true;",
+    put: "",
+    caughtBy: ["once_taken_then_refused"],
+  },
+  {
+    what: "handles: what looks alike as text has one check sum",
+    file: "shared/handle.ts",
+    find: 'typeof value === "object" ? value : `${typeof value} ${value}`,',
+    put: 'typeof value === "bigint" ? `${value}` : value,',
+    caughtBy: ["shared_surface"],
+  },
+  {
     what: "parts: a block is lent without a mark",
     file: "shared/parts.ts",
     find: "if (change > 0) slots.expose(slot);",
