@@ -142,7 +142,7 @@ export class SharedDispatcher implements WaitingLine {
   #takeFast(reserved: boolean, tag: string | undefined): Block | undefined {
     if (this.#channel.waiting !== 0) return undefined;
     const block = this.#taker.fast(reserved, tag);
-    if (block !== undefined) this.#counts[this.#acquiresAt]++;
+    if (block !== undefined) this.#counts[this.#acquiresAt]!++;
     return block;
   }
 
@@ -152,7 +152,7 @@ export class SharedDispatcher implements WaitingLine {
       ? undefined
       : this.#taker.one(reserved, tag, true, isNever);
     if (block !== undefined) {
-      this.#counts[this.#acquiresAt]++;
+      this.#counts[this.#acquiresAt]!++;
       this.#taken();
       return block;
     }
@@ -274,7 +274,7 @@ export class SharedDispatcher implements WaitingLine {
         const hand = { waiter, grant };
         waiter.taken = true;
         this.#hand = hand;
-        this.#counts[this.#acquiresAt] += waiter.wish.count ?? 1;
+        this.#counts[this.#acquiresAt]! += waiter.wish.count ?? 1;
         this.#handOver();
         this.#parts.bell.dropTurn();
         this.#taken();
@@ -365,7 +365,7 @@ export class SharedDispatcher implements WaitingLine {
     if (this.#channel.isAhead(reserved)) return undefined;
     const grant = this.#gather(wish, true, isNever);
     if (grant === undefined) return undefined;
-    this.#counts[this.#acquiresAt] += count ?? 1;
+    this.#counts[this.#acquiresAt]! += count ?? 1;
     this.#taken();
     return grant;
   }
@@ -487,7 +487,7 @@ export class SharedDispatcher implements WaitingLine {
   }
 
   #count(count: number): void {
-    this.#counts[this.#acquiresAt - ACQUIRES + count]++;
+    this.#counts[this.#acquiresAt - ACQUIRES + count]!++;
   }
 
   #closedError(): SmritiError {

@@ -224,7 +224,7 @@ export class Taker {
     const { tally } = this.#slots;
     this.#slots.say(count);
     // In this order: what is given back is in use until it is no longer committed.
-    return tally.atMost() <= this.#words[COMMITTED] - kept;
+    return tally.atMost() <= this.#words[COMMITTED]! - kept;
   }
 
   /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
@@ -252,7 +252,7 @@ export class Taker {
 
   #undo(blocks: Block[]): void {
     while (blocks.length > 0) {
-      this.#leases.undo(blocks[blocks.length - 1]);
+      this.#leases.undo(blocks[blocks.length - 1]!);
       blocks.length--;
     }
   }

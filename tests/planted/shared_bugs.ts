@@ -57,11 +57,11 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "counts: what was taken is added up before what was freed",
     file: "shared/tally.ts",
-    find: `used -= words[this.#control.at(worker, FREES)];
+    find: `used -= words[this.#control.at(worker, FREES)]!;
     }
     this.#fence();
     for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, TAKES)];`,
+      used += words[this.#control.at(worker, TAKES)]!;`,
     put: `used += words[this.#control.at(worker, TAKES)];
     }
     this.#fence();
@@ -88,7 +88,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "counts: those of whoever had the id before count for the next",
     file: "shared/tally.ts",
     find:
-      "words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];",
+      "words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;",
     put: "",
     caughtBy: ["shared_counts"],
   },
@@ -463,7 +463,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "taking: the reserve is for everybody",
     file: "shared/taker.ts",
-    find: "return tally.atMost() <= this.#words[COMMITTED] - kept;",
+    find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
     caughtBy: ["shared_between"],
   },
