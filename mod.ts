@@ -22,6 +22,7 @@ export {
   type SmritiErrorCode,
 } from "./pool/errors.ts";
 export type { Footprint } from "./pool/layout.ts";
+export { type MemoryLimit, memoryLimit } from "./pool/memory_limit.ts";
 export type {
   PoolEvent,
   PoolEventListener,

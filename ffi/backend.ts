@@ -50,6 +50,22 @@ export interface Threads {
   birth?(thread: number): number;
 }
 
+/** A bound to the memory of this process. */
+export interface MemoryLimit {
+  /** The bound in bytes, as it stands: what the process has taken already is in it. */
+  readonly bytes: number;
+  /** What sets it: a control group, a resource limit of the process, or what the machine has. */
+  readonly source: "cgroup" | "RLIMIT_AS" | "RLIMIT_DATA" | "machine";
+}
+
+/** What the OS tells of this process and its machine. */
+export interface Host {
+  /** The bounds that it knows of. */
+  limits(): MemoryLimit[];
+  /** A file that the OS makes up when it is read, as text; empty if there is none. */
+  read(path: string): string;
+}
+
 /** What the OS can do. Offsets and sizes are bytes, page aligned, inside the range. */
 export interface Backend {
   /** `"native"` is memory of the OS, `"heap"` is ordinary ArrayBuffers. */
@@ -58,6 +74,8 @@ export interface Backend {
   readonly abilities: Abilities;
   /** The OS's word on threads, where it gives one. */
   readonly threads?: Threads | undefined;
+  /** The OS's word on memory, where it gives one. */
+  readonly host?: Host | undefined;
   /** Maps `size` bytes at a multiple of `alignment` with no memory behind them. */
   map(size: number, alignment: number): Range | Code;
   /**

@@ -15,6 +15,8 @@ export const darwin: PosixTable = {
   advicePopulate: null,
   adviceHuge: null,
   hugePageSize: 0,
+  rlimitAs: 5,
+  physicalPages: 200,
   errorNames: {
     1: "EPERM",
     12: "ENOMEM",

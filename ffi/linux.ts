@@ -26,6 +26,8 @@ export const linux: PosixTable = {
   advicePopulate: 23, // MADV_POPULATE_WRITE, Linux 5.14
   adviceHuge: 14, // MADV_HUGEPAGE
   hugePageSize: 2 * 1024 * 1024,
+  rlimitAs: 9,
+  physicalPages: 85,
   errorNames: {
     1: "EPERM",
     11: "EAGAIN",

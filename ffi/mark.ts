@@ -16,12 +16,18 @@ export function rangeAt(base: bigint, size: number): Range {
 
 /** Marks a range that is mapped anew. */
 export function marked(backend: Backend, range: Range): Range {
-  new Uint8Array(backend.view(range, 0, MARK.length)).set(MARK);
+  const bytes = new Uint8Array(backend.view(range, 0, MARK.length));
+  bytes.set(MARK);
+  // SAFETY: the memory stays; without this V8 counts the view until it collects it.
+  bytes.buffer.transfer(0);
   return range;
 }
 
 /** The range, which can be read, if it is marked. */
 export function ifMarked(backend: Backend, range: Range): Range | undefined {
   const bytes = new Uint8Array(backend.view(range, 0, MARK.length));
-  return MARK.every((byte, at) => byte === bytes[at]) ? range : undefined;
+  const isMarked = MARK.every((byte, at) => byte === bytes[at]);
+  // SAFETY: as above.
+  bytes.buffer.transfer(0);
+  return isMarked ? range : undefined;
 }

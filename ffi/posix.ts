@@ -4,7 +4,15 @@
  * Owns the opened library and every call into it. Never decides anything: sizes, offsets and
  * moments are the region's. Sizes and addresses cross as bigints: a number takes Deno's slow path.
  */
-import type { Abilities, Backend, Code, Range, Threads } from "./backend.ts";
+import type {
+  Abilities,
+  Backend,
+  Code,
+  Host,
+  MemoryLimit,
+  Range,
+  Threads,
+} from "./backend.ts";
 import { ifMarked, marked, rangeAt } from "./mark.ts";
 
 /** What one POSIX system does its own way. */
@@ -27,6 +35,10 @@ export interface PosixTable {
   readonly adviceHuge: number | null;
   /** Bytes in a huge page, or 0. */
   readonly hugePageSize: number;
+  /** `RLIMIT_AS`; `RLIMIT_DATA` is 2 everywhere. */
+  readonly rlimitAs: number;
+  /** `_SC_PHYS_PAGES`. */
+  readonly physicalPages: number;
   /** Error numbers that the calls here can give. */
   readonly errorNames: Readonly<Record<number, string>>;
 }
@@ -34,6 +46,9 @@ export interface PosixTable {
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 3;
 const F_OK = 0;
+const RLIMIT_DATA = 2;
+/** Above this a limit is the word for none, of which each system has its own. */
+const NO_LIMIT = 2 ** 60;
 const O_CLOEXEC = 0x8_0000;
 const EEXIST = 17;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
@@ -66,6 +81,8 @@ function symbolsOf(table: PosixTable) {
       optional: true,
     },
     close: { parameters: ["i32"], result: "i32", optional: true },
+    getrlimit: { parameters: ["i32", "buffer"], result: "i32", optional: true },
+    sysconf: { parameters: ["i32"], result: "isize", optional: true },
     errnoLocation: {
       name: table.errnoSymbol,
       parameters: [],
@@ -104,6 +121,7 @@ class PosixBackend implements Backend {
   readonly kind = "native";
   readonly abilities: Abilities;
   readonly threads: Threads | undefined;
+  readonly host: Host;
   readonly #table: PosixTable;
   readonly #c: Library["symbols"];
 
@@ -111,6 +129,10 @@ class PosixBackend implements Backend {
     this.#table = table;
     this.#c = library.symbols;
     this.threads = this.#threads();
+    this.host = {
+      limits: () => this.#limits(),
+      read: (path) => this.#read(path),
+    };
     this.abilities = {
       // SAFETY: takes nothing and reads a constant of the process.
       pageSize: this.#c.getpagesize(),
@@ -134,19 +156,46 @@ class PosixBackend implements Backend {
     };
   }
 
-  /** The start of a file of the system's, read without a permission of Deno's; empty if it has none. */
+  #limits(): MemoryLimit[] {
+    const { getrlimit, sysconf } = this.#c;
+    const found: MemoryLimit[] = [];
+    const add = (source: MemoryLimit["source"], bytes: number) => {
+      if (bytes > 0 && bytes < NO_LIMIT) found.push({ source, bytes });
+    };
+    const resources = [["RLIMIT_AS", this.#table.rlimitAs], [
+      "RLIMIT_DATA",
+      RLIMIT_DATA,
+    ]] as const;
+    for (const [source, resource] of resources) {
+      const limit = new BigUint64Array(2);
+      // SAFETY: writes a `struct rlimit`, two 64-bit numbers, before it returns.
+      if (getrlimit?.(resource, limit) === 0) add(source, Number(limit[0]));
+    }
+    // SAFETY: takes a number and returns one, -1 for what it does not know.
+    const pages = Number(sysconf?.(this.#table.physicalPages) ?? -1);
+    add("machine", pages * this.abilities.pageSize);
+    return found;
+  }
+
+  /** A file of the system's, read without a permission of Deno's; empty if it has none. */
   #read(path: string): string {
     const { open, read, close } = this.#c;
     if (open === null || read === null || close === null) return "";
-    const bytes = new Uint8Array(1024);
     // SAFETY: the path ends with a zero byte, and the flags need no third argument.
     const file = open(new TextEncoder().encode(`${path}\0`), O_CLOEXEC);
     if (file < 0) return "";
-    // SAFETY: writes at most as many bytes as there are, before it returns.
-    const count = Number(read(file, bytes, BigInt(bytes.length)));
+    const decoder = new TextDecoder();
+    const bytes = new Uint8Array(4096);
+    let text = "";
+    while (true) {
+      // SAFETY: writes at most as many bytes as there are, before it returns.
+      const count = Number(read(file, bytes, BigInt(bytes.length)));
+      if (count <= 0) break;
+      text += decoder.decode(bytes.subarray(0, count), { stream: true });
+    }
     // SAFETY: opened above and used by nobody else.
     close(file);
-    return new TextDecoder().decode(bytes.subarray(0, Math.max(0, count)));
+    return text + decoder.decode();
   }
 
   map(size: number, alignment: number): Range | Code {

@@ -26,6 +26,20 @@ export class BlockChain implements Disposable {
   #blocks: readonly Block[] | undefined;
   readonly #onRelease: () => void;
 
+  // One line for `console.log`. Not in the class's type: not an API.
+  static {
+    Object.defineProperty(this.prototype, Symbol.for("Deno.customInspect"), {
+      configurable: true,
+      writable: true,
+      value(this: BlockChain): string {
+        const state = this.#blocks === undefined
+          ? "released"
+          : `in ${this.#blocks.length} blocks`;
+        return `BlockChain(${this.byteLength} bytes, ${state})`;
+      },
+    });
+  }
+
   /** For `collect` only: all blocks are full, but for the last. */
   constructor(
     blocks: readonly Block[],
@@ -182,12 +196,9 @@ export class BlockChain implements Disposable {
     throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
-    const state = this.#blocks === undefined
-      ? "released"
-      : `in ${this.#blocks.length} blocks`;
-    return `BlockChain(${this.byteLength} bytes, ${state})`;
+  /** The same for an answer as JSON. */
+  toJSON(): never {
+    throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
   #held(): readonly Block[] {
@@ -235,6 +246,10 @@ class Slice implements Chunk {
   }
 
   [Symbol.toPrimitive](): never {
+    throw notBytes("chunk", "chunk.bytes");
+  }
+
+  toJSON(): never {
     throw notBytes("chunk", "chunk.bytes");
   }
 }

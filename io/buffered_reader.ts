@@ -175,7 +175,7 @@ class Buffered implements BufferedReader {
     const { blockSize } = this.#pool;
     const limit = options === undefined
       ? blockSize
-      : limitOf(optionsOf(options, ["limit"]).limit, blockSize);
+      : limitOf(optionsOf(options, ["limit"])["limit"], blockSize);
     // No more promises for what has arrived already.
     if (this.#abort.check()) await this.#abort.turn();
     const line = this.#inflow && this.#line(this.#inflow, 0, limit);
@@ -240,7 +240,9 @@ class Buffered implements BufferedReader {
       if (line !== undefined) return line;
       seen = inflow.available;
       if (await inflow.fill(seen + 1)) continue;
-      return seen === 0 ? null : this.#text(inflow, inflow.bytes, seen, seen);
+      if (seen === 0) return null;
+      if (seen > limit) throw tooLong(limit); // a CR that is no part of an end
+      return this.#text(inflow, inflow.bytes, seen, seen);
     }
   }
 
@@ -251,8 +253,12 @@ class Buffered implements BufferedReader {
     // Where the line ends, as far as it is there.
     const line = end < 0 ? bytes.length : end;
     const length = line > 0 && bytes[line - 1] === CR ? line - 1 : line;
-    if (length > limit || (end < 0 && line === this.#pool.blockSize)) {
-      throw invalidData(`a line is longer than the limit of ${limit} bytes`);
+    if (length > limit) throw tooLong(limit);
+    const { blockSize } = this.#pool;
+    if (end < 0 && line === blockSize) {
+      throw invalidData(
+        `a line and its end are longer than ${blockSize} bytes`,
+      );
     }
     return end < 0 ? undefined : this.#text(inflow, bytes, length, end + 1);
   }
@@ -283,12 +289,16 @@ function count(value: unknown, most: number, name = "n"): void {
   refuse(Kind, name, value, `an integer from 0 to ${most}`);
 }
 
+function tooLong(limit: number): Error {
+  return invalidData(`a line is longer than the limit of ${limit} bytes`);
+}
+
 /** The same as a decoder gives, of a few bytes of ASCII. */
 function shortText(bytes: Bytes, length: number): string | undefined {
   if (length > SHORT) return undefined;
   let text = "";
   for (let i = 0; i < length; i++) {
-    const byte = bytes[i];
+    const byte = bytes[i]!;
     if (byte > 127) return undefined;
     text += String.fromCharCode(byte);
   }

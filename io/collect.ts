@@ -34,9 +34,10 @@ export interface CollectOptions extends WaitOptions {
  * are acquired together; else one by one. So that bodies without a length do not wait for each
  * other in vain, one that needs a second block waits until its `limit` fits into the pool beside
  * those of the others (without a limit: an eighth of the pool), and half of the pool's blocks at
- * most are with those that wait so. Each such wait is as long as `timeoutMs` says. If blocks are
- * missing then, because others have taken them, a body waits for a further one for 1 second, the
- * one that came first for 10, whatever `timeoutMs` says, and gives way with `timeout`.
+ * most are with those that wait so. Each such wait is as long as `timeoutMs` says; a body that has
+ * come before may need the block meanwhile, which is then copied to memory of its own. If blocks are
+ * missing all the same, because others have taken them, a body waits for a further one for 1 second at
+ * most, the one that came first for 10, and gives way with `timeout`.
  *
  * On every failure all blocks go back and the rest of the body is cancelled.
  *

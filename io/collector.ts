@@ -30,14 +30,17 @@ export interface Collector extends Disposable {
    */
   write(bytes: Uint8Array): Promise<void>;
 
-  /** The same for pipes. Aborting it gives all blocks back. */
+  /**
+   * The same for pipes. Aborting it gives all blocks back; and it fails, so that a pipe ends, as soon
+   * as nothing more can be written: after an abort of `signal`, `finish()`, or when disposed.
+   */
   readonly writable: WritableStream<Uint8Array>;
 
   /**
    * The chain of all that was written, which the caller has to release; `null` if it was more than
    * `limit`. Never less: after a write that failed it throws what that one did.
    *
-   * @throws {TypeError} while a write, or a pipe into `writable`, is under way
+   * @throws {TypeError} while a write is under way, or `writable` is locked and not closed
    * @throws {SmritiError} `released` if it was called before, or disposed
    */
   finish(): BlockChain | null;
@@ -91,7 +94,10 @@ class Collecting implements Collector {
   #over: { readonly error: unknown } | undefined;
   #isTooLarge = false;
   #writable: WritableStream<Uint8Array> | undefined;
-  #isPiping = false;
+  #controller: WritableStreamDefaultController | undefined;
+  /** Writes that the stream has not handed on, and whether there will be more. */
+  #queued = 0;
+  #isClosed = false;
 
   constructor(pool: Pool, { limit, signal, timeoutMs }: CollectorOptions) {
     const most = growthOf(pool).capacity * pool.blockSize;
@@ -137,20 +143,32 @@ class Collecting implements Collector {
 
   get writable(): WritableStream<Uint8Array> {
     return this.#writable ??= new WritableStream({
+      start: (controller) => {
+        this.#controller = controller;
+        if (this.#over !== undefined) controller.error(this.#over.error);
+      },
       write: (bytes) => {
-        this.#isPiping = true;
+        this.#queued--;
         return this.write(bytes);
       },
-      close: () => void (this.#isPiping = false),
+      close: () => void (this.#isClosed = true),
       abort: (reason = new DOMException("aborted", "AbortError")) =>
         void this.#fail(reason),
+    }, {
+      highWaterMark: 1,
+      // Asked of each write as soon as it is made.
+      size: () => {
+        this.#queued++;
+        return 1;
+      },
     });
   }
 
   finish(): BlockChain | null {
     if (this.#isTooLarge) return null;
     this.#check();
-    if (this.#writing > 0 || (this.#isPiping && this.#writable!.locked)) {
+    const isPiping = this.#writable?.locked === true && !this.#isClosed;
+    if (this.#writing > 0 || this.#queued > 0 || isPiping) {
       throw new TypeError(
         "finish() must come after all writes have settled, and the pipe has ended",
       );
@@ -188,6 +206,7 @@ class Collecting implements Collector {
       if (this.#filling.room.length > 0 || this.#filling.tryGrow()) continue;
       return this.#takeRest(() => at < length, copy);
     }
+    return undefined;
   }
 
   async #takeRest(more: () => boolean, copy: () => void): Promise<void> {
@@ -217,6 +236,7 @@ class Collecting implements Collector {
 
   #end(error: unknown): void {
     this.#over = { error };
+    this.#controller?.error(error);
     this.#unlisten();
     this.#filling.end();
   }

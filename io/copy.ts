@@ -101,13 +101,18 @@ async function run(
 ): Promise<number> {
   let start = 0;
   let end = 0;
-  const read = (bytes: Uint8Array) => inlet.read(bytes);
+  const read = (bytes: Uint8Array) => inlet.read(() => bytes);
+  const room = () => block.bytes;
   const write = (bytes: Uint8Array) => outlet.write(bytes.subarray(start, end));
   let copied = 0;
   let empty = 0;
   for (;;) {
     if (abort.check()) await abort.turn();
-    const size = await abort.race(on(block, read, inlet.kind));
+    const size = await abort.race(
+      inlet.kind === undefined
+        ? inlet.read(room)
+        : block.lend(read, inlet.kind),
+    );
     if (size === null) return copied;
     end = sizeRead(size, block.size);
     empty = emptyReads(end, empty);

@@ -17,13 +17,15 @@ export class Filling {
   readonly #options: WaitOptions;
   readonly #grower: Grower;
   #blocks: Block[] = [];
+  /** What was in the one block, which a body that came before has now. */
+  #kept: Uint8Array | undefined;
 
   /** `limit`: the most bytes there will be, if that is known. */
   constructor(pool: Pool, limit: number | undefined, options: WaitOptions) {
     const most = limit && Math.ceil(limit / pool.blockSize);
     this.#pool = pool;
     this.#options = options;
-    this.#grower = new Grower(pool, most, options);
+    this.#grower = new Grower(pool, most, options, () => this.#giveUp());
   }
 
   /** Where the next bytes go: the free part of the last block; of length 0 if one must be added. */
@@ -43,8 +45,13 @@ export class Filling {
     return true;
   }
 
-  /** Adds a block. */
+  /** Adds a block, and the one before it if that was given up meanwhile. */
   async grow(): Promise<void> {
+    const block = await this.#grower.next();
+    this.#blocks.push(block);
+    if (this.#kept === undefined) return;
+    block.bytes.set(this.#kept);
+    this.#kept = undefined;
     this.#blocks.push(await this.#grower.next());
   }
 
@@ -54,6 +61,13 @@ export class Filling {
     this.#blocks = count > 1
       ? await this.#pool.acquireMany(count, this.#options)
       : [await this.#pool.acquire(this.#options)];
+  }
+
+  #giveUp(): void {
+    const block = this.#blocks[0]!;
+    this.#blocks = [];
+    if (!block.released) this.#kept = block.bytes.slice();
+    block[Symbol.dispose]();
   }
 
   /** The blocks become a chain, which has them from now on. */

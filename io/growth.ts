@@ -5,8 +5,9 @@
  * Resource reservation, as in the banker's algorithm, with two claims: one block, or all that a body
  * may come to. Each may have a first block. To have a second one a body is admitted: what all that
  * were admitted may come to, and what others hold, fits into the pool, or no other grows. Those
- * that wait for that come in their order. What was promised can still be missing, when others of the
- * pool's users take blocks meanwhile; then the younger ones give way to the eldest.
+ * that wait for that come in their order. What was promised can still be missing, with those that
+ * wait or with others of the pool's users: then one that waits gives its block up and keeps a copy of
+ * what was in it, and the younger of those that were admitted give way to the eldest.
  */
 import { type Block, type Pool, type PoolStats, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
@@ -57,6 +58,8 @@ export class Growth {
   #held = 0;
   readonly #toBegin = new Set<Place>();
   readonly #toGrow = new Set<Place>();
+  /** Admitted ones that wait for a block. */
+  #inNeed = 0;
 
   /** Nothing grows yet. */
   constructor(pool: Pool) {
@@ -137,14 +140,25 @@ export class Growth {
     return this.#admitted.values().next().value === grower;
   }
 
-  /** The youngest of those who hold a block and wait to be admitted gives way. */
-  makeWay(): void {
-    [...this.#toGrow].at(-1)?.reject(
-      new SmritiError(
-        "timeout",
-        "a body that came before needs the block of this one",
-      ),
-    );
+  /** One that was admitted waits for a block: those that wait to be give theirs up until it ends. */
+  need(): () => void {
+    this.#inNeed++;
+    this.#makeWay();
+    const timer = setInterval(() => this.#makeWay(), PATIENCE_MS);
+    return () => {
+      this.#inNeed--;
+      clearInterval(timer);
+    };
+  }
+
+  /** The youngest of those that hold a block and wait to be admitted gives it up. */
+  #makeWay(): void {
+    const { grower } =
+      [...this.#toGrow].findLast(({ grower }) => grower.held > 0) ?? {};
+    if (grower === undefined) return;
+    this.#held -= grower.held;
+    grower.held = 0;
+    grower.giveUp();
   }
 
   #begin(grower: Grower): void {
@@ -186,6 +200,7 @@ export class Growth {
     gate.add(place);
     grower.place = place;
     try {
+      if (gate === this.#toGrow && this.#inNeed > 0) this.#makeWay();
       await abort.race(promise);
     } finally {
       grower.place = undefined;
@@ -208,14 +223,22 @@ export class Grower {
   held = 0;
   /** Of the waits. */
   readonly options: WaitOptions;
+  /** Gives the one block back, and keeps a copy of what is in it. */
+  readonly giveUp: () => void;
 
   readonly #pool: Pool;
   readonly #growth: Growth;
   #isOver = false;
 
   /** `most`: blocks that it may come to, if it has a limit. */
-  constructor(pool: Pool, most: number | undefined, options: WaitOptions) {
+  constructor(
+    pool: Pool,
+    most: number | undefined,
+    options: WaitOptions,
+    giveUp: () => void,
+  ) {
     this.#pool = pool;
+    this.giveUp = giveUp;
     this.#growth = growthOf(pool);
     this.options = options;
     this.claim = most ??
@@ -227,6 +250,7 @@ export class Grower {
     if (this.#isAlone || this.#growth.tryEnter(this)) {
       return this.#had(this.#pool.tryAcquire());
     }
+    return undefined;
   }
 
   /**
@@ -236,9 +260,9 @@ export class Grower {
    */
   async next(): Promise<Block> {
     if (!this.#isAlone) await this.#growth.enter(this);
-    const block = this.held === 0
-      ? await this.#pool.acquire(this.options)
-      : await this.#further();
+    const block = this.stage === "admitted"
+      ? await this.#further()
+      : await this.#pool.acquire(this.options);
     if (!this.#isOver) return this.#had(block);
     block.release();
     throw new SmritiError("released", "the body was given up");
@@ -271,7 +295,9 @@ export class Grower {
     const { signal, timeoutMs = MOST_PATIENCE_MS } = this.options;
     const acquire = (most: number) =>
       this.#pool.acquire({ signal, timeoutMs: Math.min(timeoutMs, most) });
-    const timer = setInterval(() => growth.makeWay(), PATIENCE_MS);
+    const now = this.#pool.tryAcquire();
+    if (now !== undefined) return now;
+    const hasEnded = growth.need();
     try {
       if (growth.isEldest(this)) return await acquire(MOST_PATIENCE_MS);
       try {
@@ -284,7 +310,7 @@ export class Grower {
         return await acquire(MOST_PATIENCE_MS);
       }
     } finally {
-      clearInterval(timer);
+      hasEnded();
     }
   }
 }

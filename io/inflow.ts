@@ -14,6 +14,8 @@ export class Inflow {
   #start = 0;
   #end = 0;
   #empty = 0;
+  /** Where the next read goes. */
+  readonly #room = () => this.#window.part(this.#end, this.#window.size);
 
   /** Nothing has been read yet. */
   constructor(inlet: Inlet, window: Window, abort: Abort) {
@@ -37,15 +39,14 @@ export class Inflow {
     while (this.available < size) {
       if (this.#abort.check()) await this.#abort.turn();
       this.#makeRoom(size);
-      const room = this.#window.part(this.#end, this.#window.size);
       const { kind } = this.#inlet;
-      const reading = this.#inlet.read(room);
+      const reading = this.#inlet.read(this.#room);
       const read = kind === undefined
         ? await reading
         : await this.#abort.race(this.#window.lend(reading, kind));
       if (read === null) return false;
       this.#empty = emptyReads(read, this.#empty);
-      this.#end += sizeRead(read, room.length);
+      this.#end += sizeRead(read, this.#window.size - this.#end);
     }
     return true;
   }

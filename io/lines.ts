@@ -108,7 +108,7 @@ class Lines implements AsyncIterableIterator<string> {
     if (this.#clock.check()) {
       return this.#wait(() => this.#clock.turn().then(() => this.#next()));
     }
-    return Promise.resolve({ done: false, value: this.#batch[this.#at++] });
+    return Promise.resolve({ done: false, value: this.#batch[this.#at++]! });
   }
 
   return(): Promise<IteratorResult<string, undefined>> {
@@ -128,7 +128,7 @@ class Lines implements AsyncIterableIterator<string> {
       this.#batch = value;
       this.#at = 0;
     }
-    return { done: false, value: this.#batch[this.#at++] };
+    return { done: false, value: this.#batch[this.#at++]! };
   }
 
   /** One after another, as they were called. */

@@ -284,6 +284,10 @@ class OneFrame implements Frame {
     throw notBytes("frame", "frame.bytes");
   }
 
+  toJSON(): never {
+    throw notBytes("frame", "frame.bytes");
+  }
+
   end(): void {
     const buffer = this.#head?.buffer;
     // SAFETY: an array of this loop's own.
@@ -301,7 +305,7 @@ function headIn(inflow: Inflow, size: number, { headOf }: Shape): Bytes {
 function lengthIn(bytes: Bytes, size: number, littleEndian: boolean): number {
   let value = 0;
   for (let i = 0; i < size; i++) {
-    value = value * 256 + bytes[littleEndian ? size - 1 - i : i];
+    value = value * 256 + bytes[littleEndian ? size - 1 - i : i]!;
   }
   return value;
 }

@@ -9,7 +9,8 @@ import { refuse } from "./check.ts";
 
 /**
  * What a body can be read from. An async iterable may be a generator, a node `Readable` or an
- * `IncomingMessage`: its `return()` is called when it is not read to its end.
+ * `IncomingMessage`: its `return()` is called when it is not read to its end. (Of a request to
+ * `node:http` the rest is thrown away instead, as it comes.)
  *
  * Give a node stream itself, never `Readable.toWeb(it)`: to cancel what that makes ends the process
  * when more data arrives, and nothing tells it from other streams (Deno 2.9.6).
@@ -70,6 +71,26 @@ function isUsed(source: unknown): boolean {
   }
   // A node stream that something else has read to its end, such as a body parser.
   return Object(source).readableEnded === true;
+}
+
+/** What is known of a node stream. */
+interface NodeStream {
+  on(event: "error", listener: () => void): void;
+  off(event: string, listener: unknown): void;
+  listeners(event: string): unknown[];
+  resume(): void;
+}
+
+/** Whether this is the request of a node server, of HTTP/1. */
+function isServed(node: object): boolean {
+  const { method, httpVersionMajor } = node as Record<string, unknown>;
+  return typeof method === "string" && httpVersionMajor === 1;
+}
+
+/** Whether this is a stream of node's, to be read from or written to. */
+export function isNode(stream: unknown): stream is NodeStream {
+  const { pipe, on } = Object(stream);
+  return typeof pipe === "function" && typeof on === "function";
 }
 
 /**
@@ -200,10 +221,20 @@ class ByteStreamFeed implements Feed {
 
 class IteratorFeed implements Feed {
   readonly #iterator: AsyncIterator<unknown, unknown>;
+  readonly #node: NodeStream | undefined;
+  /** What listened to a node stream before. */
+  readonly #before: unknown[] | undefined;
   /** Whether it has failed: then it has ended itself. */
   #failed = false;
 
   constructor(source: AsyncIterable<unknown>) {
+    if (isNode(source)) {
+      this.#node = source;
+      this.#before = source.listeners("readable");
+      // Its iterator listens from the first step on: an error that comes before, while a block is
+      // waited for, would end the process. That step fails with it.
+      source.on("error", ignore);
+    }
     this.#iterator = source[Symbol.asyncIterator]();
     if (typeof Object(this.#iterator).next !== "function") {
       refuse(TypeError, "source[Symbol.asyncIterator]()", this.#iterator, RULE);
@@ -227,6 +258,14 @@ class IteratorFeed implements Feed {
 
   end(done: boolean): void {
     if (done || this.#failed) return;
+    const node = this.#node;
+    if (node !== undefined && isServed(node)) {
+      // Destroyed or left unread, it would stall a client that sends on before it reads its answer.
+      this.leave();
+      node.on("error", ignore);
+      node.resume();
+      return;
+    }
     try {
       // As with a cancel: it may fail or take for ever; a step that was given up comes first.
       Promise.resolve(this.#iterator.return?.()).catch(() => {});
@@ -235,8 +274,18 @@ class IteratorFeed implements Feed {
     }
   }
 
-  leave(): void {}
+  leave(): void {
+    const node = this.#node;
+    if (node === undefined) return;
+    node.off("error", ignore);
+    // Those of its iterator would keep it from flowing.
+    for (const each of node.listeners("readable")) {
+      if (!this.#before!.includes(each)) node.off("readable", each);
+    }
+  }
 }
+
+function ignore(): void {}
 
 function byobReader(
   stream: ReadableStream<Uint8Array>,

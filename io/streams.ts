@@ -10,7 +10,7 @@ import type { Block, LendOptions } from "../mod.ts";
 import { Body } from "./body.ts";
 import { refuse, show } from "./check.ts";
 import { writeZero } from "./errors.ts";
-import { type BodySource, checkSource } from "./source.ts";
+import { type BodySource, checkSource, isNode } from "./source.ts";
 
 /** What bytes can be read from: `Deno.Conn`, `Deno.FsFile`, `Deno.stdin`, or your own. */
 export interface Reader {
@@ -39,8 +39,11 @@ export type Sink =
 export interface Inlet {
   /** What `lend` has to know; `undefined` if only what has arrived is copied to the memory. */
   readonly kind: LendOptions | undefined;
-  /** As a reader does, and always a promise. */
-  read(p: Uint8Array): Promise<number | null>;
+  /**
+   * As a reader does, and always a promise. `room` gives the memory, and is asked for it when it is
+   * written to: at once if it has to be lent, else after a wait in which the lease may have ended.
+   */
+  read(room: () => Uint8Array): Promise<number | null>;
   /** No more is read. A reader stays open, anything else is let go of. */
   end(): void;
   /** What has arrived and was not read; the source is the caller's again. `end()` must follow. */
@@ -157,8 +160,8 @@ class ReaderInlet implements Inlet {
     this.#reader = reader;
   }
 
-  read(p: Uint8Array): Promise<number | null> {
-    return promised("reader.read()", this.#reader.read(p));
+  read(room: () => Uint8Array): Promise<number | null> {
+    return promised("reader.read()", this.#reader.read(room()));
   }
 
   end(): void {}
@@ -176,8 +179,8 @@ class BodyInlet implements Inlet {
     this.#body = body;
   }
 
-  async read(p: Uint8Array): Promise<number | null> {
-    return await this.#body.fill() ? this.#body.take(p) : null;
+  async read(room: () => Uint8Array): Promise<number | null> {
+    return await this.#body.fill() ? this.#body.take(room()) : null;
   }
 
   end(): void {
@@ -192,11 +195,6 @@ class BodyInlet implements Inlet {
 /** Whether this is to be asked for bytes by `read`; a node stream's gives none to ask for. */
 function isReader(reader: unknown): reader is Reader {
   return typeof Object(reader).read === "function" && !isNode(reader);
-}
-
-function isNode(stream: unknown): boolean {
-  const { pipe, on } = Object(stream);
-  return typeof pipe === "function" && typeof on === "function";
 }
 
 /**

@@ -169,6 +169,11 @@ export class Piece implements Chunk {
   [Symbol.toPrimitive](): never {
     throw notBytes("chunk", "chunk.bytes");
   }
+
+  /** The same for an answer as JSON. */
+  toJSON(): never {
+    throw notBytes("chunk", "chunk.bytes");
+  }
 }
 
 /** What an object throws that has bytes and is taken for text. */

@@ -30,6 +30,9 @@ const GETS_BLOCKS =
   /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray|chunks|readFrames|use)\b/;
 /** What gives a block, or says that something is one. */
 const SOURCE = /\b(acquire\w*|tryAcquire|adopt|adoptMany|Block|BlockArray)\b/g;
+/** The name that an import gives to a function that makes views. */
+const ALIAS =
+  /\b(?:chunks|readFrames|readBody|bufferedReader)\s+as\s+([\w$]+)/g;
 /** The name before `:` or `=` in front of that. */
 const NAMED = /([\w$]+)[?!]?\s*[:=][^:=;]*$/;
 
@@ -92,6 +95,9 @@ function namesOf(file: File): Set<string> {
   const { text, generators, importsSmriti, tasks } = file;
   const names = new Set(generators);
   if (importsSmriti) names.add("block");
+  for (const [, name] of importsSmriti ? text.matchAll(ALIAS) : []) {
+    names.add(name!);
+  }
   for (const { node } of tasks) {
     const name = nameOfFunction(node);
     if (name !== undefined && GETS_BLOCKS.test(file.textOf(node))) {

@@ -47,7 +47,7 @@ export const FUNCTIONS: Readonly<Record<string, Fate>> = {
   "node:crypto.scrypt": "callback",
   "node:crypto.randomFill": "callback",
   "node:crypto.pbkdf2": "callback",
-  "node:crypto.hkdf": "copies",
+  "node:crypto.hkdf": "callback",
   "node:crypto.sign": "copies",
   "node:crypto.verify": "copies",
   "node:crypto.*": "copies",
@@ -271,6 +271,12 @@ export const RECEIVERS: Readonly<Record<string, Receiver>> = {
     names: /^(.*decoder|utf8|text)$/i,
     methods: { decode: "copies" },
   },
+  TextEncoder: {
+    types: ["TextEncoder"],
+    makers: ["TextEncoder"],
+    names: /^(.*encoder|enc)$/i,
+    methods: { encodeInto: "copies" },
+  },
   hash: {
     types: ["Hash", "Hmac"],
     makers: ["node:crypto.createHash", "node:crypto.createHmac"],
@@ -300,6 +306,18 @@ export const DEFERRED: ReadonlySet<string> = new Set([
   "node:timers.setInterval",
   "node:timers.setImmediate",
 ]);
+
+/** Methods that take a function to call at an event. */
+const LISTENS = /^(on|once|addListener|prependListener)$/;
+/** What calls its listeners when the operating system or a peer says so, never at once. */
+const EMITTERS =
+  /^(req|request|res|response|.*socket|sock|ws|.*server|conn|connection|child|proc|process|.*worker|.*port)$/i;
+
+/** Whether a method of something of this name takes a function to be called at a later event. */
+export function isListening(name: string, method: string): boolean {
+  return method === "addEventListener" ||
+    LISTENS.test(method) && EMITTERS.test(name);
+}
 
 /** Functions that only look at what they are given. */
 const LOOKERS =

@@ -110,7 +110,7 @@ function useCall(
   at: At,
 ): Value {
   for (const each of rest) escape(each, at);
-  if (fn.kind !== "function") return promiseOf(UNKNOWN);
+  if (fn?.kind !== "function") return promiseOf(UNKNOWN);
   const lease = at.file.leaseAt(
     node,
     () => ({ origin, owner: "use", many: false }),
@@ -178,7 +178,7 @@ function lendCall(
   node: Deno.lint.CallExpression,
   at: At,
 ): Value {
-  const [lease] = leases;
+  const lease = leases[0]!;
   lease.origin.isBlock = true;
   checkUse(leases, `\`${nameOf(lease)}\``, node, at);
   mayThrow(at);
@@ -299,13 +299,13 @@ function withBlock(
 ): Value | undefined {
   const block = args[index];
   if (block?.kind === "acquiring") {
-    reportNotAwaited(block, node.arguments[index], at);
+    reportNotAwaited(block, node.arguments[index]!, at);
     return promiseOf(UNKNOWN);
   }
   if (block?.kind !== "block") return undefined;
   for (const { origin } of block.leases) origin.isBlock = true;
-  const name = `\`${nameOf(block.leases[0])}\``;
-  checkUse(block.leases, name, node.arguments[index], at);
+  const name = `\`${nameOf(block.leases[0]!)}\``;
+  checkUse(block.leases, name, node.arguments[index]!, at);
   touch(block.leases, node, at);
   mayThrow(at);
   for (const each of args) if (each !== block) escape(each, at);
@@ -335,12 +335,6 @@ function chunksCall(
   return { kind: "chunks", lease, call: node };
 }
 
-/** Whether a path is the class of a pool. */
-export function isPoolPath(path: string): boolean {
-  return path.startsWith("smriti.") &&
-    POOL_CLASSES.has(path.slice("smriti.".length));
-}
-
 /** The pool that an expression makes. */
 export function newPool(path: string, node: Call, at: At): Value {
   const sized = path.endsWith("SizeClassPool");
@@ -353,8 +347,8 @@ export function newPool(path: string, node: Call, at: At): Value {
 
 /** Static functions of `SharedBlockPool`. */
 function madePool(path: string, node: Call, at: At): Value | undefined {
-  const [type, maker] = path.split(".");
-  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker ?? "")) {
+  const [type = "", maker = ""] = path.split(".");
+  if (!POOL_CLASSES.has(type) || !POOL_MAKERS.has(maker)) {
     return undefined;
   }
   const pool = newPool(type, node, at);

@@ -9,6 +9,7 @@ import {
   DEFERRED,
   fateOfFunction,
   fateOfMethod,
+  isListening,
   onlyLooks,
   receiverMadeBy,
   receiverNamed,
@@ -18,7 +19,6 @@ import {
   blockCall,
   blocksCall,
   isPoolMethod,
-  isPoolPath,
   newPool,
   poolCall,
   smritiCall,
@@ -28,14 +28,15 @@ import {
   defer,
   escape,
   mentionsLease,
+  outlive,
   runsLater,
 } from "./closures.ts";
 import { containerCall, eachOf } from "./containers.ts";
-import { isAwaited } from "./functions.ts";
+import { functionScope, isAwaited } from "./functions.ts";
 import { checkUse, nameOf } from "./leases.ts";
 import { asText, memberOf } from "./members.ts";
 import { moduleMember, moduleOf } from "./modules.ts";
-import { poolOf } from "./origins.ts";
+import { baseOf, isPoolPath, poolOf } from "./origins.ts";
 import { chain, combine, promised, settleReceivers } from "./promises.ts";
 import { give, sink } from "./sinks.ts";
 import { POOL_CLASSES, VIEW_METHODS } from "./smriti_api.ts";
@@ -44,6 +45,7 @@ import { bare, lastName, memberName, stringOf } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Value } from "./values.ts";
 import {
+  awaited,
   blocksIn,
   FOREIGN,
   leasesIn,
@@ -73,6 +75,9 @@ const EXITS = /^(Deno|process|node:process(\.default)?)\.exit$/;
 /** What a function has that gives a block or a pool. */
 const GIVES =
   /\b(acquire\w*|tryAcquire|adopt\w*|BlockPool|SizeClassPool|SharedBlockPool)\b/;
+
+/** What a function has that makes a pool. */
+const MAKES_POOL = /\bnew\s|\.(create|attach|join)\(/;
 
 /** What a call gives. */
 export function callExpression(node: Deno.lint.CallExpression, at: At): Value {
@@ -178,10 +183,17 @@ function receiverCall(
   at: At,
 ): Value {
   const name = lastName(callee.object) ?? "";
+  const [, listener] = args;
+  if (listener?.kind === "function" && isListening(name, method)) {
+    outlive(listener, "event", at);
+    return UNKNOWN;
+  }
   const isOpen = object.kind === "unknown" || object.kind === "nothing" ||
     object.kind === "api";
   const type = object.kind === "thing"
     ? object.type
+    : object.kind === "self"
+    ? receiverMadeBy(baseOf(object.node, at) ?? "")
     : isOpen
     ? receiverNamed(name, method)
     : undefined;
@@ -195,8 +207,8 @@ function receiverCall(
     return sink(node, args, {
       api: `${name}.${method}`,
       fate,
-      rule: RECEIVERS[type].rule,
-      returns: RECEIVERS[type].returns?.[method],
+      rule: RECEIVERS[type]!.rule,
+      returns: RECEIVERS[type]!.returns?.[method],
       receiver: at.file.textOf(callee.object),
     }, at);
   }
@@ -288,6 +300,18 @@ function pathCall(
     case "Deno.listen":
     case "Deno.listenTls":
       return { kind: "thing", type: "listener" };
+    case "node:net.createServer":
+    case "node:tls.createServer":
+      tellParams(args, [{ kind: "thing", type: "net.Socket" }], at);
+      break;
+    case "node:http.createServer":
+    case "node:https.createServer":
+      tellParams(
+        args,
+        [UNKNOWN, { kind: "thing", type: "http.ServerResponse" }],
+        at,
+      );
+      break;
     case "node:child_process.spawn":
       return {
         kind: "record",
@@ -321,6 +345,25 @@ function pathCall(
   }
   if (isAwaited(node)) settleReceivers(node.arguments, at);
   return outOfSight(args, node, path, at);
+}
+
+/** Says what the parameters of a listener are, to it and to the functions in it. */
+function tellParams(
+  args: readonly Value[],
+  params: readonly Value[],
+  at: At,
+): void {
+  for (const fn of args) {
+    if (fn.kind !== "function") continue;
+    const scope = functionScope(fn.node, fn.scope, at.file);
+    at.file.given.set(fn.node, params);
+    fn.node.params.forEach((param, i) => {
+      const binding = param?.type === "Identifier" && params[i] !== undefined
+        ? scope.lookup(param.name)
+        : undefined;
+      if (binding) at.file.values.set(binding, params[i]!);
+    });
+  }
 }
 
 /** `node:crypto.scrypt` as code has it. */
@@ -382,6 +425,15 @@ function callFunction(
     const place = node.arguments[index] ?? node;
     checkUse([lease], `\`${nameOf(lease)}\``, place, at);
   }
+  const made = awaited(called.value);
+  if (made.kind === "pool" && MAKES_POOL.test(at.file.textOf(fn.node))) {
+    // Another call may make another one.
+    const { name, sure, sized } = made.origin;
+    const key = `called ${at.file.idOf(node)}`;
+    const origin = at.file.originOf(key, () => ({ name, sure, sized }));
+    const pool: Value = { kind: "pool", origin };
+    return fn.node.async ? promiseOf(pool) : pool;
+  }
   if (fn.node.async && !isAwaited(node)) {
     // The time at which an unawaited async function ends a lease is not known.
     for (const [lease, { is }] of before) {
@@ -413,8 +465,8 @@ function outOfSight(
   }
   args.forEach((each, i) => {
     if (each.kind === "block" && at.state.haveEnded(each.leases)) {
-      const argument = node.arguments[i];
-      checkUse(each.leases, `\`${nameOf(each.leases[0])}\``, argument, at);
+      const argument = node.arguments[i]!;
+      checkUse(each.leases, `\`${nameOf(each.leases[0]!)}\``, argument, at);
     }
     escape(each, at);
   });
@@ -428,6 +480,15 @@ function looksAt(args: readonly Value[], at: At): void {
     for (const lease of blocksIn(each)) {
       if (at.frame.fresh.includes(lease)) at.state.letGo(lease);
     }
+  }
+}
+
+/** The functions of a stream escape. All but `start` are called when others run. */
+function escapeSource(source: Value, at: At): void {
+  if (source.kind !== "record") return escape(source, at);
+  for (const [name, each] of source.members) {
+    if (each.kind !== "function" || name === "start") escape(each, at);
+    else outlive(each, "event", at);
   }
 }
 
@@ -470,7 +531,7 @@ export function newExpression(node: Deno.lint.NewExpression, at: At): Value {
     case "TransformStream":
     case "WritableStream":
       give(args[0], at);
-      for (const each of args) escape(each, at);
+      for (const each of args) escapeSource(each, at);
       return path === "TransformStream" && args.length === 0
         ? { kind: "thing", type: "TransformStream" }
         : UNKNOWN;

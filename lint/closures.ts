@@ -4,7 +4,7 @@
 import { startOperation } from "./leases.ts";
 import type { State } from "./state.ts";
 import { NOT_TRACKED } from "./state.ts";
-import type { Call, Node } from "./syntax.ts";
+import type { Call } from "./syntax.ts";
 import type { Lease, Operation, Value } from "./values.ts";
 import { awaited, leasesIn, UNKNOWN } from "./values.ts";
 import type {
@@ -152,25 +152,41 @@ export function defer(fn: FunctionValue, call: Call, at: At): Operation[] {
   const operations: Operation[] = [];
   for (const [lease, { node }] of touched) {
     if (ended.includes(lease) || !at.state.leases.has(lease)) continue;
-    operations.push(...startDeferred(node, lease, call, at));
+    const api = at.file.textOf(call.callee);
+    operations.push(
+      ...startOperation(
+        node,
+        { api, fate: "deferred" },
+        [lease],
+        undefined,
+        at,
+      ),
+    );
   }
   return operations;
 }
 
-function startDeferred(
-  node: Node,
-  lease: Lease,
-  call: Call,
+/**
+ * A function that is called when its maker's `using` may be over: it is an operation on the leases
+ * of `using`; the others may be ended by somebody it is known to, and are let go.
+ *
+ * @param fate `event` if an `await` of the maker may see it called, `deferred` if nothing does
+ */
+export function outlive(
+  fn: FunctionValue,
+  fate: "event" | "deferred",
   at: At,
-): Operation[] {
-  const api = at.file.textOf(call.callee);
-  return startOperation(
-    node,
-    { api, fate: "deferred" },
-    [lease],
-    undefined,
-    at,
-  );
+): void {
+  if (!mentionsLease(fn, at)) return;
+  const { ended, touched } = lookInto(fn, [], at);
+  for (const [lease, { node }] of touched) {
+    const isEndedHere = lease.isUsing && !ended.includes(lease) &&
+      (fate === "event" || lease.frame === at.frame);
+    if (!isEndedHere) at.state.letGo(lease);
+    else if (at.state.leases.has(lease)) {
+      startOperation(node, { api: "", fate }, [lease], undefined, at);
+    }
+  }
 }
 
 /** What is returned belongs to the caller, but for what a `using` ends first. */
@@ -190,6 +206,6 @@ export function giveOut(value: Value, at: At): void {
       if (!of.lease.isUsing) at.state.letGo(of.lease);
       return;
     case "function":
-      return escape(of, at);
+      return outlive(of, "deferred", at);
   }
 }

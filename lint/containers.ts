@@ -85,7 +85,7 @@ export function containerCall(
   if (isMap && (args.length < 2 || !isPlain(call.arguments[0]))) {
     return undefined;
   }
-  if (isMap && call.arguments[0].type === "ArrayExpression") return undefined;
+  if (isMap && call.arguments[0]!.type === "ArrayExpression") return undefined;
   const added = isMap ? args.slice(1) : args;
   const isKnown = value.kind === "list" ||
     value.kind === "thing" && /^(Map|Set|WeakMap)$/.test(value.type);
@@ -154,9 +154,9 @@ export function eachOf(value: Value, node: Node, at: At): Each {
       end() {},
     };
   }
-  const element = at.file.elementOf(leases[0], `${at.file.idOf(node)}`);
-  element.name = leases[0].name || "block";
-  const { is, end } = at.state.status(leases[0]);
+  const element = at.file.elementOf(leases[0]!, `${at.file.idOf(node)}`);
+  element.name = leases[0]!.name || "block";
+  const { is, end } = at.state.status(leases[0]!);
   return {
     isCertain: true,
     begin(at) {

@@ -94,7 +94,7 @@ export class CowMap<K, V> {
   /** The entries, as they are now. */
   [Symbol.iterator](): IterableIterator<[K, V]> {
     const values = this.#values;
-    return this.#keys.map((key, i): [K, V] => [key, values[i]])
+    return this.#keys.map((key, i): [K, V] => [key, values[i]!])
       [Symbol.iterator]();
   }
 

@@ -8,10 +8,10 @@ import { callExpression, evaluateAll, newExpression } from "./calls.ts";
 import { escape } from "./closures.ts";
 import { readContainer } from "./containers.ts";
 import { checkUse, keep, take } from "./leases.ts";
-import { asText, memberOf } from "./members.ts";
+import { asText, memberOf, reportNotAwaited } from "./members.ts";
 import { api, moduleMember, moduleOf } from "./modules.ts";
 import { valueOfBinding } from "./origins.ts";
-import { assign } from "./patterns.ts";
+import { assign, kindOf } from "./patterns.ts";
 import type { Binding } from "./scope.ts";
 import { awaitValue } from "./promises.ts";
 import { fork, refine } from "./conditions.ts";
@@ -26,6 +26,7 @@ import {
   memberName,
   stringOf,
 } from "./syntax.ts";
+import { parentOf } from "./tree.ts";
 import { typedValue } from "./types.ts";
 import type { Value } from "./values.ts";
 import {
@@ -242,12 +243,23 @@ function logical(node: Deno.lint.LogicalExpression, at: At): Value {
     second = evaluate(right, yes);
   }, (no) => refine(left, !isAnd, no));
   if (isAnd) return union(NOTHING, second);
+  // `using block = pool.tryAcquire() ?? pool.acquire()`
+  if (second.kind === "acquiring" && isBoundByUsing(node)) {
+    reportNotAwaited(second, right, at);
+  }
   if (first.kind === "nothing") return second;
   return either(
     first.kind === "block" ? { ...first, maybe: false } : first,
     second,
     at,
   );
+}
+
+function isBoundByUsing(node: Expression): boolean {
+  const declaration = parentOf(parentOf(node) ?? node);
+  return parentOf(node)?.type === "VariableDeclarator" &&
+    declaration?.type === "VariableDeclaration" &&
+    kindOf(declaration) === "using";
 }
 
 /** One of two: two blocks of which there is one are one lease; what is not known is let go. */
@@ -261,7 +273,8 @@ function either(first: Value, second: Value, at: At): Value {
   if (both.kind !== "block" || both.leases.length !== 2) return both;
   const isFresh = both.leases.every((lease) => at.frame.fresh.includes(lease));
   if (!isFresh) return both;
-  const [one, other] = both.leases;
+  const one = both.leases[0]!;
+  const other = both.leases[1]!;
   at.state.leases.delete(other);
   keep(other, at);
   at.state.leases.set(one, HELD);
@@ -291,7 +304,7 @@ function binary(node: Deno.lint.BinaryExpression, at: At): Value {
   }
   const isCompared = ({ operator, right }: Deno.lint.BinaryExpression) =>
     /^[!=]==?$|^in(stanceof)?$/.test(operator) || isNothing(right);
-  const lowest = chain[chain.length - 1];
+  const lowest = chain[chain.length - 1]!;
   const value = evaluate(first, at, isCompared(lowest));
   if (first.type !== "PrivateIdentifier" && !isCompared(lowest)) {
     asText(first, value, `\`${lowest.operator}\``, at);

@@ -36,6 +36,7 @@ export type LeaseFacts =
 
 /** One file under analysis. */
 export class File {
+  readonly program: Deno.lint.Program;
   readonly text: string;
   readonly findings: Findings;
   /** Something of this package is imported. */
@@ -65,7 +66,8 @@ export class File {
   #steps = 0;
   #nested = 0;
 
-  constructor(readonly program: Deno.lint.Program, text: string) {
+  constructor(program: Deno.lint.Program, text: string) {
+    this.program = program;
     this.text = text;
     const modules = program.body.flatMap((node) =>
       node.type === "ImportDeclaration" ? stringOf(node.source) ?? [] : []
@@ -73,7 +75,7 @@ export class File {
     for (
       const [, name] of text.matchAll(/\b(?:require|import)\(["']([^"']+)/g)
     ) {
-      modules.push(name);
+      modules.push(name!);
     }
     this.importsSmriti = modules.some(isSmritiModule);
     this.importsOthers = modules.some(hasOtherPools);
@@ -183,13 +185,20 @@ export class File {
     site: Node,
     lease: Lease,
     fate: Operation["fate"],
-    make: () => Omit<Operation, "site" | "lease" | "fate" | "raced">,
+    make: () => Pick<Operation, "rule" | "api" | "receiver">,
   ): Operation {
     let all = this.#operations.get(site);
     if (all === undefined) this.#operations.set(site, all = []);
     let found = all.find((each) => each.lease === lease && each.fate === fate);
     if (found === undefined) {
-      found = { site, lease, fate, raced: undefined, ...make() };
+      found = {
+        site,
+        lease,
+        fate,
+        raced: undefined,
+        isAwaited: false,
+        ...make(),
+      };
       all.push(found);
     }
     return found;
@@ -206,6 +215,7 @@ export class File {
         key,
         isBlock: false,
         isHandle: false,
+        isImported: false,
         isOther: false,
         ...make(),
       };

@@ -18,7 +18,7 @@ export interface Finding extends Words {
   readonly range: Deno.lint.Range;
   /** The pools that it is about. */
   readonly origins: readonly Origin[];
-  readonly fix?: () => Deno.lint.Fix[];
+  readonly fix?: (() => Deno.lint.Fix[]) | undefined;
 }
 
 /** The mistakes of one file. */
@@ -57,32 +57,24 @@ export class Findings {
       .sort((a, b) => a.range[0] - b.range[0]);
   }
 
+  /**
+   * A name alone is not enough: the file imports Smriti, or something is done that only a block
+   * allows; and nothing is done that a block has not.
+   */
   #isShown({ rule, origins }: Finding): boolean {
     return origins.every((origin) => {
-      if (!this.#isOurs(origin)) return false;
+      if (origin.sure) return true;
+      if (origin.isOther) return false;
+      if (origin.isBlock || this.#importsSmriti) return true;
+      if (this.#importsOthers) return false;
       // Arrays that other pools give have indices, and need no await.
       switch (rule) {
         case "await-acquire":
-          return this.#isTold(origin);
+          return false;
         case "no-block-as-bytes":
-          return this.#isTold(origin) || origin.isHandle;
+          return origin.isHandle;
       }
-      return true;
+      return origin.isHandle || origin.isImported;
     });
   }
-
-  /** Whether more than a name says that a pool is Smriti's. */
-  #isTold({ sure, isBlock }: Origin): boolean {
-    return sure || isBlock || this.#importsSmriti;
-  }
-
-  /**
-   * A name is enough only while nothing speaks against it: no use that a block has not, and, where
-   * another library's pools are imported, at least one that only a block has.
-   */
-  readonly #isOurs = ({ sure, isBlock, isOther }: Origin): boolean => {
-    if (sure) return true;
-    if (isOther) return false;
-    return isBlock || this.#importsSmriti || !this.#importsOthers;
-  };
 }

@@ -46,7 +46,7 @@ export function usingFix(lease: Lease, file: File): Fix {
   const { declaration } = lease;
   if (declaration === undefined || lease.escapes) return undefined;
   if (declaration.declarations.length !== 1) return undefined;
-  const [{ id }] = declaration.declarations;
+  const { id } = declaration.declarations[0]!;
   const parent = parentOf(declaration)?.type;
   if (declaration.kind !== "const" || id?.type !== "Identifier") {
     return undefined;

@@ -8,6 +8,7 @@ import { declarePattern } from "./patterns.ts";
 import type { Scope } from "./scope.ts";
 import { State } from "./state.ts";
 import type { FunctionNode, Node } from "./syntax.ts";
+import { bare, isFunction } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Operation, Value } from "./values.ts";
 import {
@@ -57,7 +58,7 @@ export function activate(
   };
   const returns = walkBody(node, args, inside);
   const result = returns.map(({ value }) => value).reduce(union, NOTHING);
-  const value = returns.length === 1 ? returns[0].value : result;
+  const value = returns.length === 1 ? returns[0]!.value : result;
   handOver(frame, at);
   if (node.generator) return { value: UNKNOWN, frame, returns };
   const own = rehome(value, entry.call, frame, at);
@@ -135,7 +136,7 @@ function walkBody(
     }
   }
   if (body.type !== "BlockStatement") {
-    checkGivenOut(returns[0].value, body, at);
+    checkGivenOut(returns[0]!.value, body, at);
   }
   // All ways out throw: the code behind the call is unreachable.
   if (state.dead && isCalled) {
@@ -235,7 +236,10 @@ function lateOperations(
   for (const [lease, { node, isLate }] of frame.touched) {
     const isOwn = lease.frame === frame || lease.owner === "step";
     if (!isLate || isOwn || !at.state.leases.has(lease)) continue;
-    const site = call ?? node;
+    // What is called where it stands has its operation in sight.
+    const isInSight = node.type === "CallExpression" &&
+      call?.type === "CallExpression" && isFunction(bare(call.callee));
+    const site = isInSight ? node : call ?? node;
     // An operation that is not awaited inside is not part of the promise.
     const floats = [...at.state.pending].some((each) =>
       each.site === site && each.lease === lease
@@ -256,7 +260,7 @@ function nameOfCall(site: Node, at: At): string {
   const text = at.file.textOf(
     site.type === "CallExpression" ? site.callee : site,
   );
-  return text.split("\n", 1)[0];
+  return text.split("\n", 1)[0]!;
 }
 
 /** Whether a call is awaited where it stands, or its promise is returned. */

@@ -25,7 +25,7 @@ export function jump(
 export function leaveAll(scope: Scope, before: number, at: At): void {
   const { jumps } = at.frame;
   for (let i = before; i < jumps.length; i++) {
-    leaveScope(scope, { ...at, state: jumps[i].state }, jumps[i]);
+    leaveScope(scope, { ...at, state: jumps[i]!.state }, jumps[i]);
   }
   leaveScope(scope, at, undefined);
 }

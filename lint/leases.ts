@@ -4,7 +4,6 @@
  * The only file that reports `release`, `no-use-after-release`, `lend-io`, `lend-return`, `race` and
  * kept views; what counts as each is decided here and nowhere else.
  */
-import type { Fate } from "./apis.ts";
 import { awaitFix, usingFix } from "./fixes.ts";
 import * as words from "./messages.ts";
 import type { Scope } from "./scope.ts";
@@ -105,7 +104,7 @@ function isOfThisFunction(lease: Lease, at: At): boolean {
 export function sameSize(a: Node, b: Node, at: At): boolean {
   const [first, second] = [a, b].map((node) =>
     node.type === "CallExpression" && node.arguments.length > 0
-      ? at.file.textOf(node.arguments[0])
+      ? at.file.textOf(node.arguments[0]!)
       : undefined
   );
   return first !== undefined && first === second;
@@ -121,7 +120,7 @@ export function checkUse(
   touch(leases, node, at);
   if (leases.length === 0 || endedBeforeCall(leases, at)) return false;
   const all = leases.map((lease) => at.state.status(lease));
-  const { is, end } = all[0];
+  const { is, end } = all[0]!;
   if (end === undefined) return false;
   const line = at.file.lineOf(end.node);
   if (at.state.haveEnded(leases)) {
@@ -158,12 +157,12 @@ export function endBy(
   node: Node,
   at: At,
 ): void {
-  const { end, is } = at.state.status(leases[0]);
+  const { end, is } = at.state.status(leases[0]!);
   // Disposing twice does nothing, and neither does whatever follows `abandon()`.
   const isForgiven = method === "@dispose" ||
     end?.how === "abandon" && (how === "release" || how === "abandon");
   if (!isForgiven) {
-    const name = nameOf(leases[0]);
+    const name = nameOf(leases[0]!);
     checkUse(leases, `\`${name}\``, node, at);
   }
   if (is === "ended" && isForgiven) return;
@@ -219,8 +218,8 @@ export function startOperation(
   call: Node,
   { api, fate, rule = "lend-io" }: {
     api: string;
-    fate: Fate | "deferred";
-    rule?: "lend-io" | "no-queue";
+    fate: Operation["fate"];
+    rule?: "lend-io" | "no-queue" | undefined;
   },
   leases: readonly Lease[],
   receiver: string | undefined,
@@ -232,7 +231,7 @@ export function startOperation(
     const operation = at.file.operationAt(call, lease, fate, () => ({
       rule: isCovered
         ? "lend-return"
-        : fate === "deferred"
+        : fate === "deferred" || fate === "event"
         ? "no-use-after-release"
         : rule,
       api,
@@ -248,6 +247,7 @@ function reportUnfinished(operation: Operation, at: At): void {
   const { lease, site, raced, rule, api } = operation;
   const name = nameOf(lease);
   if (raced !== undefined) {
+    if (operation.isAwaited) return;
     at.file.report("race", raced, words.raced(api, name), [lease]);
     return;
   }
@@ -305,7 +305,7 @@ export function checkOverwritten(
 ): void {
   const old = at.state.vars.get(place);
   if (old?.kind !== "block" || old.leases.length !== 1) return;
-  const [lease] = old.leases;
+  const lease = old.leases[0]!;
   const isLost = at.state.status(lease).is === "held" && !lease.isUsing &&
     lease.owner === "function" && lease.frame === at.frame &&
     lease.array === undefined;
@@ -327,7 +327,7 @@ export function leaveScope(scope: Scope, at: At, jump: Jump | undefined): void {
   if (state.dead) return;
   const { bindings } = scope;
   for (let i = bindings.length - 1; i >= 0; i--) {
-    const binding = bindings[i];
+    const binding = bindings[i]!;
     if (binding.kind !== "using") continue;
     const value = state.vars.get(binding);
     if (value === undefined) continue;

@@ -5,8 +5,9 @@ import { refine } from "./conditions.ts";
 import { eachOf } from "./containers.ts";
 import { mergeJumps, takeJumps } from "./jumps.ts";
 import { begin, endOf, keep, leaveScope } from "./leases.ts";
-import { reportNotAwaited } from "./members.ts";
+import { asText, reportNotAwaited } from "./members.ts";
 import { assign, declarePattern, declareUsing, kindOf } from "./patterns.ts";
+import { letOthersRun } from "./promises.ts";
 import type { State } from "./state.ts";
 import type { Expression } from "./syntax.ts";
 import type { Value } from "./values.ts";
@@ -133,6 +134,7 @@ function enterLoop(node: Loop, at: At): Head {
       };
     case "ForOfStatement": {
       const value = evaluate(node.right, at);
+      if (node.await) letOthersRun(at);
       // What the head acquires the loop holds.
       at.state.vars.set(headOf(node, at), value);
       return forOf(node, value, at);
@@ -189,11 +191,20 @@ function forOf(
         : UNKNOWN;
       return { ...PLAIN, begin: (at) => bindLeft(left, element, at) };
     }
+    case "block":
+      asText(node.right, value, "a loop", at);
+      break;
     case "acquiring":
       reportNotAwaited(value, node.right, at);
       break;
   }
-  return { ...PLAIN, begin: (at) => bindLeft(left, UNKNOWN, at) };
+  return {
+    ...PLAIN,
+    begin(at) {
+      if (node.await) letOthersRun(at);
+      bindLeft(left, UNKNOWN, at);
+    },
+  };
 }
 
 function bindLeft(

@@ -18,7 +18,7 @@ import type { Node } from "./syntax.ts";
 import { functionAround } from "./syntax.ts";
 import { parentOf } from "./tree.ts";
 import type { Lease, Value } from "./values.ts";
-import { blockOf, union, UNKNOWN, viewOf } from "./values.ts";
+import { anyOf, blockOf, union, UNKNOWN, viewOf } from "./values.ts";
 import type { At } from "./walk.ts";
 
 /**
@@ -86,7 +86,9 @@ function memberOfList(
   if (!many && name !== "[]") return items[Number(name)] ?? UNKNOWN;
   if (items.length === 0) return UNKNOWN;
   const any = items.reduce(union);
-  return any.kind === "block" ? elementOf(any.leases[0], name, node, at) : any;
+  // Which of several pools it is cannot be told.
+  if (any.kind === "pool" && many) return anyOf(any);
+  return any.kind === "block" ? elementOf(any.leases[0]!, name, node, at) : any;
 }
 
 /** Whether nothing but this expression has an array of blocks. */
@@ -122,7 +124,7 @@ function memberOfBlock(
   at: At,
 ): Value {
   const { leases } = value;
-  const called = nameOf(leases[0]);
+  const called = nameOf(leases[0]!);
   if (NEEDS_LEASE.has(name)) {
     for (const { origin } of leases) {
       if (TELLING_MEMBERS.has(name)) origin.isBlock = true;
@@ -212,7 +214,7 @@ function memberOfThing(type: string, name: string): Value {
 /** Reports a block where its text, its number or its elements are asked for. */
 export function asText(node: Node, value: Value, where: string, at: At): void {
   if (value.kind !== "block") return;
-  const name = nameOf(value.leases[0]);
+  const name = nameOf(value.leases[0]!);
   const said = words.notBytes(name, where);
   at.file.report("no-block-as-bytes", node, said, value.leases, bytesFix(node));
 }

@@ -38,7 +38,7 @@ export function unfinished(
       hint: "Await it before the lease ends, or write a copy: `bytes.slice()`",
     };
   }
-  if (fate === "deferred") {
+  if (fate === "deferred" || fate === "event") {
     return {
       message:
         `This runs later, when the lease of \`${name}\` has ended and its bytes are gone`,
@@ -88,6 +88,16 @@ export function queued(api: string, what: string): Words {
       `\`${api}\` keeps ${what} by reference and reads it later, without a sign of when it is done: by then it can be the next lease's`,
     hint:
       "Queue a copy: `bytes.slice(0, n)`, or answer with `new Response(bytes.subarray(0, n))`, which copies",
+  };
+}
+
+/** `no-queue` of a transfer. */
+export function taken(api: string, name: string): Words {
+  return {
+    message:
+      `\`${api}\` takes the buffer of \`${name}\` along: at its release the block leaves the pool for good`,
+    hint:
+      "Leave out the transfer list: then the bytes are copied. To send the block itself, use a `SharedBlockPool` and `block.detach()`",
   };
 }
 

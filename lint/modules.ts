@@ -53,7 +53,7 @@ export function moduleMember(
 ): Value {
   if (module === "smriti") return api(["smriti", ...path]);
   if (module === "relative") {
-    if (path.length === 1 && OWN_NAMES.has(path[0])) {
+    if (path.length === 1 && OWN_NAMES.has(path[0]!)) {
       return api(["smriti", ...path]);
     }
     return UNKNOWN;

@@ -5,6 +5,7 @@
 import { receiverMadeBy } from "./apis.ts";
 import { importOf, moduleMember } from "./modules.ts";
 import type { Binding, Scope } from "./scope.ts";
+import { POOL_CLASSES } from "./smriti_api.ts";
 import { State } from "./state.ts";
 import type { ClassNode, Expression, Node } from "./syntax.ts";
 import { bare, keyName, lastName, memberName, rootOf } from "./syntax.ts";
@@ -22,6 +23,12 @@ const OTHER_POOL_NAME =
 /** Whether something of this name is likely to be a pool of blocks. */
 export function isPoolName(name: string): boolean {
   return POOL_NAME.test(name) && !OTHER_POOL_NAME.test(name);
+}
+
+/** Whether a path is the class of a pool. */
+export function isPoolPath(path: string): boolean {
+  return path.startsWith("smriti.") &&
+    POOL_CLASSES.has(path.slice("smriti.".length));
 }
 
 /** What a binding is where the walk has no value of it. */
@@ -44,7 +51,10 @@ function declaredValue(binding: Binding, at: At): Value {
       const value = moduleMember(module, specifier, path);
       const isFromPool = value.kind === "unknown" &&
         /pool[^/]*$/i.test(specifier) && /^[a-z]/.test(name);
-      return isFromPool ? namedPool(keyOf(at.file, binding), name, at) : value;
+      if (!isFromPool) return value;
+      const named = namedPool(keyOf(at.file, binding), name, at);
+      if (named.kind === "pool") named.origin.isImported = true;
+      return named;
     }
     case "function":
       return node.type === "FunctionDeclaration"
@@ -109,6 +119,18 @@ function elsewhere(scope: Scope, at: At): At {
     scope,
     state: new State(),
   };
+}
+
+/** What a class extends, if that is an API: of the runtime, or a pool of this package. */
+export function baseOf(node: ClassNode, at: At): string | undefined {
+  if (!node.superClass) return undefined;
+  const key = `base ${at.file.idOf(node)}`;
+  let base = at.file.values.get(key);
+  if (base === undefined) {
+    base = evaluate(node.superClass, elsewhere(at.scope, at), true);
+    at.file.values.set(key, base);
+  }
+  return base.kind === "api" ? base.path : undefined;
 }
 
 /** What `this.name` is in a class. */
@@ -204,6 +226,13 @@ export function poolOf(
   at: At,
 ): Origin | undefined {
   if (value.kind === "pool") return value.origin;
+  if (value.kind === "self" && isPoolPath(baseOf(value.node, at) ?? "")) {
+    const key = `self ${at.file.idOf(value.node)}`;
+    return at.file.originOf(
+      key,
+      () => ({ name: "this", sure: true, sized: false }),
+    );
+  }
   const isOpen = value.kind === "unknown" || value.kind === "nothing" ||
     value.kind === "api" && !receiverMadeBy(value.path);
   const name = lastName(node);

@@ -1,7 +1,7 @@
 /**
  * Giving values to names: declarations, destructuring, parameters and assignments.
  */
-import { escape } from "./closures.ts";
+import { escape, outlive } from "./closures.ts";
 import { put, store } from "./containers.ts";
 import {
   begin,
@@ -11,7 +11,7 @@ import {
   markUsing,
   take,
 } from "./leases.ts";
-import { memberOf } from "./members.ts";
+import { memberOf, reportNotAwaited } from "./members.ts";
 import { isPoolName, namedPool, untypedParam } from "./origins.ts";
 import type { Binding, BindingKind } from "./scope.ts";
 import type { Place } from "./state.ts";
@@ -115,8 +115,8 @@ function declareMembers(
 
 /** A parameter's member that is a block is this call's, whatever others the type describes. */
 function ownBlock(value: Value, node: Node, at: At): Value {
-  if (value.kind !== "block" || !value.leases[0].isVague) return value;
-  const [{ name, origin }] = value.leases;
+  if (value.kind !== "block" || !value.leases[0]!.isVague) return value;
+  const { name, origin } = value.leases[0]!;
   const own = borrowed(at.file, node, name, origin.sure);
   take(own, at);
   return own;
@@ -127,6 +127,7 @@ function declareElements(
   value: Value,
   at: At,
 ): void {
+  if (value.kind === "acquiring") reportNotAwaited(value, pattern, at);
   // The tree leaves out a hole and all that follows it.
   const hasHole = /\[\s*,|,\s*,/.test(at.file.textOf(pattern));
   if (value.kind === "blocks" && isHeldBy(value.lease, at)) {
@@ -177,8 +178,17 @@ function declareElements(
 }
 
 /** Gives a block to a name that ends it with its block of statements. */
-export function declareUsing(id: Node, value: Value, at: At): void {
+export function declareUsing(
+  id: Node | undefined,
+  value: Value,
+  at: At,
+): void {
   markUsing(value);
+  for (const { origin } of blocksIn(value)) {
+    if (id?.type === "Identifier" && /block/i.test(id.name)) {
+      origin.isHandle = true;
+    }
+  }
   declarePattern(id, value, at);
 }
 
@@ -192,7 +202,7 @@ export function assign(target: Expression, value: Value, at: At): void {
       if (binding === undefined || isOuter(binding, at)) {
         store(value, binding ?? inner.name, true, inner, at);
         escape(value, at);
-      }
+      } else if (value.kind === "list") store(value, binding, false, inner, at);
       return;
     }
     case "MemberExpression":
@@ -231,6 +241,9 @@ function assignMember(
   const text = at.file.textOf(target);
   clearPlace(text, at);
   if (isKeptBy(target, at)) store(value, text, true, target, at);
+  if (value.kind === "function" && /^on[a-z]+$/.test(name ?? "")) {
+    return outlive(value, "event", at);
+  }
   const isOwn = object.type === "ThisExpression" && name !== undefined;
   if (isOwn) checkOverwritten(`this.${name}`, value, target, at);
   escape(value, at);

@@ -23,12 +23,17 @@ import {
 import type { At, FunctionValue } from "./walk.ts";
 import { mayThrow, settle } from "./walk.ts";
 
+/** A promise that code settles by its functions, as a callback does. */
+const BY_HAND = "promise by hand";
+
 /** What awaiting a value gives; its operations are over then. */
 export function awaitValue(value: Value, at: At): Value {
   mayThrow(at);
-  at.frame.hasAwaited = true;
   settle(operationsOf(value), at);
-  forgetFields(at);
+  if (value.kind === "thing" && value.type === BY_HAND) {
+    settle([...at.state.pending].filter(({ fate }) => fate === "callback"), at);
+  }
+  letOthersRun(at);
   switch (value.kind) {
     case "acquiring":
       return bear(value, at);
@@ -48,8 +53,10 @@ export function bear(value: Value & { kind: "acquiring" }, at: At): Value {
   return many ? { kind: "blocks", lease } : blockOf(lease);
 }
 
-/** Another part of the program has run: fields may be something else. */
-function forgetFields(at: At): void {
+/** Another part of the program runs: events come, and fields may be something else. */
+export function letOthersRun(at: At): void {
+  at.frame.hasAwaited = true;
+  settle([...at.state.pending].filter(({ fate }) => fate === "event"), at);
   for (const place of at.state.vars.keys()) {
     if (typeof place === "string" && place.startsWith("this.")) {
       at.state.vars.delete(place);
@@ -130,6 +137,11 @@ export function combine(
         awaited(first ?? UNKNOWN),
         operationsOf(first ?? UNKNOWN),
       );
+    case "Promise.withResolvers":
+      return {
+        kind: "record",
+        members: new Map([["promise", { kind: "thing", type: BY_HAND }]]),
+      };
     case "Promise.try": {
       if (first?.kind !== "function") return UNKNOWN;
       const called = callInPlace(first, args.slice(1), at);
@@ -178,7 +190,14 @@ export function promised(args: readonly Value[], at: At): Value {
   const before = new Set(at.state.pending);
   callInPlace(executor, [], at);
   const started = [...at.state.pending].filter((each) => !before.has(each));
-  return promiseOf(UNKNOWN, started);
+  const [resolve] = executor.node.params;
+  // `new Promise((r) => resolve = r)`
+  const isHandedOut = started.length === 0 && resolve?.type === "Identifier" &&
+    new RegExp(`=\\s*${resolve.name.replaceAll("$", "\\$")}\\b`)
+      .test(at.file.textOf(executor.node));
+  return isHandedOut
+    ? { kind: "thing", type: BY_HAND }
+    : promiseOf(UNKNOWN, started);
 }
 
 /** Whether something is awaited that tells when a receiver is done: `await once(res, "finish")`. */

@@ -34,19 +34,22 @@ const FEW = 8;
 
 /** The names that one block, function or file declares. */
 export class Scope {
+  /** The scope around this one. */
+  readonly parent: Scope | undefined;
+  /** The function or file whose variables live here. */
+  readonly owner: FunctionNode | Deno.lint.Program;
   /** The bindings in the order of their declarations. */
   readonly bindings: Binding[] = [];
 
   #byName: Map<string, Binding> | undefined;
 
-  /**
-   * @param parent The scope around this one
-   * @param owner The function or file whose variables live here
-   */
   constructor(
-    readonly parent: Scope | undefined,
-    readonly owner: FunctionNode | Deno.lint.Program,
-  ) {}
+    parent: Scope | undefined,
+    owner: FunctionNode | Deno.lint.Program,
+  ) {
+    this.parent = parent;
+    this.owner = owner;
+  }
 
   /** The binding of a name here or in the scopes around. */
   lookup(name: string): Binding | undefined {

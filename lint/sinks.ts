@@ -17,11 +17,11 @@ import { mayThrow, touch } from "./walk.ts";
 export interface Api {
   readonly api: string;
   readonly fate: Fate;
-  readonly rule?: "no-queue";
+  readonly rule?: "no-queue" | undefined;
   /** What the method was called on. */
   readonly receiver?: string;
   /** How it gives the bytes back, if it does. */
-  readonly returns?: "array" | "buffer";
+  readonly returns?: "array" | "buffer" | undefined;
   /** Made by `promisify`: its callback is a promise. */
   readonly promisified?: boolean;
 }
@@ -40,6 +40,7 @@ export function sink(
   args.forEach((each, i) => checkBytes(each, call.arguments[i], api, fate, at));
   const views = [...new Set(args.flatMap(viewsIn))];
   touch(views, call, at);
+  if (CLONES.test(api)) reportTaken(call, args, api, at);
   const promise = fate === "promise" || promisified && fate === "callback";
   if (promise) {
     const operations = startOperation(
@@ -74,6 +75,19 @@ export function sink(
     }
   }
   return copied(args, api);
+}
+
+/** Reports buffers that a message takes along: `worker.postMessage(bytes, [bytes.buffer])`. */
+function reportTaken(
+  call: Call,
+  [, transfer]: readonly Value[],
+  api: string,
+  at: At,
+): void {
+  const leases = transfer === undefined ? [] : viewsIn(transfer);
+  if (leases.length === 0 || /\breattach\b/.test(at.file.text)) return;
+  const said = words.taken(api, nameOf(leases[0]!));
+  at.file.report("no-queue", call, said, leases);
 }
 
 /** The bytes, as an operation gives them back. */
@@ -115,7 +129,7 @@ function queue(
     }
     const what = each.kind === "chunks"
       ? "the views of this loop"
-      : `a view of \`${nameOf(leases[0])}\``;
+      : `a view of \`${nameOf(leases[0]!)}\``;
     at.file.report("no-queue", call, words.queued(api, what), leases);
   }
 }
@@ -148,7 +162,7 @@ function checkBytes(
       reportNotAwaited(value, node, at);
       return;
     case "block": {
-      const name = nameOf(value.leases[0]);
+      const name = nameOf(value.leases[0]!);
       const clones = CLONES.test(api);
       const said = clones
         ? words.notCloned(name)

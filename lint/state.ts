@@ -36,7 +36,7 @@ export interface Status {
     | "guarded"
     /** It has escaped to opaque code. */
     | "unknown";
-  readonly end?: End;
+  readonly end?: End | undefined;
 }
 
 export const HELD: Status = { is: "held" };
@@ -61,15 +61,24 @@ export type Place = Binding | string;
 
 /** What is known at one point. */
 export class State {
+  readonly vars: CowMap<Place, Value>;
+  readonly leases: CowMap<Lease, Status>;
+  readonly pending: CowSet<Operation>;
+  readonly stored: CowSet<Stored>;
   /** Whether control flow never gets here. */
   dead = false;
 
   constructor(
-    readonly vars: CowMap<Place, Value> = new CowMap(),
-    readonly leases: CowMap<Lease, Status> = new CowMap(),
-    readonly pending: CowSet<Operation> = new CowSet(),
-    readonly stored: CowSet<Stored> = new CowSet(),
-  ) {}
+    vars: CowMap<Place, Value> = new CowMap(),
+    leases: CowMap<Lease, Status> = new CowMap(),
+    pending: CowSet<Operation> = new CowSet(),
+    stored: CowSet<Stored> = new CowSet(),
+  ) {
+    this.vars = vars;
+    this.leases = leases;
+    this.pending = pending;
+    this.stored = stored;
+  }
 
   /** The same, to go another way. */
   clone(): State {

@@ -138,7 +138,7 @@ function declaration(node: Deno.lint.VariableDeclaration, at: At): void {
     else {
       declarePattern(id, value, at);
       if (value.kind === "block" && value.leases.length === 1) {
-        value.leases[0].declaration ??= node;
+        value.leases[0]!.declaration ??= node;
       }
     }
   }

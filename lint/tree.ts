@@ -55,7 +55,7 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
     DoWhileStatement: "test! body",
     ForStatement: "init test update body",
     ForInStatement: "left! right! body",
-    ForOfStatement: "left! right! body",
+    ForOfStatement: "await left! right! body",
     ExpressionStatement: "expression!",
     TryStatement: "block! handler finalizer",
     CatchClause: "param body",
@@ -117,7 +117,12 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map(
   }).map(([type, fields]) => [type, fields.split(" ")]),
 );
 
-type Raw = Readonly<Record<string, unknown>>;
+/** A node as Deno gives it. */
+interface Raw {
+  readonly type?: string;
+  readonly range: Deno.lint.Range;
+  readonly [field: string]: unknown;
+}
 
 /** A field of a type of node. */
 interface Field {
@@ -136,6 +141,11 @@ const UNREAD = Symbol("unread");
  * stay monomorphic: fields lie in slots, and no two fields of one type share a slot.
  */
 class Plain {
+  readonly denoNode: Raw;
+  readonly type: string;
+  readonly parent: Plain | null;
+  readonly depth: number;
+  readonly tree: Tree | null;
   slot0: unknown = UNREAD;
   slot1: unknown = UNREAD;
   slot2: unknown = UNREAD;
@@ -144,16 +154,22 @@ class Plain {
   #range: Deno.lint.Range | undefined = undefined;
 
   constructor(
-    readonly denoNode: Raw,
-    readonly type: string,
-    readonly parent: Plain | null,
-    readonly depth: number,
-    readonly tree: Tree | null,
-  ) {}
+    denoNode: Raw,
+    type: string,
+    parent: Plain | null,
+    depth: number,
+    tree: Tree | null,
+  ) {
+    this.denoNode = denoNode;
+    this.type = type;
+    this.parent = parent;
+    this.depth = depth;
+    this.tree = tree;
+  }
 
   /** Start and end in the text, in UTF-16 units. */
   get range(): Deno.lint.Range {
-    return this.#range ??= this.denoNode.range as Deno.lint.Range;
+    return this.#range ??= this.denoNode.range;
   }
 
   /** Reads the field that lies in a slot. */
@@ -225,7 +241,7 @@ function layOut(): Map<string, Field[]> {
     for (const { own, fields } of users) {
       own[slot] = fields.find((field) => field.name === name)!;
     }
-    Object.defineProperty(Plain.prototype, name, SLOTS[slot]);
+    Object.defineProperty(Plain.prototype, name, SLOTS[slot]!);
   }
   return types;
 }
@@ -264,7 +280,7 @@ export class Tree {
   }
 
   #read(raw: Raw, parent: Plain | null): Plain | null {
-    const type = raw.type as string | undefined;
+    const type = raw.type;
     // What has no type is nothing, and an empty one is an empty statement.
     if (!type) return null;
     const depth = parent === null ? 0 : parent.depth + 1;

@@ -13,6 +13,7 @@ import type { Node } from "./syntax.ts";
 import { keyName } from "./syntax.ts";
 import type { Lease, Origin, Value } from "./values.ts";
 import {
+  anyOf,
   blockOf,
   FOREIGN,
   listOf,
@@ -111,7 +112,7 @@ function valueOfType(
     if (item?.kind === "block") return blocksOf(file, item, node);
     // Which of several pools an element is cannot be told.
     const own: Value | undefined = item?.kind === "pool"
-      ? { kind: "pool", origin: { ...item.origin, key: undefined } }
+      ? anyOf(item)
       : item?.kind === "thing"
       ? item
       : undefined;
@@ -134,7 +135,7 @@ function valueOfType(
   function referenced(node: Deno.lint.TSTypeReference): Value | undefined {
     const parts = qualified(node.typeName);
     if (parts === undefined) return undefined;
-    const binding = scope.lookup(parts[0]);
+    const binding = scope.lookup(parts[0]!);
     const argument = node.typeArguments?.params[0];
     if (binding === undefined) {
       const path = parts.join(".");
@@ -257,7 +258,7 @@ export function borrowed(
 
 /** An array of blocks that the caller lends. */
 function blocksOf(file: File, item: Value, site: Node): Value {
-  const origin = item.kind === "block" ? item.leases[0].origin : undefined;
+  const origin = item.kind === "block" ? item.leases[0]!.origin : undefined;
   if (origin === undefined) return UNKNOWN;
   const lease: Lease = file.leaseAt(site, () => ({
     origin,

@@ -36,6 +36,8 @@ export interface Origin {
   isBlock: boolean;
   /** What it gives is called a block and is released: no array of bytes. */
   isHandle: boolean;
+  /** Imported from a module that is called a pool, too. */
+  isImported: boolean;
   /** Something was done that a block has not. */
   isOther: boolean;
 }
@@ -72,7 +74,7 @@ export interface Lease {
 export interface Operation {
   readonly site: Node;
   readonly lease: Lease;
-  readonly fate: Fate | "deferred";
+  readonly fate: Fate | "deferred" | "event";
   readonly rule: RuleName;
   /** The API as the table names it, or the code. */
   readonly api: string;
@@ -80,6 +82,8 @@ export interface Operation {
   readonly receiver: string | undefined;
   /** The race that took its promise. */
   raced: Node | undefined;
+  /** Awaited after that, on some path: code that knows who won. */
+  isAwaited: boolean;
 }
 
 /** What an expression is. */
@@ -171,6 +175,11 @@ export function promiseOf(
 /** An array of values. */
 export function listOf(items: readonly Value[], many = false): Value {
   return { kind: "list", items, many };
+}
+
+/** One of several pools: it cannot be told which. */
+export function anyOf({ origin }: Value & { kind: "pool" }): Value {
+  return { kind: "pool", origin: { ...origin, key: undefined } };
 }
 
 /** What an expression is that may be either of two. */

@@ -211,7 +211,10 @@ export function coverOf(lease: Lease, at: At): Frame["covers"] {
 
 /** Takes operations off those that are under way. */
 export function settle(operations: Iterable<Operation>, at: At): void {
-  for (const each of operations) at.state.pending.delete(each);
+  for (const each of operations) {
+    at.state.pending.delete(each);
+    if (each.raced !== undefined) each.isAwaited = true;
+  }
 }
 
 /**

@@ -17,9 +17,9 @@ export interface ObservedPool {
 /** How an instrument is described to a meter. */
 export interface InstrumentOptions {
   /** What it counts, in a sentence. */
-  description?: string;
+  description?: string | undefined;
   /** `By`, or what is counted in braces. */
-  unit?: string;
+  unit?: string | undefined;
 }
 
 /** How a histogram is described to a meter. */
@@ -27,8 +27,8 @@ export interface HistogramOptions extends InstrumentOptions {
   /** Hints that the meter may follow. */
   advice?: {
     /** Upper bounds of the buckets. */
-    explicitBucketBoundaries?: number[];
-  };
+    explicitBucketBoundaries?: number[] | undefined;
+  } | undefined;
 }
 
 /** Where single durations are recorded. */

@@ -23,6 +23,7 @@ import { headroom } from "./headroom.ts";
 import { showAs } from "./inspect.ts";
 import { type Footprint, Layout } from "./layout.ts";
 import { stackOf } from "./leaks.ts";
+import { checkSize } from "./memory_limit.ts";
 import { Leases } from "./leases.ts";
 import { Ledger, sweep } from "./ledger.ts";
 import {
@@ -41,6 +42,7 @@ import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
 import { Counters, type PoolStats, snapshot } from "./stats.ts";
 import { slotsFor, Supply } from "./supply.ts";
+import type { Timer } from "./timers.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
@@ -95,6 +97,8 @@ export class BlockPool implements Pool {
   readonly #events = new Events();
   readonly #ledger: Ledger;
   readonly #overdue: OverdueWatch;
+  /** Tells that the pool can come to more than fits. */
+  readonly #notice: Timer | undefined;
 
   /**
    * Maps the pool's address space and commits its first blocks.
@@ -106,9 +110,11 @@ export class BlockPool implements Pool {
   constructor(options: PoolOptions) {
     headroom();
     const filled = this.#options = fillOptions(options);
+    const events = this.#events;
+    const { abilities } = chooseBackend(filled.backend);
+    const announce = checkSize(filled, new Layout(filled, abilities), events);
     const region = this.#region = new Region(filled);
     const counters = this.#counters;
-    const events = this.#events;
     sweep();
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
     const place = stackOf(new Error("made here")) ?? "";
@@ -164,6 +170,7 @@ export class BlockPool implements Pool {
       throw error;
     }
     this.#overdue = new OverdueWatch(filled, leases.records, events);
+    this.#notice = announce?.();
     const { views } = leases;
     const hasStaleViews = filled.safety === "trust";
     const giveBack = dropped({ region, ledger, views, hasStaleViews });
@@ -404,6 +411,7 @@ export class BlockPool implements Pool {
     if (this.closed) return;
     headroom();
     this.#overdue.stop();
+    this.#notice?.stop();
     try {
       this.#dispatcher.close();
       this.#sizer.stop();

@@ -42,6 +42,8 @@ export class Waiter<T> {
   queued = false;
   /** Whether its wait was counted. */
   counted = false;
+  /** What it waits for has been taken for it: it is served, and refused no more. */
+  taken = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
 
@@ -117,22 +119,26 @@ export class Channel<T> {
   readonly #limit: number;
   readonly #onLeave: (timedOut: boolean) => void;
   readonly #waits: Durations;
+  readonly #cause: () => unknown;
   readonly #urgent = new Queue<T>();
   readonly #normal = new Queue<T>();
   readonly #watched = new Map<AbortSignal, Watched<T>>();
 
   /**
    * A queue of at most `limit` waiters. `onLeave` is called after waiters have left unserved: those
-   * behind them may be next now. `waits` is given how long each one waited, served or not.
+   * behind them may be next now. `waits` is given how long each one waited, served or not; `cause` says
+   * why there is nothing, if that is known.
    */
   constructor(
     limit: number,
     onLeave: (timedOut: boolean) => void = () => {},
     waits: Durations = new OwnDurations(),
+    cause: () => unknown = () => undefined,
   ) {
     this.#limit = limit;
     this.#onLeave = onLeave;
     this.#waits = waits;
+    this.#cause = cause;
   }
 
   /** Whether one more may wait. */
@@ -182,8 +188,9 @@ export class Channel<T> {
     this.#release(waiter);
   }
 
-  /** Rejects one waiter. */
+  /** Rejects one waiter, unless what it waits for has been taken for it. */
   refuse(waiter: Waiter<T>, reason: unknown): void {
+    if (waiter.taken) return;
     this.#remove(waiter);
     waiter.reject(reason);
     this.#release(waiter);
@@ -195,7 +202,7 @@ export class Channel<T> {
     for (const queue of [this.#urgent, this.#normal]) {
       for (let waiter = queue.head; waiter !== undefined;) {
         const next: Waiter<T> | undefined = waiter.after;
-        if (isHopeless(waiter.wish)) {
+        if (!waiter.taken && isHopeless(waiter.wish)) {
           this.refuse(waiter, reason());
           rejected++;
         }
@@ -230,10 +237,13 @@ export class Channel<T> {
 
   #timeOut(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
+    if (waiter.taken) return this.#onLeave(false);
     const waited = `${waiter.wish.timeoutMs} ms`;
     this.refuse(
       waiter,
-      new SmritiError("timeout", `no block became free within ${waited}`),
+      new SmritiError("timeout", `no block became free within ${waited}`, {
+        cause: this.#cause(),
+      }),
     );
     this.#onLeave(true);
   }

@@ -65,10 +65,15 @@ export class Dispatcher {
     this.#sizer = sizer;
     this.#counters = counters;
     this.#events = parts.events;
-    this.#channel = new Channel(options.maxWaiting, (timedOut) => {
-      if (timedOut) counters.timeouts++;
-      this.#pump();
-    }, counters.waitMs);
+    this.#channel = new Channel(
+      options.maxWaiting,
+      (timedOut) => {
+        if (timedOut) counters.timeouts++;
+        this.#pump();
+      },
+      counters.waitMs,
+      () => this.#sizer.refusal,
+    );
     this.#stalls = new StallWatch({
       options,
       line: this.#channel,
@@ -158,7 +163,9 @@ export class Dispatcher {
     refuseAborted(signal);
     if (timeoutMs === 0) {
       this.#counters.timeouts++;
-      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
+      throw new SmritiError("timeout", "no block was free and timeoutMs is 0", {
+        cause: this.#sizer.refusal,
+      });
     }
     if (this.#channel.full) {
       this.#countExhaustion();
@@ -223,6 +230,7 @@ export class Dispatcher {
       "exhausted",
       `pool ${show(this.#options.name)} is exhausted: ${why} ` +
         `(${acquired} of at most ${capacity} blocks acquired)`,
+      { cause: this.#sizer.refusal },
     );
   }
 
@@ -284,8 +292,9 @@ export class Dispatcher {
 
   /** Gives a waiter what it waits for. */
   #serve(waiter: Waiter<Grant>): void {
-    const grant = this.#grant(waiter.wish);
-    this.#inHand = { waiter, grant };
+    const hand = { waiter, grant: this.#grant(waiter.wish) };
+    waiter.taken = true;
+    this.#inHand = hand;
     this.#handOver();
   }
 
@@ -303,9 +312,11 @@ export class Dispatcher {
 
   /** Serves waiters in their order as long as there is enough for the one at the head. */
   #pump(): void {
-    this.#handOver();
-    let waiter: Waiter<Grant> | undefined;
-    while ((waiter = this.#channel.head) !== undefined) {
+    for (;;) {
+      // Also what a listener's call has left, which was told of a grow.
+      this.#handOver();
+      const waiter = this.#channel.head;
+      if (waiter === undefined) break;
       const { reserved, count = 1 } = waiter.wish;
       if (this.#slots.free < this.#kept(reserved) + count) {
         if (this.#isInVain(this.#kept(reserved) + count)) break;

@@ -64,7 +64,7 @@ export class SmritiError extends Error {
 
   /** Makes an error; only Smriti itself and test doubles need to. */
   constructor(code: SmritiErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(message, options?.cause === undefined ? undefined : options);
     this.name = "SmritiError";
     this.code = code;
   }

@@ -58,6 +58,13 @@ export interface PoolEventMap {
      */
     holders: { tag: string | undefined; heldMs: number }[];
   };
+  /**
+   * The pool can come to more than `memoryLimit()`. Sent once, in the next turn of the event loop after
+   * it was made.
+   */
+  oversized: { pool: string; mostBytes: number; limitBytes: number };
+  /** The container was short of memory, and the pool gave so many bytes back. */
+  pressure: { pool: string; bytes: number };
   /** The pool has closed. `mappedBytes` is above 0 if memory had to stay mapped. */
   close: { pool: string; abandonedBlocks: number; mappedBytes: number };
 }
@@ -90,6 +97,8 @@ const TYPES: ReadonlySet<string> = new Set<PoolEventType>([
   "leak",
   "overdue",
   "stall",
+  "oversized",
+  "pressure",
   "close",
 ]);
 

@@ -60,6 +60,11 @@ export class Layout {
     return Math.ceil(slots / this.slabSlots) * this.slabBytes;
   }
 
+  /** The most blocks whose slabs take no more than so many bytes. */
+  blocksIn(bytes: number): number {
+    return Math.floor(bytes / this.slabBytes) * this.slabSlots;
+  }
+
   /** What a pool of these options takes. */
   footprint(
     { initialBlocks, maxBlocks }: Pick<

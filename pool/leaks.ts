@@ -9,10 +9,10 @@
 import type { LeakDetection } from "./options.ts";
 import { HELD, type Slot } from "./slot.ts";
 
-/** Of one lease in this many at most is noted when it began. Odd, as a leak of every nth is often even. */
-const SAMPLE = 127;
+/** Of one lease in this many at most is noted when it began. A prime, as a leak of every nth is of a round n. */
+const SAMPLE = 509;
 /** Of one noted lease in this many also where: a stack takes microseconds, this keeps it under 1 ns. */
-const PLACES = 64;
+const PLACES = 16;
 /** At first, and after a leak without a place, the place of one lease in this many is noted: a prime, … */
 const SEARCH = 7;
 /** … for so many leases: a leak of every 128th is met twice. */
@@ -58,11 +58,10 @@ export class LeakWatch {
   /** Watches as `mode` says and calls `onLeak` for each leaked block. */
   constructor(
     mode: LeakDetection,
-    maxBlocks: number,
     onLeak: (leak: Leak) => void,
   ) {
     this.#all = mode === "all";
-    this.#period = this.#all ? 1 : Math.min(SAMPLE, 2 * maxBlocks + 1);
+    this.#period = this.#all ? 1 : SAMPLE;
     if (mode === "off") return;
     this.#registry = new FinalizationRegistry((slot) => {
       if (slot.state === HELD && slot.token === undefined) {
@@ -102,7 +101,7 @@ export class LeakWatch {
     const period = isSearch ? Math.min(SEARCH, this.#period) : this.#period;
     const regular = number - number % period + period;
     // The first leases, ever less often: 1, 2, 4, 8 and so on.
-    const early = 2 ** Math.floor(Math.log2(number) + 1);
+    const early = number < 2 ** 30 ? 1 << 32 - Math.clz32(number) : Infinity;
     return Math.min(regular, early);
   }
 

@@ -98,7 +98,6 @@ export class Leases implements Owner {
     this.#quarantine = quarantine;
     this.leaks = new LeakWatch(
       options.leakDetection,
-      options.maxBlocks,
       (leak) => this.#leaked(leak),
     );
     this.noteAt = this.#timed || this.leaks.isOn ? 0 : COUNTLESS;

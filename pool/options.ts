@@ -82,6 +82,10 @@ export interface PoolOptions {
    * time, about 200 MB a second. Default false.
    */
   prefault?: boolean | undefined;
+  /**
+   * Whether memory that is free goes back at once when the container is short of memory. Default true.
+   */
+  pressureTrim?: boolean | undefined;
   /** Whether to ask for 2 MiB pages where the OS has them. Default false. */
   hugePages?: boolean | undefined;
   /** Where the memory comes from. Default `"native"`. */
@@ -90,18 +94,13 @@ export interface PoolOptions {
   name?: string | undefined;
 }
 
-/** Every option filled and checked. */
-/** Options that stay open. */
-type Open = "overdueMs" | "maxAbandonedBytes";
-
-/** Every option filled and checked. */
+/** Every option filled and checked; two may stay open. */
 export type FilledOptions =
-  & { readonly [K in Open]: number | undefined }
+  & { readonly [K in "overdueMs" | "maxAbandonedBytes"]: number | undefined }
   & {
-    readonly [K in keyof Omit<PoolOptions, Open>]-?: Exclude<
-      PoolOptions[K],
-      undefined
-    >;
+    readonly [
+      K in keyof Omit<PoolOptions, "overdueMs" | "maxAbandonedBytes">
+    ]-?: Exclude<PoolOptions[K], undefined>;
   };
 
 const MAX_BYTES = 2 ** 46;
@@ -133,6 +132,7 @@ export const POOL_NAMES: ReadonlySet<keyof PoolOptions> = new Set([
   "overdueMs",
   "stallMs",
   "prefault",
+  "pressureTrim",
   "hugePages",
   "backend",
   "name",
@@ -249,6 +249,7 @@ export function fillOptions(options: PoolOptions): FilledOptions {
       `an integer from 1 to ${MAX_DELAY_MS}, or Infinity`,
     ),
     prefault: boolean("prefault", or("prefault", false)),
+    pressureTrim: boolean("pressureTrim", or("pressureTrim", true)),
     hugePages: boolean("hugePages", or("hugePages", false)),
     backend: word("backend", or("backend", "native"), [
       "native",

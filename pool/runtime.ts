@@ -35,7 +35,9 @@ export function runtime(): readonly [name: string, version: string] {
  *
  * @throws {SmritiError} `unsupported`
  */
-export function checkRuntime([name, version] = runtime()): void {
+export function checkRuntime(
+  [name, version]: readonly [name: string, version: string] = runtime(),
+): void {
   const [major, minor] = OLDEST[name]!;
   const [hasMajor = 0, hasMinor = 0] = version.split(".").map(Number);
   // What has no number is not known to be too old.

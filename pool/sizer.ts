@@ -14,6 +14,7 @@ import { ScalingController } from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 import type { Supply } from "./supply.ts";
+import { PressureWatch } from "./pressure.ts";
 import { Timer } from "./timers.ts";
 
 /** Bytes given back by one piece of a shrink: the event loop runs in between. */
@@ -35,6 +36,9 @@ export class Sizer {
   #stopped = false;
   #shrinkTimer: Timer | undefined;
   #pieceTimer: Timer | undefined;
+  readonly #pressure: PressureWatch | undefined;
+  /** What the OS said when it last refused memory, unless it has given some since. */
+  refusal: SmritiError | undefined;
 
   /** Commits nothing yet: `start` does. */
   constructor(parts: Parts, onChange: () => void) {
@@ -47,6 +51,9 @@ export class Sizer {
     this.#onChange = onChange;
     const { slabSlots } = parts.region;
     this.#scaling = new ScalingController(parts.options, slabSlots);
+    if (parts.options.pressureTrim) {
+      this.#pressure = new PressureWatch(() => this.#relieve());
+    }
   }
 
   /** Call `fell` when fewer blocks than this are free. */
@@ -108,12 +115,20 @@ export class Sizer {
     return this.#stopped ? 0 : this.#giveBack(this.#scaling.spare, Infinity);
   }
 
+  /** The container is short of memory. */
+  #relieve(): void {
+    const bytes = this.trim();
+    if (bytes === 0) return;
+    this.#events.emit("pressure", () => ({ pool: this.#options.name, bytes }));
+  }
+
   /** No more growing and shrinking; gives every free slab back. */
   stop(): void {
     this.#stopped = true;
     this.#supply.stop();
     this.#shrinkTimer?.stop();
     this.#pieceTimer?.stop();
+    this.#pressure?.stop();
     this.#supply.giveBack(Infinity, Infinity);
   }
 
@@ -129,6 +144,7 @@ export class Sizer {
 
   /** So many blocks were added; the OS refused the rest, if there is an error. */
   #grown(blocks: number, error: SmritiError | undefined): void {
+    this.refusal = error;
     if (error !== undefined) {
       this.#counters.growFailures++;
       this.#scaling.refused(Date.now() + RETRY_MS);
@@ -153,6 +169,7 @@ export class Sizer {
     if (this.#scaling.spare === 0) {
       this.#shrinkTimer?.stop();
       this.#shrinkTimer = undefined;
+      this.#pressure?.stop();
     } else if (this.#shrinkTimer === undefined) {
       const ms = this.#options.shrinkIntervalMs;
       this.#shrinkTimer = Timer.every(
@@ -160,6 +177,7 @@ export class Sizer {
         this as Sizer,
         (sizer) => sizer.#shrink(),
       );
+      this.#pressure?.start();
     }
     this.#onChange();
   }

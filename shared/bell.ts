@@ -47,7 +47,7 @@ export class Bell {
   /** Something became free here: wakes another isolate in which acquires wait, if there is one. */
   ring(): void {
     const words = this.#words;
-    const last = WAITERS + (words[TOP_WORKER] >>> 5);
+    const last = WAITERS + (words[TOP_WORKER]! >>> 5);
     for (let at = WAITERS; at <= last; at++) {
       // A plain read, ten times as fast: after the read-modify-write that freed the slot x86 keeps
       // it in order, so either the waiter's look finds the slot or its bit is seen here. Elsewhere
@@ -94,7 +94,7 @@ export class Bell {
 
   /** Whether it is another isolate's turn. */
   get mustYield(): boolean {
-    const turn = this.#words[TURN];
+    const turn = this.#words[TURN]!;
     return turn !== 0 && this.#isOthers(turn);
   }
 
@@ -148,7 +148,7 @@ export class Bell {
 
 /** Whether acquires wait in any isolate; looks at all words that say so. */
 export function isAwaited(words: Int32Array): boolean {
-  const last = WAITERS + (words[TOP_WORKER] >>> 5);
+  const last = WAITERS + (words[TOP_WORKER]! >>> 5);
   for (let at = last; at >= WAITERS; at--) if (words[at] !== 0) return true;
   return false;
 }

@@ -129,19 +129,19 @@ export const UNMAPPED = 2;
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
 /** Any worker may take it. Its bytes are zeroes, unless the pool does not zero. */
-export const FREE = 1 << 8;
+export const FREE: number = 1 << 8;
 /** On its way under a ticket. Its bytes are the sender's; the sender's views have ended. */
-export const TRANSIT = 2 << 8;
+export const TRANSIT: number = 2 << 8;
 /** Out of the pool for good: its bytes may still be written to. */
-export const ABANDONED = 3 << 8;
+export const ABANDONED: number = 3 << 8;
 /** Held by a worker since it was free; no view of it was given out. */
-export const HELD = 4 << 8;
+export const HELD: number = 4 << 8;
 /** Held by a worker, with the bytes of an earlier holder; all views of it have ended. */
-export const SOILED = 5 << 8;
+export const SOILED: number = 5 << 8;
 /** Held by a worker that has given a view of it out, which may outlive the worker. */
-export const USED = 6 << 8;
+export const USED: number = 6 << 8;
 /** Taken by the resizer, about to lose its memory. */
-export const CLAIMED = 7 << 8;
+export const CLAIMED: number = 7 << 8;
 
 export const WORKER_MASK = 0xff;
 const KIND_MASK = 0x700;
@@ -246,7 +246,7 @@ export class Control {
 
   /** Sum of a count over all workers. */
   sum(count: number): number {
-    return this.#sumOf((worker) => this.counts[this.countAt(worker, count)]);
+    return this.#sumOf((worker) => this.counts[this.countAt(worker, count)]!);
   }
 
   /** Sum of a word over all workers. */

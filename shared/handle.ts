@@ -122,11 +122,15 @@ function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
   }
 }
 
-/** Check sum of what a handle says beside the control block: with one wrong, memory would be. */
+/**
+ * Check sum of what a handle says beside the control block: with one wrong, memory would be. Types are
+ * part of it: `new Boolean(true)` and `true` are written alike, and only one of them is `=== true`.
+ */
 export function sealOf(options: SharedFilledOptions, range: Range): number {
   const text = JSON.stringify(
     [options, range],
-    (_, value) => typeof value === "bigint" ? `${value}` : value,
+    (_, value) =>
+      typeof value === "object" ? value : `${typeof value} ${value}`,
   );
   return hashOf(text);
 }

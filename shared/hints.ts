@@ -44,8 +44,8 @@ export class Hints {
     const at = last >>> 5;
     const lower = (1 << (last & 31)) - 1;
     if (
-      !isFromBelow && at <= this.#cursor && (this.#bits[at] & lower) === 0 &&
-      hotKindOf(this.#owner[last]) === HOT_FREE
+      !isFromBelow && at <= this.#cursor && (this.#bits[at]! & lower) === 0 &&
+      hotKindOf(this.#owner[last]!) === HOT_FREE
     ) return last;
     return this.#search(isFromBelow ? 0 : this.#cursor);
   }
@@ -55,9 +55,9 @@ export class Hints {
     const count = bits.length;
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
-      for (let left = bits[at]; left !== 0; left &= left - 1) {
+      for (let left = bits[at]!; left !== 0; left &= left - 1) {
         const slot = (at << 5) + 31 - Math.clz32(left & -left);
-        if (hotKindOf(this.#owner[slot]) === HOT_FREE || this.#recheck(slot)) {
+        if (hotKindOf(this.#owner[slot]!) === HOT_FREE || this.#recheck(slot)) {
           this.#cursor = at;
           return slot;
         }

@@ -260,5 +260,5 @@ function listen(
 }
 
 function numberOf({ control }: SharedPoolHandle): number {
-  return new Int32Array(control)[HEADER.POOL];
+  return new Int32Array(control)[HEADER.POOL]!;
 }

@@ -15,7 +15,7 @@ export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
    * housekeeping of any isolate that sees it (one every 250 ms). Integer from 1 to 2^31 − 1. Default
    * 30 000.
    */
-  ticketTimeoutMs?: number;
+  ticketTimeoutMs?: number | undefined;
 }
 
 /** Checks and fills the options. */

@@ -74,7 +74,7 @@ export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
   const { words } = control;
   const slots = region.slabs * region.slabSlots;
   // From here on the memory stays. It may have gone with the last isolate that had it.
-  const ledger = Ledger.join(words[HEADER.LEDGER], words[HEADER.POOL], slots);
+  const ledger = Ledger.join(words[HEADER.LEDGER]!, words[HEADER.POOL]!, slots);
   if (ledger === undefined) throw closed();
   const worker = roster.enter();
   if (worker === 0) {

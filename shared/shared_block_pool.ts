@@ -21,6 +21,7 @@ import {
   closeTimeout,
   type TryAcquireOptions,
 } from "../pool/options.ts";
+import { showAs } from "../pool/inspect.ts";
 import type { BlockArray, Pool } from "../pool/pool.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { MOST_WORKERS } from "./control.ts";
@@ -61,6 +62,10 @@ const INSIDE = Symbol("inside");
  * ```
  */
 export class SharedBlockPool implements Pool {
+  static {
+    showAs(SharedBlockPool.prototype, (pool) => pool.#line());
+  }
+
   /** What other isolates need to attach; structured-cloneable. */
   readonly handle: SharedPoolHandle;
   /** This isolate's id in the pool, from 1 to 254. */
@@ -358,8 +363,7 @@ export class SharedBlockPool implements Pool {
     this.#parts.events.remove(type, listener);
   }
 
-  /** One line for `console.log`. */
-  [Symbol.for("Deno.customInspect")](): string {
+  #line(): string {
     const state = this.closed ? ", closed" : "";
     return `SharedBlockPool(${
       show(this.name)

@@ -55,7 +55,6 @@ export interface DispatcherParts extends TakerParts {
 interface Hand {
   readonly waiter: Waiter<Grant>;
   readonly grant: Grant;
-  isGiven: boolean;
 }
 
 /** Hands blocks out in one isolate. */
@@ -75,7 +74,7 @@ export class SharedDispatcher implements WaitingLine {
   /** A hand-over that has begun. */
   #hand: Hand | undefined;
   /** What a caller has who has no promise of it yet. */
-  #promised: Grant | undefined;
+  #promised: Grant | Block[] | undefined;
   /** This thread stands still: waiters here could do nothing with a block. */
   #standing = false;
   /** Since when it does, once it has to wait. */
@@ -143,7 +142,7 @@ export class SharedDispatcher implements WaitingLine {
   #takeFast(reserved: boolean, tag: string | undefined): Block | undefined {
     if (this.#channel.waiting !== 0) return undefined;
     const block = this.#taker.fast(reserved, tag);
-    if (block !== undefined) this.#counts[this.#acquiresAt]++;
+    if (block !== undefined) this.#counts[this.#acquiresAt]!++;
     return block;
   }
 
@@ -153,7 +152,7 @@ export class SharedDispatcher implements WaitingLine {
       ? undefined
       : this.#taker.one(reserved, tag, true, isNever);
     if (block !== undefined) {
-      this.#counts[this.#acquiresAt]++;
+      this.#counts[this.#acquiresAt]!++;
       this.#taken();
       return block;
     }
@@ -272,8 +271,10 @@ export class SharedDispatcher implements WaitingLine {
     for (let waiter; (waiter = this.#channel.head) !== undefined;) {
       const grant = this.#gatherFor(waiter);
       if (grant !== undefined) {
-        this.#hand = { waiter, grant, isGiven: false };
-        this.#counts[this.#acquiresAt] += waiter.wish.count ?? 1;
+        const hand = { waiter, grant };
+        waiter.taken = true;
+        this.#hand = hand;
+        this.#counts[this.#acquiresAt]! += waiter.wish.count ?? 1;
         this.#handOver();
         this.#parts.bell.dropTurn();
         this.#taken();
@@ -287,25 +288,16 @@ export class SharedDispatcher implements WaitingLine {
   tidy(): void {
     this.#taker.tidy();
     if (this.#hand !== undefined) this.#handOver();
-    if (this.#promised !== undefined) this.#takeBack(this.#promised);
+    if (this.#promised === undefined) return;
+    this.#promised = [this.#promised].flat();
+    this.#taker.putBack(this.#promised);
     this.#promised = undefined;
   }
 
   #handOver(): void {
-    const hand = this.#hand!;
-    const { waiter, grant } = hand;
-    if (!hand.isGiven && waiter.queued) {
-      waiter.resolve(grant);
-      hand.isGiven = true;
-    }
-    // Its place in the queue goes, which changes nothing for one that has been answered.
-    if (hand.isGiven) this.#channel.refuse(waiter, undefined);
-    else this.#takeBack(grant);
+    const { waiter, grant } = this.#hand!;
+    this.#channel.serve(waiter, grant);
     this.#hand = undefined;
-  }
-
-  #takeBack(grant: Grant): void {
-    this.#taker.putBack([grant].flat());
   }
 
   #gatherFor(waiter: Waiter<Grant>): Grant | undefined {
@@ -318,7 +310,9 @@ export class SharedDispatcher implements WaitingLine {
     }
   }
 
-  readonly #isGone = (): boolean => this.#channel.head !== this.#serving;
+  /** Somebody else is first now, or a listener's call was cut short while it served somebody. */
+  readonly #isGone = (): boolean =>
+    this.#channel.head !== this.#serving || this.#hand !== undefined;
 
   /** What a wish asks for, if it is there. */
   #gather(
@@ -371,7 +365,7 @@ export class SharedDispatcher implements WaitingLine {
     if (this.#channel.isAhead(reserved)) return undefined;
     const grant = this.#gather(wish, true, isNever);
     if (grant === undefined) return undefined;
-    this.#counts[this.#acquiresAt] += count ?? 1;
+    this.#counts[this.#acquiresAt]! += count ?? 1;
     this.#taken();
     return grant;
   }
@@ -493,7 +487,7 @@ export class SharedDispatcher implements WaitingLine {
   }
 
   #count(count: number): void {
-    this.#counts[this.#acquiresAt - ACQUIRES + count]++;
+    this.#counts[this.#acquiresAt - ACQUIRES + count]!++;
   }
 
   #closedError(): SmritiError {

@@ -72,7 +72,7 @@ export class SharedSizer {
 
   /** Blocks with memory. */
   get committed(): number {
-    return this.#words[COMMITTED];
+    return this.#words[COMMITTED]!;
   }
 
   /** Whether one block more in use changes nothing here: it can be taken without `taken`. */
@@ -85,8 +85,8 @@ export class SharedSizer {
   taken(): void {
     const words = this.#words;
     const used = this.#tally.recount();
-    const acquired = used - words[ABANDONED];
-    if (acquired > words[PEAK]) raise(words, PEAK, acquired);
+    const acquired = used - words[ABANDONED]!;
+    if (acquired > words[PEAK]!) raise(words, PEAK, acquired);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
     this.#calm();
@@ -98,7 +98,7 @@ export class SharedSizer {
     const busyAt = words[BUSY] === 0 ? this.#busyAt : COUNTLESS;
     // The block that is taken next is not among those in use.
     this.#calmBelow =
-      Math.min(this.#growAt, busyAt, words[PEAK] + words[ABANDONED] + 1) - 1;
+      Math.min(this.#growAt, busyAt, words[PEAK]! + words[ABANDONED]! + 1) - 1;
   }
 
   /**

@@ -104,12 +104,12 @@ export class SharedSlots {
    */
   take(slot: number): boolean {
     const owner = this.#owner;
-    const word = owner[slot];
+    const word = owner[slot]!;
     if (hotKindOf(word) !== HOT_FREE) return false;
     const next = hotSuccessor(word, HOT_HELD, this.#worker);
     if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;
     if (this.said > 0) this.said--;
-    else this.#words[this.#takes]++;
+    else this.#words[this.#takes]!++;
     this.taken++;
     return true;
   }
@@ -136,7 +136,7 @@ export class SharedSlots {
     const { hints } = this;
     if (hints.due >= 0) hints.restore();
     const owner = this.#owner;
-    const word = owner[slot];
+    const word = owner[slot]!;
     const next = hotSuccessor(word, HOT_FREE, 0);
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
     // Before the swap: after it the byte is another worker's. The views have ended, or were never given
@@ -146,7 +146,7 @@ export class SharedSlots {
       throw this.#stolen(slot);
     }
     const words = this.#words;
-    words[this.#frees]++;
+    words[this.#frees]!++;
     hints.last = slot;
     hints.due = slot;
     try {
@@ -154,7 +154,7 @@ export class SharedSlots {
       hints.due = NO_SLOT;
       // After the swap: an acquire that begins to wait from here on finds the slot free.
       return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
-        words[TOP_WORKER] >= IN_ONE_WORD && isAwaited(words);
+        words[TOP_WORKER]! >= IN_ONE_WORD && isAwaited(words);
     } catch {
       // No room on the stack: it is said again.
       return true;
@@ -167,7 +167,7 @@ export class SharedSlots {
   expose(slot: number): void {
     // A plain store suffices: only this worker changes the word while it lives, and a reclaimer reads
     // it after the OS has confirmed the end of the thread, which orders all its stores before that.
-    const word = this.#owner[slot];
+    const word = this.#owner[slot]!;
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
     this.#used[slot] = 1;
     this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
@@ -192,7 +192,7 @@ export class SharedSlots {
     const { serial, deadline } = this.#control;
     // Plain writes: they are this worker's while it holds the slot, and the swap publishes them.
     deadline[slot] = 0;
-    const number = serial[slot] = serial[slot] + 1 | 0;
+    const number = serial[slot] = serial[slot]! + 1 | 0;
     const word = this.#mine(slot);
     // As in `push`.
     this.#used[slot] = 0;
@@ -203,13 +203,13 @@ export class SharedSlots {
   /** Whether this is the ticket of a slot in transit. */
   isSent(slot: number, serial: number): boolean {
     // Plain reads: the message that brought the ticket orders what the sender wrote before it.
-    return kindOf(this.#owner[slot]) === TRANSIT &&
+    return kindOf(this.#owner[slot]!) === TRANSIT &&
       this.#control.serial[slot] === serial;
   }
 
   /** Takes a slot in transit over if this is its ticket; false if the ticket is used or stale. */
   receive(slot: number, serial: number): boolean {
-    const word = this.#owner[slot];
+    const word = this.#owner[slot]!;
     return kindOf(word) === TRANSIT &&
       this.#control.serial[slot] === serial &&
       this.#move(slot, word, SOILED, this.#worker, 1) &&
@@ -274,7 +274,7 @@ export class SharedSlots {
   /** The owner word of a slot of this worker; no other worker changes it. */
   #mine(slot: number): number {
     // A plain read sees the latest word, because only this worker changes it.
-    const word = this.#owner[slot];
+    const word = this.#owner[slot]!;
     if (isHeldBy(word, this.#worker)) return word;
     throw this.#stolen(slot);
   }
@@ -307,7 +307,7 @@ export class SharedSlots {
       if (this.#owner[slot] === word) words[this.#moving] = 0;
       throw error;
     }
-    if (isDone) words[this.#moved] += change;
+    if (isDone) words[this.#moved]! += change;
     words[this.#moving] = 0;
     return isDone;
   }

@@ -142,6 +142,7 @@ export class SharedSupply {
   #wipe(slot: number): SmritiError | undefined {
     try {
       this.#wipeSlot(slot);
+      return undefined;
     } catch (error) {
       return error as SmritiError;
     }

@@ -158,11 +158,7 @@ export class Taker {
 
   /** Puts back what was taken when the pool had just been closed. */
   tidy(): void {
-    const late = this.#late;
-    while (late.length > 0) {
-      this.#leases.undo(late[late.length - 1]);
-      late.length--;
-    }
+    this.#undo(this.#late);
   }
 
   /** Whether this can never be served: too much of the pool has been abandoned. */
@@ -228,7 +224,7 @@ export class Taker {
     const { tally } = this.#slots;
     this.#slots.say(count);
     // In this order: what is given back is in use until it is no longer committed.
-    return tally.atMost() <= this.#words[COMMITTED] - kept;
+    return tally.atMost() <= this.#words[COMMITTED]! - kept;
   }
 
   /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
@@ -244,11 +240,21 @@ export class Taker {
     return isInVain ? "refused" : this.#sizer.grow(asked);
   }
 
-  /** Gives back what was taken in vain: an acquire may have missed it. */
+  /**
+   * Gives back what was taken in vain: an acquire may have missed it. Empties the array step by step:
+   * where it is cut short and called again, what it gave back may be another lease's by then.
+   */
   putBack(blocks: Block[]): void {
-    for (const block of blocks) this.#leases.undo(block);
+    this.#undo(blocks);
     this.#hints.restore();
     this.#bell.ring();
+  }
+
+  #undo(blocks: Block[]): void {
+    while (blocks.length > 0) {
+      this.#leases.undo(blocks[blocks.length - 1]!);
+      blocks.length--;
+    }
   }
 
   #kept(reserved: boolean): number {

@@ -47,7 +47,7 @@ export class Tally {
     const words = this.#words;
     const mine = this.#mine;
     // The counts go on from those of the id's earlier owner.
-    words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];
+    words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;
     words[mine + WORKER.MOVING] = 0;
   }
 
@@ -63,19 +63,19 @@ export class Tally {
   get used(): number {
     const words = this.#words;
     const mine = this.#mine;
-    if (words[TOP_WORKER] > 1) this.#lookOn();
-    return this.#others + words[mine + TAKES] - words[mine + FREES] | 0;
+    if (words[TOP_WORKER]! > 1) this.#lookOn();
+    return this.#others + words[mine + TAKES]! - words[mine + FREES]! | 0;
   }
 
   /** The same after a look at all others. */
   recount(): number {
-    const top = this.#words[TOP_WORKER];
+    const top = this.#words[TOP_WORKER]!;
     for (let worker = 1; worker <= top; worker++) this.#look(worker);
     return Math.max(0, this.used);
   }
 
   #lookOn(): void {
-    const next = this.#looked < this.#words[TOP_WORKER] ? this.#looked + 1 : 1;
+    const next = this.#looked < this.#words[TOP_WORKER]! ? this.#looked + 1 : 1;
     this.#looked = next;
     this.#look(next);
   }
@@ -84,8 +84,8 @@ export class Tally {
     if (other === this.#worker) return;
     const words = this.#words;
     const at = this.#control.at(other, 0);
-    const now = words[at + TAKES] - words[at + FREES] | 0;
-    this.#others += now - this.#seen[other];
+    const now = words[at + TAKES]! - words[at + FREES]! | 0;
+    this.#others += now - this.#seen[other]!;
     this.#seen[other] = now;
   }
 
@@ -96,16 +96,16 @@ export class Tally {
   atMost(): number {
     const words = this.#words;
     this.#fence();
-    const top = words[TOP_WORKER];
+    const top = words[TOP_WORKER]!;
     // First what was freed, then what was taken: what is in use all the while is counted even if one
     // worker took it and another one frees what it sent him.
     let used = 0;
     for (let worker = 1; worker <= top; worker++) {
-      used -= words[this.#control.at(worker, FREES)];
+      used -= words[this.#control.at(worker, FREES)]!;
     }
     this.#fence();
     for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, TAKES)];
+      used += words[this.#control.at(worker, TAKES)]!;
     }
     this.#fence();
     return used | 0;
@@ -150,7 +150,8 @@ export class Tally {
 
   #heldBy(at: number): number {
     const words = this.#words;
-    return words[at + TAKES] - words[at + FREES] + words[at + WORKER.MOVED] | 0;
+    return words[at + TAKES]! - words[at + FREES]! + words[at + WORKER.MOVED]! |
+      0;
   }
 
   #count(is: (word: number) => boolean): number {
@@ -159,7 +160,7 @@ export class Tally {
     let count = 0;
     // Plain reads, ten times as fast. What is seen was so at some moment of the walk.
     for (let slot = 0; slot < top; slot++) {
-      if (is(owner[slot])) count++;
+      if (is(owner[slot]!)) count++;
     }
     return count;
   }

@@ -17,7 +17,7 @@ import type { SharedSlots } from "./shared_slots.ts";
 /** How to adopt. */
 export interface AdoptOptions {
   /** Your own label for the lease, shown in errors, leak reports and `close`. */
-  tag?: string;
+  tag?: string | undefined;
 }
 
 const ADOPT_NAMES: ReadonlySet<string> = new Set<keyof AdoptOptions>(["tag"]);
@@ -43,7 +43,7 @@ export class TicketDesk {
     leases: SharedLeases,
   ) {
     this.#options = options;
-    this.#pool = words[HEADER.POOL];
+    this.#pool = words[HEADER.POOL]!;
     this.#slots = slots;
     this.#leases = leases;
   }
@@ -158,9 +158,9 @@ export function readTickets(numbers: unknown): BlockTicket[] {
   }
   const tickets: BlockTicket[] = [];
   for (let at = 0; at < numbers.length; at += NUMBERS) {
-    const slot = numbers[at + 1];
+    const slot = numbers[at + 1]!;
     if (slot < 0) throw new RangeError(`a slot must be from 0, got ${slot}`);
-    tickets.push({ pool: numbers[at], slot, serial: numbers[at + 2] });
+    tickets.push({ pool: numbers[at]!, slot, serial: numbers[at + 2]! });
   }
   return tickets;
 }

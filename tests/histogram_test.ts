@@ -85,7 +85,7 @@ Deno.test("waitMs counts every acquire that waited, however it ended", async () 
 
 Deno.test("waitMs counts those who are refused because blocks were lost", async () => {
   using time = new FakeTime();
-  using pool = new BlockPool(ONE);
+  using pool = new BlockPool({ ...ONE, maxAbandonedBytes: 0 });
   const block = pool.acquireSync();
   const wait = rejected("exhausted", pool.acquire());
   time.tick(7);

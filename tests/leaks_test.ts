@@ -8,6 +8,7 @@ import { type Library, survives } from "./support/child.ts";
 interface Findings {
   events: { pool: string; tag?: string; stack?: string }[];
   leaks: number;
+  held: number;
   abandoned: number;
   acquired: number;
   [more: string]: unknown;
@@ -131,6 +132,24 @@ Deno.test("a place that leaks is reported once, every place that leaks is", asyn
     return { events, leaks: pool.stats().leaks };
   });
   assertEquals([leaks, events.length], [20, 2]);
+});
+
+Deno.test("the handle of a block that was handed over is nobody's leak", async () => {
+  const { leaks, held } = await find(async (_, collect) => {
+    const { SharedBlockPool }: typeof import("../shared/mod.ts") = await import(
+      `file://${Deno.cwd()}/shared/mod.ts`
+    );
+    const pool = SharedBlockPool.create({ blockSize: 64, maxBlocks: 1 });
+    let old = [pool.acquireSync(), pool.acquireSync.bind(pool)] as unknown[];
+    const ticket = (old[0] as ReturnType<typeof pool.acquireSync>).detach();
+    pool.adopt(ticket).release();
+    const held = pool.acquireSync();
+    held.bytes[0] = 7;
+    old = [];
+    await collect();
+    return { leaks: pool.stats().leaks, held: old.length + held.bytes[0]! };
+  });
+  assertEquals([leaks, held], [0, 7]);
 });
 
 Deno.test("leases that end as they should are never reported, however many", async () => {

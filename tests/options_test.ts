@@ -49,6 +49,7 @@ Deno.test("fillOptions() fills every default", () => {
     overdueMs: undefined,
     stallMs: 10_000,
     prefault: false,
+    pressureTrim: true,
     hugePages: false,
     backend: "native",
     name: "smriti",
@@ -188,7 +189,7 @@ Deno.test("a value of a wrong type is a TypeError with name, value and rule", ()
     [() => 8, "a function"],
   ];
   const words = ["safety", "leakDetection", "backend"];
-  const flags = ["zero", "prefault", "hugePages"];
+  const flags = ["zero", "prefault", "pressureTrim", "hugePages"];
   for (const name of Object.keys(fill({}))) {
     for (const [value, shown] of strangers) {
       const isText = typeof value === "string";

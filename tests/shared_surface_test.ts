@@ -159,6 +159,24 @@ Deno.test("attach() refuses what is no handle, or not as the pool made it", asyn
   await pool.close();
 });
 
+Deno.test("attach() refuses a handle whose values are of other types, which look alike as text", async () => {
+  const pool = sharedPool();
+  const { handle } = pool;
+  const { options, range } = handle;
+  const alike = [...Object.entries(options), ...Object.entries(range)]
+    .filter(([, value]) => value !== undefined)
+    .flatMap(([name, value]) => [[name, Object(value)], [name, `${value}`]])
+    .filter(([name, value]) => (options as never)[`${name}`] !== value);
+  for (const [name, value] of alike) {
+    const which = name in options ? "options" : "range";
+    const forged = { ...handle, [which]: { ...handle[which], [name]: value } };
+    const error = assertThrows(() => SharedBlockPool.attach(forged as never));
+    assertInstanceOf(error, TypeError, `${name} ${Deno.inspect(value)}`);
+  }
+  assertEquals(numbers(pool).attachedWorkers, 1);
+  await pool.close();
+});
+
 Deno.test("attach() to a pool that is closed or closing says closed", async () => {
   const pool = sharedPool();
   const block = pool.acquireSync();

@@ -159,6 +159,31 @@ Deno.test("a load about any share of a pool of any size asks nobody for the time
   }
 });
 
+Deno.test("a pool of any size that looks for leaks asks for the time when one lease in 127 begins and ends", () => {
+  const { now } = Date;
+  let asked = 0;
+  Date.now = () => {
+    asked++;
+    return now();
+  };
+  try {
+    for (const maxBlocks of [1, 2, 3, 10, 64]) {
+      using pool = pagePool({ maxBlocks, initialBlocks: maxBlocks });
+      const lease = (times: number) => {
+        while (times-- > 0) pool.tryAcquire()!.release();
+      };
+      // The first leases are looked at more closely.
+      lease(3000);
+      const before = asked;
+      lease(127 * 100);
+      // And those whose numbers are powers of two.
+      assertLessOrEqual(asked - before, 2 * 103, `${maxBlocks} blocks`);
+    }
+  } finally {
+    Date.now = now;
+  }
+});
+
 Deno.test("a pool that was half used for long shrinks within two intervals", () => {
   using time = new FakeTime();
   using pool = pagePool();

@@ -14,7 +14,7 @@ import { bufferedReader } from "@smriti/pool/io";
 import { Readable } from "node:stream";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/law.ts";
-import { refused, rejected, until } from "../support/misuse.ts";
+import { microtasks, refused, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern, streamOf } from "../support/uploads.ts";
@@ -151,6 +151,18 @@ Deno.test("bufferedReader() gives a stream back as it was left, with all that ha
   await reader.fill(1);
   assertEquals(reader.rest(), pattern(100));
   assertEquals((await generator.next()).value, pattern(7));
+  // A node stream flows again.
+  const flowing = new Readable({ read() {} });
+  flowing.push("line\nleft");
+  const lineReader = bufferedReader(flowing, pool);
+  assertEquals(await lineReader.readLine(), "line");
+  assertEquals(decoder.decode(lineReader.rest()), "left");
+  assertEquals(flowing.listenerCount("readable"), 0);
+  const { promise: more, resolve } = Promise.withResolvers<unknown>();
+  flowing.on("data", resolve);
+  flowing.push("more");
+  assertEquals(String(await more), "more");
+  flowing.destroy();
   // Disposed without it, the source is cancelled.
   const stream = streamOf([pattern(100)]);
   {
@@ -201,10 +213,16 @@ Deno.test("bufferedReader().readLine() refuses what is longer than limit or a bl
       "longer than the limit of 5 bytes",
     );
   }
+  assertEquals(await line("1234\r", 5), "1234\r", "a CR alone is no end");
+  await assertRejects(() => line("12345\r", 5), Deno.errors.InvalidData);
   assertEquals(await line("\n", 0), "");
   await assertRejects(() => line("1\n", 0), Deno.errors.InvalidData);
   assertEquals((await line("x".repeat(14) + "\r\n"))!.length, 14);
-  await assertRejects(() => line("x".repeat(16)), Deno.errors.InvalidData);
+  await assertRejects(
+    () => line("x".repeat(16)),
+    Deno.errors.InvalidData,
+    "a line and its end are longer than 16 bytes",
+  );
   // It does not wait for what cannot make it shorter.
   using net = await wire();
   using reader = bufferedReader(net.ours, pool);
@@ -264,6 +282,7 @@ Deno.test("bufferedReader() loses no block when it is aborted or disposed in the
       const kept = reader.peek(3);
       const filling = reader.fill(4).catch((error) => error);
       assertEquals(kept.length, 0);
+      await until(() => lawful(pool).lentBlocks === 1);
       if (way === "abort") {
         aborting.abort(reason);
         assertStrictEquals(await filling, reason);
@@ -347,4 +366,24 @@ Deno.test("bufferedReader() checks its arguments", async () => {
   await assertRejects(() => reader.readLine({ limit: 17 }), RangeError);
   await assertRejects(() => reader.readLine({ max: 1 } as never), TypeError);
   assert(await reader.fill(1), "none of it did anything");
+});
+
+Deno.test("bufferedReader() disposed while a source is waited for writes nothing to the next lease", async () => {
+  for (const safety of ["trust", "revoke", "strict"] as const) {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+    const late = async function* () {
+      yield await promise;
+    };
+    using pool = new BlockPool({ blockSize: 10, maxBlocks: 1, safety });
+    const reader = bufferedReader(late(), pool);
+    const filling = reader.fill(1);
+    await until(() => pool.stats().acquiredBlocks === 1);
+    await microtasks(); // it waits for the source
+    reader[Symbol.dispose]();
+    using next = pool.acquireSync();
+    next.bytes.fill(1);
+    resolve(new Uint8Array(10).fill(83));
+    await rejected("released", filling);
+    assertEquals(next.bytes, new Uint8Array(10).fill(1), safety);
+  }
 });

@@ -8,8 +8,12 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { BlockPool, type Pool } from "@smriti/pool";
-import { collector, type CollectorOptions } from "@smriti/pool/io";
+import { BlockPool, type Pool, SmritiError } from "@smriti/pool";
+import {
+  type Collector,
+  collector,
+  type CollectorOptions,
+} from "@smriti/pool/io";
 import { getEventListeners } from "node:events";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/law.ts";
@@ -225,6 +229,24 @@ Deno.test("collector().writable takes a pipe, and finish() waits for no half of 
     using chain = filling.finish();
     assertEquals(chain!.bytes(), bytes);
   }
+  { // nor before its beginning
+    using filling = collector(pool);
+    const piping = source().pipeTo(filling.writable);
+    assertThrows(() => filling.finish(), TypeError, "pipe");
+    await piping;
+    using chain = filling.finish();
+    assertEquals(chain!.bytes(), bytes);
+  }
+  { // nor before what a writer has queued
+    using filling = collector(pool);
+    const writer = filling.writable.getWriter();
+    const writes = [writer.write(bytes), writer.write(bytes)];
+    writer.releaseLock();
+    assertThrows(() => filling.finish(), TypeError, "writes");
+    await Promise.all(writes);
+    using chain = filling.finish();
+    assertEquals(chain!.byteLength, 70);
+  }
   { // too much
     using filling = collector(pool, { limit: 30 });
     const stream = source();
@@ -242,6 +264,39 @@ Deno.test("collector().writable takes a pipe, and finish() waits for no half of 
     assertInstanceOf(assertThrows(() => other.finish()), DOMException);
   }
   unharmed(pool);
+});
+
+Deno.test("collector().writable ends a pipe from a source that stalls", async () => {
+  using pool = poolOf();
+  const why = new Error("enough");
+  const ends: Record<string, (ac: AbortController, c: Collector) => void> = {
+    abort: (ac) => ac.abort(why),
+    dispose: (_, c) => c[Symbol.dispose](),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    for (const first of [[], [new Uint8Array(5)]]) {
+      const ac = new AbortController();
+      const filling = collector(pool, { signal: ac.signal });
+      const cancelled: unknown[] = [];
+      const stalls = new ReadableStream<Uint8Array>({
+        start: (controller) =>
+          first.forEach((each) => controller.enqueue(each)),
+        pull: () => new Promise(() => {}),
+        cancel: (reason) => void cancelled.push(reason),
+      });
+      const piping = stalls.pipeTo(filling.writable);
+      await until(() => pool.stats().acquiredBlocks === first.length);
+      end(ac, filling);
+      const error = await assertRejects(() => piping);
+      if (name === "abort") assertStrictEquals(error, why);
+      else assertInstanceOf(error, SmritiError);
+      assertStrictEquals(cancelled[0], error);
+      unharmed(pool);
+    }
+  }
+  const finished = collector(pool);
+  finished.finish()![Symbol.dispose]();
+  await rejected("released", new Response("x").body!.pipeTo(finished.writable));
 });
 
 Deno.test("collector() checks its arguments at once", () => {

@@ -11,7 +11,7 @@ import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { copy } from "@smriti/pool/io";
 import { lawful } from "../support/law.ts";
-import { rejected, until } from "../support/misuse.ts";
+import { microtasks, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { join, pattern } from "../support/uploads.ts";
@@ -239,6 +239,25 @@ Deno.test("copy() rejects with released when the block goes meanwhile", async ()
   block.release();
   await rejected("released", copying);
   unharmed(pool);
+});
+
+Deno.test("copy() writes nothing to the next lease when the block goes before a source's bytes come", async () => {
+  for (const safety of ["trust", "revoke", "strict"] as const) {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+    const late = async function* () {
+      yield await promise;
+    };
+    using pool = new BlockPool({ blockSize: 10, maxBlocks: 1, safety });
+    const block = pool.acquireSync();
+    const copying = copy(late(), writerTo([]), block);
+    await microtasks(); // it waits for the source
+    block.release();
+    using next = pool.acquireSync();
+    next.bytes.fill(1);
+    resolve(new Uint8Array(10).fill(83));
+    await rejected("released", copying);
+    assertEquals(next.bytes, new Uint8Array(10).fill(1), safety);
+  }
 });
 
 Deno.test("copy() in thousands of steps leaves nothing on the signal", async () => {

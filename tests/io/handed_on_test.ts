@@ -145,6 +145,7 @@ Deno.test("what has bytes and is taken for text says so", async () => {
     for (
       const take of [
         () => String(object),
+        () => JSON.stringify({ object }), // as Express sends what is no bytes
         () => new Response(any(object)),
         () => new Blob([any(object)]),
         () => new TextEncoder().encode(any(object)),

@@ -16,6 +16,7 @@ import { Readable } from "node:stream";
 import { BlockPool } from "@smriti/pool";
 import {
   type BodySource,
+  bufferedReader,
   chunks,
   collect,
   copy,
@@ -304,6 +305,32 @@ for (const [name, adaptor] of Object.entries(ADAPTORS)) {
   });
 }
 
+Deno.test("a node stream that fails while a block is waited for ends the step, not the process", async () => {
+  const reading: Record<
+    string,
+    (source: BodySource, pool: BlockPool) => Promise<unknown>
+  > = {
+    readFrames: ADAPTORS.readFrames,
+    async bufferedReader(source, pool) {
+      using reader = bufferedReader(source, pool);
+      return await reader.fill(1);
+    },
+  };
+  for (const read of Object.values(reading)) {
+    using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+    const block = pool.acquireSync();
+    const readable = new Readable({ read() {} });
+    const reason = new Error("reset");
+    const result = read(readable, pool).catch((error) => error);
+    await until(() => pool.stats().waiting === 1);
+    readable.destroy(reason);
+    await new Promise((resolve) => readable.once("close", resolve));
+    block.release();
+    assertStrictEquals(await result, reason);
+    unharmed(pool);
+  }
+});
+
 Deno.test("a chunk whose memory goes before it was copied is no shorter one", async () => {
   using pool = new BlockPool({ blockSize: 4, maxBlocks: 2 });
   for (const way of ["transfer", "resize"] as const) {
@@ -443,11 +470,38 @@ for (const name of ["readBody", "collect", "chunks"]) {
             : "Transfer-Encoding: chunked\r\n\r\n5\r\nabc"),
       );
       const before = server.errors.length;
-      setTimeout(() => socket.destroy(), 20);
+      // Not before the server has heard of it.
+      await until(() => pool.stats().acquiredBlocks > 0);
+      socket.destroy();
       await until(() => server.errors.length > before);
     }
     assertEquals(await upload(server.port, 10, true), "HTTP/1.1 200 OK");
     await until(() => lawful(pool).acquiredBlocks === 0);
+    unharmed(pool);
+  });
+}
+
+for (const [name, adaptor] of Object.entries(ADAPTORS)) {
+  Deno.test(`a node server that reads by ${name}() takes the rest of a client that reads its answer last`, async () => {
+    using pool = poolOf(1000);
+    const server = createServer(async (request, response) => {
+      response.statusCode = await adaptor(request, pool) === null ? 413 : 200;
+      response.end();
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as AddressInfo;
+    for (let i = 0; i < 2; i++) {
+      using client = await Deno.connect({ hostname: "127.0.0.1", port });
+      const head =
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n";
+      let left = join([new TextEncoder().encode(head), new Uint8Array(8e6)]);
+      while (left.length > 0) left = left.subarray(await client.write(left));
+      const answer = new Uint8Array(12);
+      await client.read(answer);
+      assertEquals(new TextDecoder().decode(answer), "HTTP/1.1 413");
+    }
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
     unharmed(pool);
   });
 }

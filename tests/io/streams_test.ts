@@ -136,7 +136,8 @@ for (const [name, write] of Object.entries(WAYS)) {
 
   Deno.test(`${name} refuses node's streams, locked ones and those that promise nothing`, async () => {
     using pool = poolOf();
-    const file = createWriteStream("/dev/null");
+    const path = await Deno.makeTempFile();
+    const file = createWriteStream(path);
     const wrong: unknown[] = [
       new Writable(),
       new PassThrough(),
@@ -153,6 +154,7 @@ for (const [name, write] of Object.entries(WAYS)) {
       );
     }
     await new Promise((resolve) => file.end(resolve));
+    await Deno.remove(path);
     const { stream } = keeping();
     using _lock = { w: stream.getWriter(), [Symbol.dispose]() {} };
     await assertRejects(() => write(stream, pool), TypeError, "locked");

@@ -150,6 +150,8 @@ const CALLS: Readonly<Record<string, string>> = {
   "crypto.scryptSync": "nodeCrypto.scryptSync(bytes, 'salt', 32)",
   "crypto.pbkdf2(bytes, …, cb)":
     "nodeCrypto.pbkdf2(bytes, 'salt', 1, 32, 'sha256', cb)",
+  "crypto.pbkdf2(…, bytes, …, cb)":
+    "nodeCrypto.pbkdf2('password', bytes, 1, 32, 'sha256', cb)",
   "crypto.hkdf(…, bytes, …, cb)":
     "nodeCrypto.hkdf('sha256', bytes, 'salt', 'info', 32, cb)",
   "crypto.randomFill(bytes, cb)": "nodeCrypto.randomFill(bytes, cb)",
@@ -213,9 +215,7 @@ const NOT_SEEN = new Set([
   "FFI: a buffer argument, nonblocking",
   // `commit()` makes it right, wherever that is called.
   "Deno.Kv.atomic().set, before commit()",
-  // The block's buffer goes along; it may come back, and be given to `reattach()`.
-  "structuredClone(bytes, { transfer })",
-  "MessagePort.postMessage(bytes, [bytes.buffer])",
+  // The reader gives the block's buffer back.
   "BYOB reader.read(bytes)",
 ]);
 

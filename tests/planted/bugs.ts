@@ -366,6 +366,20 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["waiters"],
   },
   {
+    what: "end of the stack: one that a block was taken for may be refused",
+    file: "pool/dispatcher.ts",
+    find: "waiter.taken = true;",
+    put: "",
+    caughtBy: ["once_taken_then_refused"],
+  },
+  {
+    what: "end of the stack: who was to have a block is refused all the same",
+    file: "pool/channel.ts",
+    find: "if (waiter.taken) return;",
+    put: "",
+    caughtBy: ["once_taken_then_refused"],
+  },
+  {
     what: "hand-off: a release tells nobody who waits",
     file: "pool/dispatcher.ts",
     find: "this.#channel.waiting !== 0 || this.#inHand !== undefined",

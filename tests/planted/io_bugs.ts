@@ -36,8 +36,10 @@ export const IO_BUGS: readonly Bug[] = [
   {
     what: "chunks: what has bytes is text, too",
     file: "io/window.ts",
-    find: `throw notBytes("chunk", "chunk.bytes");`,
-    put: `return "" as never;`,
+    find: `[Symbol.toPrimitive](): never {
+    throw notBytes("chunk", "chunk.bytes");`,
+    put: `[Symbol.toPrimitive](): never {
+    return "" as never;`,
     caughtBy: ["io/handed_on"],
   },
   {
@@ -170,8 +172,8 @@ export const IO_BUGS: readonly Bug[] = [
   {
     what: "collector: half a pipe is enough",
     file: "io/collector.ts",
-    find: "(this.#isPiping && this.#writable!.locked)",
-    put: "false",
+    find: "this.#queued > 0 || isPiping",
+    put: "this.#queued > 0 || isPiping && false",
     caughtBy: ["io/collector"],
   },
   {

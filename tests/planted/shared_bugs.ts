@@ -57,11 +57,11 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "counts: what was taken is added up before what was freed",
     file: "shared/tally.ts",
-    find: `used -= words[this.#control.at(worker, FREES)];
+    find: `used -= words[this.#control.at(worker, FREES)]!;
     }
     this.#fence();
     for (let worker = 1; worker <= top; worker++) {
-      used += words[this.#control.at(worker, TAKES)];`,
+      used += words[this.#control.at(worker, TAKES)]!;`,
     put: `used += words[this.#control.at(worker, TAKES)];
     }
     this.#fence();
@@ -88,7 +88,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "counts: those of whoever had the id before count for the next",
     file: "shared/tally.ts",
     find:
-      "words[mine + WORKER.MOVED] = words[mine + FREES] - words[mine + TAKES];",
+      "words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;",
     put: "",
     caughtBy: ["shared_counts"],
   },
@@ -463,7 +463,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "taking: the reserve is for everybody",
     file: "shared/taker.ts",
-    find: "return tally.atMost() <= this.#words[COMMITTED] - kept;",
+    find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
     caughtBy: ["shared_between"],
   },
@@ -595,6 +595,28 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;",
     put: "control.words[HEADER.MAPPING] < 0 ? UNMAPPED : region.mappedBytes;",
+    caughtBy: ["shared_surface"],
+  },
+  {
+    what:
+      "taking: what was given back before it was cut short is given back again",
+    file: "shared/taker.ts",
+    find: "this.#undo(blocks);",
+    put: "for (const block of blocks) this.#leases.undo(block);",
+    caughtBy: ["once_given_back_twice"],
+  },
+  {
+    what: "waiting: one that something was taken for may be refused",
+    file: "shared/shared_dispatcher.ts",
+    find: "waiter.taken = true;",
+    put: "",
+    caughtBy: ["once_taken_then_refused"],
+  },
+  {
+    what: "handles: what looks alike as text has one check sum",
+    file: "shared/handle.ts",
+    find: 'typeof value === "object" ? value : `${typeof value} ${value}`,',
+    put: 'typeof value === "bigint" ? `${value}` : value,',
     caughtBy: ["shared_surface"],
   },
   {

@@ -1,7 +1,7 @@
 // The backend of this machine, with an accountant at the door: it counts the calls, lets those fail
 // that a test wants to fail, and notes every call that breaks the contract of `ffi/backend.ts`.
 
-import type { Backend, Code, Range } from "../../ffi/backend.ts";
+import type { Backend, Code, Host, Range } from "../../ffi/backend.ts";
 import { openNative, replaceNative } from "../../ffi/open.ts";
 import { processWords } from "../../ffi/process_page.ts";
 
@@ -42,6 +42,9 @@ export class FailingBackend implements Backend, Disposable {
   /** Whether the call that comes now is to fail; `number` counts from 1. */
   fails: (call: Call, number: number, size: number) => boolean = () => false;
 
+  /** What it tells of memory; the real one's word unless a test puts another in its place. */
+  host: Host | undefined;
+
   readonly kind = "native";
   readonly abilities: Backend["abilities"];
   protected readonly real: Backend;
@@ -55,6 +58,7 @@ export class FailingBackend implements Backend, Disposable {
     if ("reason" in native) throw new Error(native.detail);
     this.real = native;
     this.abilities = native.abilities;
+    this.host = native.host;
     // The page of the process is not of a pool, and outlives this.
     processWords();
     this.#restore = replaceNative(this);

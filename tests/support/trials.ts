@@ -25,6 +25,8 @@ const PLAIN: Setting = {
   zero: true,
   maxWaiting: 4,
   leakDetection: "sampled",
+  // The model knows no container, and this one's may be short of memory.
+  pressureTrim: false,
   backend: "native",
 };
 

@@ -117,6 +117,18 @@ test("a pool for a test, with a listener and a lend", async () => {
   await block.lend(Promise.resolve(1));
 });
 
+// More than any machine has: both are told in the turn after they were made, whichever test that is in.
+const large: PoolOptions = { blockSize: 2 ** 30, maxBlocks: 2 ** 14 };
+const oversized = new BlockPool({ ...large, initialBlocks: 1 });
+test("an oversized pool closes", async () => {
+  await oversized.close();
+});
+test("an oversized pool for a test", () => {
+  using _told = new BlockPool({ ...large, initialBlocks: 1 });
+  const untold = new BlockPool({ ...large, initialBlocks: 1 });
+  untold.addEventListener("oversized", () => untold[Symbol.dispose]());
+});
+
 test("control: what a sanitizer finds", () => {
   if (Deno.env.has("SMRITI_CONTROL")) setTimeout(() => {}, 1e6);
 });

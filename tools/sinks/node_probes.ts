@@ -374,8 +374,13 @@ export const NODE: Probe[] = [
     (b, done) => nodeCrypto.pbkdf2(b, salt, 20, 32, "sha256", done),
   ),
   called(
+    "crypto.pbkdf2(…, bytes, …, cb)",
+    (b, done) => nodeCrypto.pbkdf2("password", b, 20, 32, "sha256", done),
+  ),
+  // The key is copied at once; the salt, and what it is for, are not.
+  called(
     "crypto.hkdf(…, bytes, …, cb)",
-    (b, done) => nodeCrypto.hkdf("sha256", b, salt, "info", 32, done),
+    (b, done) => nodeCrypto.hkdf("sha256", b, b, b.subarray(0, 1024), 32, done),
   ),
   called(
     "crypto.randomFill(bytes, cb)",
