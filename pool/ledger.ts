@@ -149,6 +149,7 @@ export class Ledger {
     if (listed !== undefined) {
       return Ledger.#of(native, range, memory, listed.leave);
     }
+    // SAFETY: the buffer ends before its memory does, of which no other isolate has heard.
     memory.transfer(0);
     native.unmap(range);
     return undefined;
