@@ -348,26 +348,31 @@ Deno.test(
     import { BlockPool } from ${JSON.stringify(LIBRARY)};
     const worker = workerOf(${JSON.stringify(USED)} + \`
       onmessage = ({ data }) => {
+        // Computes, and does not hear that the pool has gone.
+        if (data === "compute") {
+          for (const end = performance.now() + 1000; performance.now() < end;);
+          return;
+        }
         globalThis.pool = SharedBlockPool.attach(data);
         postMessage(0);
-        // Computes, and hears of nothing any more.
-        setTimeout(() => {
-          Atomics.store(flag, 0, 1);
-          for (;;);
-        }, 0);
-      };
-      const flag = new Int32Array(1);\`);
+      };\`);
     const pool = SharedBlockPool.create(options);
     worker.postMessage(pool.handle);
     await heard(worker);
-    worker.terminate();
-    await pool.close();
+    const last = pool.acquireSync();
+    const closed = pool.close();
+    await pause(200);
+    worker.postMessage("compute");
+    await pause(100);
+    last.release();
+    await closed;
     // In the very place of the first one, most likely.
     const next = SharedBlockPool.create(options);
     const blocks = await next.acquireMany(64);
     for (const { bytes } of blocks) bytes.fill(5);
-    for (let i = 0; i < 5; i++) {
-      await pause(60);
+    worker.terminate();
+    for (let i = 0; i < 20; i++) {
+      await pause(80);
       await new BlockPool({ blockSize: 64, maxBlocks: 1 }).close();
     }
     console.log(blocks.every(({ bytes }) => bytes.every((byte) => byte === 5)));
