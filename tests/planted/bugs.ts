@@ -1115,5 +1115,33 @@ export const BUGS: readonly Bug[] = [
     put: "",
     caughtBy: ["permission"],
   },
+  {
+    what: "container: a neighbour's limit is taken for one's own",
+    file: "pool/pressure.ts",
+    find: "[`${folder}/memory.events.local`, `${folder}/memory.events`]",
+    put: "[`${folder}/memory.events`]",
+    caughtBy: ["pressure"],
+  },
+  {
+    what: "container: groups above the own one set no limit",
+    file: "pool/cgroup.ts",
+    find: "for (let depth = inside.length; depth >= 0; depth--)",
+    put: "for (const depth of [inside.length])",
+    caughtBy: ["memory_limit"],
+  },
+  {
+    what: "container: prefault beyond the limit is made",
+    file: "pool/memory_limit.ts",
+    find: "if (options.prefault) {",
+    put: "if (options.prefault && limitBytes === 0) {",
+    caughtBy: ["memory_limit"],
+  },
+  {
+    what: "container: a timeout forgets what the OS has refused",
+    file: "pool/channel.ts",
+    find: "cause: this.#cause(),",
+    put: "",
+    caughtBy: ["memory_limit"],
+  },
   ...SHARED_BUGS,
 ];
