@@ -175,7 +175,11 @@ export class Region {
 
   /** Address of a slot. */
   pointer(slot: number): Deno.PointerObject {
-    const pointer = this.#backend.pointer(this.range, slot * this.stride);
+    const pointer = permitted(
+      this.#backend,
+      this.#size,
+      () => this.#backend.pointer(this.range, slot * this.stride),
+    );
     if (pointer === null) {
       throw new SmritiError(
         "unsupported",
@@ -267,6 +271,19 @@ function viewRefused(backend: Backend, size: number, error: unknown): unknown {
     "a view of native memory needs the flag --allow-ffi, and the permission was taken back",
     { cause: error },
   );
+}
+
+/**
+ * What `act` gives, which asks for addresses or views.
+ *
+ * @throws {SmritiError} `permission` if it was taken back
+ */
+export function permitted<T>(backend: Backend, size: number, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw viewRefused(backend, size, error);
+  }
 }
 
 /** The error for memory that the OS refused. */
