@@ -366,6 +366,20 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["waiters"],
   },
   {
+    what: "permission: a strict pool needs the page of the process",
+    file: "ffi/process_page.ts",
+    find: "if (!(error instanceof Deno.errors.NotCapable)) throw error;",
+    put: "throw error;",
+    caughtBy: ["permission"],
+  },
+  {
+    what: "permission: a pointer is refused in the runtime's own words",
+    file: "pool/region.ts",
+    find: "throw viewRefused(backend, size, error);",
+    put: "throw error;",
+    caughtBy: ["permission"],
+  },
+  {
     what: "end of the stack: one that a block was taken for may be refused",
     file: "pool/dispatcher.ts",
     find: "waiter.taken = true;",
