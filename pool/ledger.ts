@@ -125,8 +125,15 @@ export class Ledger {
       native.unmap(range);
       return undefined;
     }
-    // SAFETY: committed above; unmapped by `close`, after which nobody asks for a slot any more.
-    const memory = native.view(range, 0, size);
+    let memory: ArrayBuffer;
+    try {
+      // SAFETY: committed above; unmapped by `close`, after which nobody asks for a slot any more.
+      memory = native.view(range, 0, size);
+    } catch {
+      // The permission was taken back.
+      native.unmap(range);
+      return undefined;
+    }
     const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
     const text = new TextEncoder().encodeInto(
       `${described.name}\n${described.place}`,
@@ -142,6 +149,7 @@ export class Ledger {
     if (listed !== undefined) {
       return Ledger.#of(native, range, memory, listed.leave);
     }
+    // SAFETY: the buffer ends before its memory does, of which no other isolate has heard.
     memory.transfer(0);
     native.unmap(range);
     return undefined;
