@@ -47,7 +47,10 @@ export class SharedLeases extends Leases {
     hooks: LeaseHooks,
     makeTicket: (slot: number) => BlockTicket,
   ) {
-    super(options, region, slots, counters, hooks);
+    // What is in use is written down by the slots; this is for V8, which is slow where an index is out of
+    // bounds.
+    const used = new Uint8Array(options.maxBlocks);
+    super(options, region, slots, counters, hooks, undefined, used);
     this.#slots = slots;
     this.#makeTicket = makeTicket;
   }

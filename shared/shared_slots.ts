@@ -139,9 +139,8 @@ export class SharedSlots {
     const word = owner[slot]!;
     const next = hotSuccessor(word, HOT_FREE, 0);
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
-    // Before the swap: after it the byte is another worker's. The views have ended, or were never given
-    // out: a worker may have died between the byte and the word.
-    this.#used[slot] = 0;
+    // Before the swap: after it the byte is another worker's. The views have ended.
+    if (hotKindOf(word) === HOT_USED) this.#used[slot] = 0;
     if (Atomics.compareExchange(owner, slot, word, next) !== word) {
       throw this.#stolen(slot);
     }
@@ -195,7 +194,7 @@ export class SharedSlots {
     const number = serial[slot] = serial[slot]! + 1 | 0;
     const word = this.#mine(slot);
     // As in `push`.
-    this.#used[slot] = 0;
+    if (hotKindOf(word) === HOT_USED) this.#used[slot] = 0;
     this.#move(slot, word, TRANSIT, this.#worker, -1);
     return number;
   }
@@ -237,6 +236,8 @@ export class SharedSlots {
 
   /** Takes a slot that a dead worker held, as it is; false if that changed. */
   seize(slot: number, word: number): boolean {
+    // It may have died between the byte and the word, before it gave the view out.
+    if (kindOf(word) !== USED) this.#used[slot] = 0;
     return this.#move(slot, word, kindOf(word), this.#worker, 1);
   }
 
