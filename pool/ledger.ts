@@ -178,6 +178,11 @@ export class Ledger {
     if (this.#numbers !== undefined) add(this.#numbers, extent);
   }
 
+  /** The pool gives its memory back in order: what is left of that is for nobody to give back. */
+  forget(): void {
+    if (this.#numbers?.length) this.#numbers[EXTENTS] = 0;
+  }
+
   /** Whether one of these slots is in use or given up. */
   isAnyUsed(start: number, end: number): boolean {
     return isAnyUsed(this.used, start, end);
@@ -221,6 +226,7 @@ function opened(native: Backend, base: bigint) {
 /** Gives the memory back that a ledger says is not used, of a pool whose isolates have all ended. */
 function settle(native: Backend, memory: ArrayBuffer): void {
   const numbers = new Float64Array(memory, 0, HEADER_BYTES / 8);
+  if (numbers[EXTENTS] === 0) return;
   const used = new Uint8Array(memory, HEADER_BYTES);
   for (let extent = 0; extent < numbers[EXTENTS]!; extent++) {
     settleExtent(native, used, numbers, FIRST_EXTENT + EXTENT_WORDS * extent);

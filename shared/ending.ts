@@ -6,6 +6,7 @@
  * taken back may be given to another mapping at once, so it is never unmapped twice. A survivor that
  * finds an unmapping begun and not marked as done leaves the range alone: the addresses are leaked.
  */
+import type { Ledger } from "../pool/ledger.ts";
 import type { Region } from "../pool/region.ts";
 import {
   ABANDONED,
@@ -30,6 +31,7 @@ export class Ending {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #region: Region;
+  readonly #ledger: Ledger;
   readonly #roster: Roster;
   readonly #worker: number;
 
@@ -37,12 +39,14 @@ export class Ending {
   constructor(
     control: Control,
     region: Region,
+    ledger: Ledger,
     roster: Roster,
     worker: number,
   ) {
     this.#control = control;
     this.#words = control.words;
     this.#region = region;
+    this.#ledger = ledger;
     this.#roster = roster;
     this.#worker = worker;
   }
@@ -77,6 +81,9 @@ export class Ending {
     Atomics.store(words, STATE, ENDING);
     // Not known whether it was unmapped: what is there now may be another mapping.
     if (Atomics.load(words, MAPPING) === MAPPED) {
+      // First: an isolate that ends without a word is still listed, and what is at these addresses when
+      // that is found out may be another mapping.
+      this.#ledger.forget();
       const isDone = this.#dropPages();
       if (isDone) this.#unmap();
     }

@@ -106,7 +106,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     worker,
   );
   if (creates) sizer.start();
-  const ending = new Ending(control, region, seat.roster, worker);
+  const ending = new Ending(control, region, ledger, seat.roster, worker);
   const parts = {
     ...seat,
     slots,

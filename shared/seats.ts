@@ -92,7 +92,7 @@ export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
   } catch (error) {
     // An isolate that left meanwhile may have taken this one for another member.
     roster.rest(worker);
-    new Ending(control, region, roster, worker).tryEnd();
+    new Ending(control, region, ledger, roster, worker).tryEnd();
     roster.exit(worker);
     ledger.close();
     throw error;

@@ -17,6 +17,7 @@ import { Ending } from "../shared/ending.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { fillSharedOptions } from "../shared/options.ts";
 import { Roster } from "../shared/roster.ts";
+import { Ledger } from "../pool/ledger.ts";
 import { Region } from "../pool/region.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
 import { ACTS } from "./shared/acts.ts";
@@ -204,8 +205,10 @@ function left() {
   const control = new Control(2);
   control.words[HEADER.STATE] = OPEN;
   const region = new Region(options);
+  const ledger = Ledger.alone(2);
   const roster = new Roster(control);
-  const end = (id: number) => new Ending(control, region, roster, id).tryEnd();
+  const end = (id: number) =>
+    new Ending(control, region, ledger, roster, id).tryEnd();
   const maker = roster.enter();
   roster.rest(maker);
   let guest = 0;

@@ -199,17 +199,17 @@ Deno.test(
     const { lines, told } = await run(`${USED}${TOOLS}
     import { BlockPool } from ${JSON.stringify(LIBRARY)};
     const maker = workerOf(${JSON.stringify(USED)} + \`
-      const pool = await use("create");
-      pool.acquireSync().bytes.fill(1);
+      globalThis.pool = await use("create");
+      globalThis.block = pool.acquireSync();
+      block.bytes.fill(1);
       postMessage(pool.handle);\`);
     const handle = await heard(maker);
     const follower = workerOf(${JSON.stringify(USED)} + \`
       onmessage = ({ data }) => {
-        const pool = SharedBlockPool.attach(data);
-        const block = pool.acquireSync();
+        globalThis.pool = SharedBlockPool.attach(data);
+        globalThis.block = pool.acquireSync();
         block.bytes.fill(2);
-        postMessage(block.bytes);
-        setInterval(() => {}, 1e6);
+        postMessage(0);
       };\`);
     follower.postMessage(handle);
     await heard(follower);
@@ -337,5 +337,43 @@ Deno.test(
       [SHARED],
     );
     assertEquals(lines, ["0 0 0 closed", "true"]);
+  },
+);
+
+Deno.test(
+  "a pool that ended in order is not given back once more when a Worker that had it has ended",
+  proc,
+  async () => {
+    const { lines, told } = await run(`${USED}${TOOLS}
+    import { BlockPool } from ${JSON.stringify(LIBRARY)};
+    const worker = workerOf(${JSON.stringify(USED)} + \`
+      onmessage = ({ data }) => {
+        globalThis.pool = SharedBlockPool.attach(data);
+        postMessage(0);
+        // Computes, and hears of nothing any more.
+        setTimeout(() => {
+          Atomics.store(flag, 0, 1);
+          for (;;);
+        }, 0);
+      };
+      const flag = new Int32Array(1);\`);
+    const pool = SharedBlockPool.create(options);
+    worker.postMessage(pool.handle);
+    await heard(worker);
+    worker.terminate();
+    await pool.close();
+    // In the very place of the first one, most likely.
+    const next = SharedBlockPool.create(options);
+    const blocks = await next.acquireMany(64);
+    for (const { bytes } of blocks) bytes.fill(5);
+    for (let i = 0; i < 5; i++) {
+      await pause(60);
+      await new BlockPool({ blockSize: 64, maxBlocks: 1 }).close();
+    }
+    console.log(blocks.every(({ bytes }) => bytes.every((byte) => byte === 5)));
+    blocks[Symbol.dispose]();
+    await next.close();`);
+    assertEquals(lines, ["true"]);
+    assert(!/a Worker ended/.test(told), told);
   },
 );

@@ -712,4 +712,11 @@ export const SHARED_BUGS: readonly Bug[] = [
     put: "",
     caughtBy: ["shared_views"],
   },
+  {
+    what: "ends: what has gone in order is given back once more",
+    file: "shared/ending.ts",
+    find: "this.#ledger.forget();",
+    put: "",
+    caughtBy: ["shared_life"],
+  },
 ];
