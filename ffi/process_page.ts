@@ -74,18 +74,27 @@ function marksSoon(backend: Backend, place: bigint): Range | undefined {
 let words: Int32Array | undefined;
 let native: Backend | undefined;
 
-/** The words of this process's page; of this isolate's alone where there is none to be had. */
+/**
+ * The words of this process's page; of the caller's alone where there is none to be had, or the
+ * permission was taken back: then there are no views either, of which they could tell.
+ */
 export function processWords(): Int32Array {
-  if (words === undefined) {
-    const found = openNative();
-    native = "reason" in found ? undefined : found;
-    const page = native === undefined ? undefined : openPage(native);
-    // SAFETY: the page is committed, and nothing unmaps it.
-    words = native === undefined || typeof page !== "object"
-      ? new Int32Array(PAGE_BYTES / 4)
-      : new Int32Array(native.view(page, 0, PAGE_BYTES));
+  try {
+    return words ??= findWords();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    return new Int32Array(PAGE_BYTES / 4);
   }
-  return words;
+}
+
+function findWords(): Int32Array {
+  const found = openNative();
+  native = "reason" in found ? undefined : found;
+  const page = native === undefined ? undefined : openPage(native);
+  // SAFETY: the page is committed, and nothing unmaps it.
+  return native === undefined || typeof page !== "object"
+    ? new Int32Array(PAGE_BYTES / 4)
+    : new Int32Array(native.view(page, 0, PAGE_BYTES));
 }
 
 /** The backend of what is no pool's but the process's; `undefined` where there is none. */

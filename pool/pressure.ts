@@ -9,7 +9,7 @@ import { type Cgroup, cgroups, readGranted } from "./cgroup.ts";
 import { Timer } from "./timers.ts";
 
 /** How far apart two looks are, in ms. */
-export const LOOK_MS = 2_000;
+export const LOOK_MS = 1_000;
 
 /** Tasks wait for memory for more than so many per cent of the time: pressure. */
 const MOST_WAITING = 10;

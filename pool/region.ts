@@ -247,7 +247,11 @@ export class Region {
   /** Address of a slot. */
   pointer(slot: number): Deno.PointerObject {
     const { range, offset } = this.#placeOf(slot);
-    const pointer = this.#backend.pointer(range, offset);
+    const pointer = permitted(
+      this.#backend,
+      this.#size,
+      () => this.#backend.pointer(range, offset),
+    );
     if (pointer === null) {
       throw new SmritiError(
         "unsupported",
@@ -385,6 +389,19 @@ function viewRefused(backend: Backend, size: number, error: unknown): unknown {
     "a view of native memory needs the flag --allow-ffi, and the permission was taken back",
     { cause: error },
   );
+}
+
+/**
+ * What `act` gives, which asks for addresses or views.
+ *
+ * @throws {SmritiError} `permission` if it was taken back
+ */
+export function permitted<T>(backend: Backend, size: number, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw viewRefused(backend, size, error);
+  }
 }
 
 /** The error for memory that the OS refused. */

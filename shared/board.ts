@@ -8,7 +8,7 @@
 import type { Backend, Range, Threads } from "../ffi/backend.ts";
 import { findPage, openPage, PAGE, PAGE_BYTES } from "../ffi/process_page.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { chooseBackend, outOfMemory } from "../pool/region.ts";
+import { chooseBackend, outOfMemory, permitted } from "../pool/region.ts";
 import { hashOf } from "./handle.ts";
 import { knownThreads, raise } from "./roster.ts";
 
@@ -68,8 +68,10 @@ export class Board {
    */
   static find(): Board | undefined {
     const backend = chooseBackend("native");
-    const page = findPage(backend);
-    return page && boardAt(backend, page);
+    return permitted(backend, PAGE_BYTES, () => {
+      const page = findPage(backend);
+      return page && boardAt(backend, page);
+    });
   }
 
   /**
@@ -79,9 +81,11 @@ export class Board {
    */
   static open(): Board {
     const backend = chooseBackend("native");
-    const page = openPage(backend);
-    if (typeof page !== "number") return boardAt(backend, page);
-    throw outOfMemory(backend, "mapAt", PAGE_BYTES, page);
+    return permitted(backend, PAGE_BYTES, () => {
+      const page = openPage(backend);
+      if (typeof page !== "number") return boardAt(backend, page);
+      throw outOfMemory(backend, "mapAt", PAGE_BYTES, page);
+    });
   }
 
   /**

@@ -4,6 +4,7 @@
 import { OverdueWatch } from "../pool/overdue.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Events } from "../pool/events.ts";
+import { checkSize } from "../pool/memory_limit.ts";
 import type { Ledger } from "../pool/ledger.ts";
 import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
@@ -121,11 +122,16 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
   const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
 
   const overdue = new OverdueWatch(options, leases.records, events);
+  const notice = creates
+    ? checkSize(options, region.layout, events)?.()
+    : undefined;
   const membership = new Membership({
     ...parts,
     dispatcher,
     onEnd: () => {
       overdue.stop();
+      notice?.stop();
+      sizer.stop();
       ledger.close();
       events.emit("close", () => ({
         pool: name,
@@ -138,6 +144,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     membership.start();
   } catch (error) {
     overdue.stop();
+    notice?.stop();
     throw error;
   }
   return { ...parts, dispatcher, membership, desk };

@@ -96,10 +96,15 @@ export class SharedDispatcher implements WaitingLine {
     this.#acquiresAt = control.countAt(worker, ACQUIRES);
     this.#waitingAt = control.at(worker, WORKER.WAITING);
     this.#waits = parts.counters.waitMs;
-    this.#channel = new Channel(options.maxWaiting, (timedOut) => {
-      if (timedOut) this.#count(COUNT.TIMEOUTS);
-      this.pump();
-    }, this.#waits);
+    this.#channel = new Channel(
+      options.maxWaiting,
+      (timedOut) => {
+        if (timedOut) this.#count(COUNT.TIMEOUTS);
+        this.pump();
+      },
+      this.#waits,
+      () => parts.sizer.refusal,
+    );
     const { tally } = parts.slots;
     this.#stalls = new StallWatch({
       options,
@@ -243,7 +248,9 @@ export class SharedDispatcher implements WaitingLine {
     this.refuseIfClosed();
     this.#count(COUNT.TIMEOUTS);
     const waited = `${timeoutMs} ms`;
-    throw new SmritiError("timeout", `no block became free within ${waited}`);
+    throw new SmritiError("timeout", `no block became free within ${waited}`, {
+      cause: this.#parts.sizer.refusal,
+    });
   }
 
   /** A lease has ended, or something else became free: for acquires that wait here, or elsewhere. */
@@ -349,6 +356,7 @@ export class SharedDispatcher implements WaitingLine {
       "exhausted",
       `pool ${show(name)} is exhausted: ${why} ` +
         `(${this.#used} of at most ${maxBlocks} blocks in use)`,
+      { cause: this.#parts.sizer.refusal },
     );
   }
 
@@ -377,7 +385,9 @@ export class SharedDispatcher implements WaitingLine {
     refuseAborted(wish.signal);
     if (wish.timeoutMs === 0) {
       this.#count(COUNT.TIMEOUTS);
-      throw new SmritiError("timeout", "no block was free and timeoutMs is 0");
+      throw new SmritiError("timeout", "no block was free and timeoutMs is 0", {
+        cause: this.#parts.sizer.refusal,
+      });
     }
     if (this.#channel.full) {
       this.#countExhaustion();

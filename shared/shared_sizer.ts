@@ -4,7 +4,9 @@
  * Decides when and by how much; `supply.ts` does it. The resizer holds a word in the control block;
  * if it dies there, its reclaimer counts the slots anew.
  */
+import type { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
+import { PressureWatch } from "../pool/pressure.ts";
 import { headroom } from "../pool/headroom.ts";
 import { shareOf } from "../pool/options.ts";
 import { RETRY_MS } from "../pool/sizer.ts";
@@ -47,6 +49,9 @@ export class SharedSizer {
   #busyAt: number = COUNTLESS;
   /** Takes are calm while fewer blocks than this are in use. */
   #calmBelow = 0;
+  /** What the OS has refused when this isolate asked for memory last, if it did. */
+  refusal: SmritiError | undefined;
+  readonly #pressure: PressureWatch | undefined;
   /** No grow by threshold before this time, if any: the OS has just refused one. */
   #retryAt: number | undefined;
 
@@ -68,6 +73,9 @@ export class SharedSizer {
     this.#events = events;
     this.#worker = worker;
     this.#floor = supply.roundUp(options.initialBlocks);
+    if (options.pressureTrim) {
+      this.#pressure = new PressureWatch(() => this.#relieve());
+    }
   }
 
   /** Blocks with memory. */
@@ -112,7 +120,7 @@ export class SharedSizer {
     headroom();
     if (!this.#begin()) return "busy";
     const before = this.committed;
-    let error: Error | undefined;
+    let error: SmritiError | undefined;
     try {
       // Another worker may have grown it between the two looks.
       if (before === committed) {
@@ -122,6 +130,7 @@ export class SharedSizer {
     } finally {
       this.#end();
     }
+    this.refusal = error;
     if (error !== undefined) {
       Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
       this.#retryAt = this.#clock.now() + RETRY_MS | 0;
@@ -150,8 +159,22 @@ export class SharedSizer {
     return this.#giveBack(this.committed - this.#floor);
   }
 
+  /** The container is short of memory. */
+  #relieve(): void {
+    const bytes = this.trim();
+    if (bytes === 0) return;
+    this.#events.emit("pressure", () => ({ pool: this.#options.name, bytes }));
+  }
+
+  /** This isolate looks after the size no more. */
+  stop(): void {
+    this.#pressure?.stop();
+  }
+
   /** Every interval, by whichever isolate comes first: gives a step back if the pool was idle. */
   look(): void {
+    if (this.committed > this.#floor) this.#pressure?.start();
+    else this.#pressure?.stop();
     const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
       this.#options;
     const words = this.#words;

@@ -647,9 +647,12 @@ test("after close() only slabs with a block given up stay mapped", async () => {
   if (!unmapsParts()) return;
   assertEquals(lawful(pool).mappedBytes, lost.length * 16 * KIB);
   if (!hasProc) return;
-  addresses.forEach((address, at) => {
-    assertEquals(isMapped(address, 16 * KIB), lost.includes(at), `${at}`);
-  });
+  const mapped = addresses.flatMap((address, at) =>
+    isMapped(address, 16 * KIB) ? [at] : []
+  );
+  assert(lost.every((at) => mapped.includes(at)), `${mapped}`);
+  // Other tests of this process may have mapped something there meanwhile, but not all of it.
+  assert(mapped.length < addresses.length);
 });
 
 test(

@@ -9,6 +9,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { SharedBlockPool } from "@smriti/pool/shared";
 import { FakeTime } from "@std/testing/time";
 import {
   BlockPool,
@@ -308,47 +309,65 @@ test("prefault beyond the limit is refused, and nothing is mapped", () => {
   assertEquals(stage.warnings(), []);
 });
 
-test("after a refusal of the OS, timeout and exhausted have it as their cause", async () => {
-  using backend = new FailingBackend();
-  await using pool = new BlockPool({
-    blockSize: 4096,
-    maxBlocks: 8,
-    initialBlocks: 1,
-    maxWaiting: 1,
+for (const kind of ["own", "shared"]) {
+  test(`after a refusal of the OS, timeout and exhausted have it as their cause: ${kind}`, async () => {
+    using backend = new FailingBackend();
+    const options = {
+      blockSize: 4096,
+      maxBlocks: 8,
+      initialBlocks: 1,
+      maxWaiting: 1,
+    };
+    await using pool = kind === "shared"
+      ? SharedBlockPool.create(options)
+      : new BlockPool(options);
+    backend.fails = (call) => call === "commit";
+    const block = pool.acquireSync();
+    const code = (error: unknown) => {
+      const { code, cause } = error as SmritiError;
+      assert(cause instanceof SmritiError, `${error} has the cause ${cause}`);
+      assertEquals([cause.code, (cause.cause as { call: string }).call], [
+        "out-of-memory",
+        "commit",
+      ]);
+      return code;
+    };
+    assertEquals(code(assertThrows(() => pool.acquireSync())), "exhausted");
+    assertEquals(
+      code(await assertRejects(() => pool.acquire({ timeoutMs: 0 }))),
+      "timeout",
+    );
+    const late = assertRejects(() => pool.acquire({ timeoutMs: 20 }));
+    assertEquals(code(await assertRejects(() => pool.acquire())), "exhausted");
+    assertEquals(code(await late), "timeout");
+    assertEquals(
+      code(await assertRejects(() => pool.acquireMany(3, { timeoutMs: 0 }))),
+      "timeout",
+    );
+    // Where the limit is the pool's own, there is none.
+    backend.fails = () => false;
+    using _all = await pool.acquireMany(7, { timeoutMs: 5000 });
+    const { code: own, cause } = assertThrows(
+      () => pool.acquireSync(),
+      SmritiError,
+    );
+    assertEquals([own, cause], ["exhausted", undefined]);
+    assert(!("cause" in assertThrows(() => pool.acquireSync(), SmritiError)));
+    block.release();
   });
-  backend.fails = (call) => call === "commit";
-  const block = pool.acquireSync();
-  const code = (error: unknown) => {
-    const { code, cause } = error as SmritiError;
-    assert(cause instanceof SmritiError, `${error} has the cause ${cause}`);
-    assertEquals([cause.code, (cause.cause as { call: string }).call], [
-      "out-of-memory",
-      "commit",
-    ]);
-    return code;
-  };
-  assertEquals(code(assertThrows(() => pool.acquireSync())), "exhausted");
-  assertEquals(
-    code(await assertRejects(() => pool.acquire({ timeoutMs: 0 }))),
-    "timeout",
-  );
-  const late = assertRejects(() => pool.acquire({ timeoutMs: 20 }));
-  assertEquals(code(await assertRejects(() => pool.acquire())), "exhausted");
-  assertEquals(code(await late), "timeout");
-  assertEquals(
-    code(await assertRejects(() => pool.acquireMany(3, { timeoutMs: 0 }))),
-    "timeout",
-  );
-  // Where the limit is the pool's own, there is none.
-  backend.fails = () => false;
-  using _all = await pool.acquireMany(7, { timeoutMs: 5000 });
-  const { code: own, cause } = assertThrows(
-    () => pool.acquireSync(),
-    SmritiError,
-  );
-  assertEquals([own, cause], ["exhausted", undefined]);
-  assert(!("cause" in assertThrows(() => pool.acquireSync(), SmritiError)));
-  block.release();
+}
+
+test("a shared pool that can come to more than fits says so once, in the isolate that makes it", async () => {
+  using stage = scene();
+  const pool = SharedBlockPool.create({ ...LARGE, name: "big" });
+  const other = SharedBlockPool.attach(pool.handle);
+  stage.time.tick(0);
+  assertEquals(stage.warnings().length, 1);
+  assertStringIncludes(stage.warnings()[0]!, "at most 50 blocks");
+  other.leave();
+  const closed = pool.close();
+  stage.time.tick(1000);
+  await closed;
 });
 
 Deno.test("a wrong pressureTrim is refused", () => {

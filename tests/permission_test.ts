@@ -5,6 +5,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { canRunDeno, hasNative } from "./support/platform.ts";
 
 const LIBRARY = new URL("../mod.ts", import.meta.url).href;
+const SHARED = new URL("../shared/mod.ts", import.meta.url).href;
 
 /** What the child prints: that the import worked, and what became of a native pool. */
 const SCRIPT = `
@@ -99,6 +100,26 @@ lost.release();
 console.log(pool.stats().abandonedBlocks, pool.stats().capacityBlocks, (await pool.acquireMany(63)).map((block) => block.release()).length);
 await Promise.all([pool.close({ timeoutMs: 500 }), classes.close({ timeoutMs: 500 })]);
 console.log("closed");`;
+/** The same of what was not done before: each says so, and leaves nothing mapped. */
+const LATE = `
+import { BlockPool } from ${JSON.stringify(LIBRARY)};
+import { SharedBlockPool } from ${JSON.stringify(SHARED)};
+const options = { blockSize: 4096, maxBlocks: 4 };
+const codeOf = async (act) => { try { return await act() ?? "done"; } catch (error) { return error.code ?? error.name; } };
+const pool = new BlockPool(options);
+const block = pool.acquireSync();
+block.bytes[0] = 1;
+await Deno.permissions.revoke({ name: "ffi" });
+console.log("pointer:", await codeOf(() => { block.pointer; }));
+console.log("strict:", await codeOf(async () => {
+  await using strict = new BlockPool({ ...options, safety: "strict" });
+  using inner = strict.acquireSync();
+  inner.bytes;
+}));
+console.log("join:", await codeOf(async () => { await SharedBlockPool.join("late", options); }));
+console.log("create:", await codeOf(() => { SharedBlockPool.create(options); }));
+block.release();
+console.log("closed:", await codeOf(async () => { await pool.close(); }));`;
 
 async function lines(...flags: string[]): Promise<string[]> {
   return await linesOf(SCRIPT, ...flags);
@@ -201,4 +222,18 @@ test("seal() without the permission names it", async () => {
     await pool.close();
     try { pool.seal(); } catch (error) { console.log(error.code); }`;
   assertEquals(await linesOf(script, "--allow-ffi"), ["permission", "closed"]);
+});
+
+Deno.test({
+  name: "what is asked for first after the permission was taken back says so",
+  ignore: !canRunDeno || !hasNative,
+  fn: async () => {
+    assertEquals(await linesOf(LATE, "--allow-ffi"), [
+      "pointer: permission",
+      "strict: permission",
+      "join: permission",
+      "create: permission",
+      "closed: done",
+    ]);
+  },
 });

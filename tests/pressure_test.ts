@@ -163,26 +163,28 @@ async function pressed(...args: string[]): Promise<unknown> {
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name, fn, ignore: !canRunDeno || !hasNative || !hasProc });
 
-test("under pressure a pool gives back what is free above its initial blocks, and says so", async () => {
-  assertEquals(await pressed("{}"), {
-    before: 100,
-    idle: 100,
-    pressed: 10,
-    told: [{ pool: "smriti", bytes: 90 * 65536 }],
-    again: 60,
-    pressedAgain: 20,
-    toldAgain: [{ pool: "smriti", bytes: 40 * 65536 }],
+for (const kind of ["own", "shared"]) {
+  test(`under pressure a pool gives back what is free above its initial blocks, and says so: ${kind}`, async () => {
+    assertEquals(await pressed("{}", kind), {
+      before: 100,
+      idle: 100,
+      pressed: 10,
+      told: [{ pool: "smriti", bytes: 90 * 65536 }],
+      again: 60,
+      pressedAgain: 20,
+      toldAgain: [{ pool: "smriti", bytes: 40 * 65536 }],
+    });
   });
-});
 
-test("with pressureTrim: false it does not", async () => {
-  assertEquals(await pressed('{"pressureTrim":false}'), {
-    before: 100,
-    idle: 100,
-    pressed: 100,
-    told: [],
-    again: 100,
-    pressedAgain: 100,
-    toldAgain: [],
+  test(`with pressureTrim: false it does not: ${kind}`, async () => {
+    assertEquals(await pressed('{"pressureTrim":false}', kind), {
+      before: 100,
+      idle: 100,
+      pressed: 100,
+      told: [],
+      again: 100,
+      pressedAgain: 100,
+      toldAgain: [],
+    });
   });
-});
+}

@@ -2,6 +2,7 @@
 // files of the group are in a folder, read in the place of libc.
 
 import { BlockPool, type PoolEventMap } from "../../mod.ts";
+import { SharedBlockPool } from "../../shared/mod.ts";
 import { LOOK_MS } from "../../pool/pressure.ts";
 import { FakeTime } from "@std/testing/time";
 import { FailingBackend } from "./failing_backend.ts";
@@ -22,12 +23,15 @@ backend.host = {
   },
 };
 using time = new FakeTime();
-const pool = new BlockPool({
+const options = {
   blockSize: 65536,
   maxBlocks: 100,
   initialBlocks: 10,
   ...JSON.parse(Deno.args[0]!),
-});
+};
+const pool = Deno.args[1] === "shared"
+  ? SharedBlockPool.create(options)
+  : new BlockPool(options);
 const told: PoolEventMap["pressure"][] = [];
 pool.addEventListener("pressure", ({ detail }) => told.push(detail));
 const committed = () => pool.stats().committedBlocks;
@@ -59,4 +63,6 @@ console.log(JSON.stringify({
   toldAgain: tellNews(),
 }));
 held[Symbol.dispose]();
-await pool.close();
+const closed = pool.close();
+time.tick(LOOK_MS);
+await closed;

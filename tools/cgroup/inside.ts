@@ -57,7 +57,7 @@ switch (Deno.args[0]) {
     console.log(`idle, 160 MiB of blocks were written; ${usage()}`);
     // The program itself takes more and more, slowly enough for the kernel to answer with its brake.
     const kept: Uint8Array[] = [];
-    for (let taken = 0; taken < 120; taken += 4) {
+    for (let taken = 0; taken < 160; taken += 4) {
       kept.push(new Uint8Array(4 * MIB).fill(1));
       await sleep(100);
     }
