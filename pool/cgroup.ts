@@ -23,7 +23,10 @@ export interface Cgroup {
 export function readGranted(path: string): string | undefined {
   if (!isGranted({ name: "read", path })) return undefined;
   try {
-    return readFileSync(path, "utf8");
+    // By node's, what was read stays external memory until V8 collects it.
+    return "Deno" in globalThis
+      ? Deno.readTextFileSync(path)
+      : readFileSync(path, "utf8");
   } catch (error) {
     if (!("Deno" in globalThis)) return undefined;
     if (!(error instanceof Deno.errors.NotCapable)) return undefined;

@@ -14,9 +14,9 @@ const SAMPLE = 509;
 /** Of one noted lease in this many also where: a stack takes microseconds, this keeps it under 1 ns. */
 const PLACES = 16;
 /** At first, and after a leak without a place, the place of one lease in this many is noted: a prime, … */
-const SEARCH = 7;
-/** … for so many leases: a leak of every 128th is met twice. */
-const SEARCHED = 2048;
+const SEARCH = 31;
+/** … for so many leases: a leak of every 128th is met. */
+const SEARCHED = 4096;
 /** Where pools are made of, as stacks have it: paths, or parts of URLs. Unknown in a bundle. */
 const ROOT = /^(?:file:\/\/)?(.*\/)pool\/leaks\.[jt]s$/
   .exec(import.meta.url ?? "")?.[1];
