@@ -122,6 +122,6 @@ Deno.test({
     // kept, 33 KiB. What V8 and the allocator have more now than then is far below either.
     assertEquals(after.ours, 0);
     assertLess(after.mappings, before.mappings + POOLS / 10);
-    assertLess(after.resident, before.resident + 24 * MIB);
+    assertLess(after.resident, before.resident + 30 * MIB);
   },
 });

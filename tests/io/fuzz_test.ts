@@ -109,8 +109,10 @@ function sourceOf(round: Round): Any {
     async read() {
       try {
         const { done, value } = await bytes.next();
-        // An empty one would be the last that a node stream asks for.
-        this.push(done ? null : value.length === 0 ? "x" : value);
+        // An empty one would be the last that a node stream asks for, and so would one that becomes
+        // empty in its queue.
+        const stops = value?.length === 0 || value?.buffer?.resizable;
+        this.push(done ? null : stops ? "x" : value);
       } catch (error) {
         this.destroy(error as Error);
       }

@@ -559,7 +559,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what:
       "seats: whoever cannot stay does not look whether it was the last one",
     file: "shared/seats.ts",
-    find: "new Ending(control, region, roster, worker).tryEnd();",
+    find: "new Ending(control, region, ledger, roster, worker).tryEnd();",
     put: "",
     caughtBy: ["shared_closing"],
   },

@@ -6,7 +6,7 @@ import {
   type SharedPoolOptions,
   type SharedPoolStats,
 } from "../../shared/mod.ts";
-import { isMapped } from "../support/resident.ts";
+import { isCovered } from "../support/resident.ts";
 import { lawful } from "../support/law.ts";
 
 /** Whole pages on every system, so a slab is one block. */
@@ -40,9 +40,9 @@ export function widePool(): SharedBlockPool {
   return sharedPool({ blockSize: 2 ** 23 });
 }
 
-/** Whether the lowest memory of a pool is mapped, as Linux tells. */
+/** Whether all memory of a pool is mapped, as Linux tells: once it is unmapped others may get a part. */
 export function isThere({ handle: { range } }: SharedBlockPool): boolean {
-  return isMapped(range.mappedBase, PAGE);
+  return isCovered(range.mappedBase, range.mappedSize);
 }
 
 /** What is in the control block besides owners: for tests that play a death. */

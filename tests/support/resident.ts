@@ -36,6 +36,15 @@ export function isMapped(base: bigint, size: number): boolean {
   return false;
 }
 
+/** Whether mappings cover the whole range. */
+export function isCovered(base: bigint, size: number): boolean {
+  let at = base;
+  for (const { start, end } of mappings()) {
+    if (start <= at && end > at) at = end;
+  }
+  return at >= base + BigInt(size);
+}
+
 /** What Linux notes about the mapping with this address: `dd` not dumped, `nh` no huge pages, … */
 export function flagsOf(address: bigint): string[] {
   const smaps = Deno.readTextFileSync("/proc/self/smaps");
