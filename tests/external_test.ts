@@ -61,7 +61,8 @@ async function markCompacts(limit: number, safety: string, megabytes: number) {
 for (const limit of [128, 512, 4096]) {
   Deno.test({
     name: `an idle pool adds no mark-compact at a heap limit of ${limit} MB`,
-    ignore: !canRunDeno || !hasNative,
+    // On Windows what V8 still has in its buffer when the child ends is lost.
+    ignore: !canRunDeno || !hasNative || Deno.build.os === "windows",
   }, async () => {
     const without = await markCompacts(limit, "revoke", 0);
     for (const safety of ["trust", "revoke"]) {
