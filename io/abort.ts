@@ -8,6 +8,7 @@
  * microtasks alone, where no signal's timer fires: so it is also known here when the event loop
  * must have a turn.
  */
+import { setImmediate } from "node:timers";
 
 /** So long may an operation go on before the event loop has a turn, in milliseconds. */
 const MOST_WORK_MS = 10;
