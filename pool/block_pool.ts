@@ -22,7 +22,7 @@ import { quarantineFor } from "./guard.ts";
 import { headroom } from "./headroom.ts";
 import { showAs } from "./inspect.ts";
 import { type Footprint, Layout } from "./layout.ts";
-import { stackOf } from "./leaks.ts";
+import { madeHere } from "./leaks.ts";
 import { checkSize } from "./memory_limit.ts";
 import { Leases } from "./leases.ts";
 import { Ledger, sweep } from "./ledger.ts";
@@ -117,7 +117,7 @@ export class BlockPool implements Pool {
     const counters = this.#counters;
     sweep();
     const slots = this.#slots = slotsFor(region, filled.maxBlocks);
-    const place = stackOf(new Error("made here")) ?? "";
+    const place = madeHere();
     const ledger = this.#ledger = ledgerOf(region, filled.name, place);
     const { used } = ledger;
     const givenUp: GivenUp[] = [];

@@ -102,7 +102,7 @@ export class Closing implements WaitsToClose {
     complain(error);
   }
 
-  /** What is still out, in words, or nothing: a prefault may be under way instead. */
+  /** What is still out, in words, or nothing. */
   get out(): string | undefined {
     if (this.#ended || this.#slots.acquired === 0) return undefined;
     return outstandingBlocks(this.#leases.outstanding());

@@ -119,6 +119,11 @@ export class LeakWatch {
   }
 }
 
+/** The place of the call that makes a pool, for messages about one that was not closed. */
+export function madeHere(): string {
+  return stackOf(new Error("made here")) ?? "";
+}
+
 /** Where a lease was acquired, without the pool's own lines. */
 export function stackOf(site: Error | undefined): string | undefined {
   let stack: unknown;

@@ -374,10 +374,7 @@ export class Leases implements Owner {
   /** Ends every lease, whoever holds it; the slots are given up. */
   loseAll(): void {
     for (const slot of this.records.filter(isOut)) {
-      // SAFETY: JavaScript can no longer reach the memory; native code still may, which is why
-      // its addresses stay mapped.
-      const isOut = slot.escaped > 0 || isDetached(slot);
-      this.lose(slot, !this.region.revoke(slot.view) || isOut);
+      this.#revokeAndLose(slot);
     }
     this.hooks.lost();
   }
@@ -480,14 +477,18 @@ export class Leases implements Owner {
     slot.view = NO_VIEW;
   }
 
+  /** Gives up a slot whose lease may be in use: its views end, but for a buffer that is elsewhere. */
+  #revokeAndLose(slot: Slot): void {
+    const isElsewhere = slot.escaped > 0 || isDetached(slot);
+    // SAFETY: JavaScript reaches the memory no more; native code may, so the address stays mapped.
+    this.lose(slot, !this.region.revoke(slot.view) || isElsewhere);
+  }
+
   #leaked(leak: Leak): void {
     if (leak.slot.state !== HELD) return;
     this.#counters.leaks++;
-    // SAFETY: the handle is gone, but a raw view may not be: it becomes empty, and the slot is
-    // never lent again because a read may still be under way.
     if (leak.stack === undefined) this.#search();
-    const isOut = leak.slot.escaped > 0 || isDetached(leak.slot);
-    this.lose(leak.slot, !this.region.revoke(leak.slot.view) || isOut);
+    this.#revokeAndLose(leak.slot);
     this.hooks.lost();
     this.hooks.leaked(leak);
   }

@@ -11,6 +11,7 @@ import type { Backend, Range } from "../ffi/backend.ts";
 import { rangeAt } from "../ffi/mark.ts";
 import { processBackend } from "../ffi/process_page.ts";
 import { quote } from "./checks.ts";
+import { warn } from "./console.ts";
 import {
   joinShared,
   type Listed,
@@ -281,14 +282,10 @@ function isAnyUsed(used: Uint8Array, start: number, end: number): boolean {
 
 /** Tells of a pool that was not closed. */
 export function tell(what: string, place: string): void {
-  try {
-    console.warn(
-      `@smriti/pool: ${what}; its memory was given back. ` +
-        `Close it by \`await using\` or \`close()\`. It was made here:\n${place}`,
-    );
-  } catch {
-    // The program has replaced the console by one that fails.
-  }
+  warn(
+    `@smriti/pool: ${what}; its memory was given back. ` +
+      `Close it by \`await using\` or \`close()\`. It was made here:\n${place}`,
+  );
 }
 
 /** Writes an extent down, if there is room. */

@@ -8,7 +8,6 @@ import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import { Region } from "../pool/region.ts";
 import type { Views } from "../pool/external.ts";
-import { stackOf } from "../pool/leaks.ts";
 import { Ledger, sweep } from "../pool/ledger.ts";
 import {
   Control,
@@ -128,11 +127,6 @@ function listed(region: Region, name: string, place: string, pool: number) {
   const { slabBytes, slabSlots, lastPart } = region;
   const described = { slabBytes, slabSlots, name, place };
   return Ledger.openShared(lastPart, described, pool);
-}
-
-/** The place of the call, for messages about a pool that was not closed. */
-export function madeHere(): string {
-  return stackOf(new Error("made here")) ?? "";
 }
 
 /** What others need to take a seat. */

@@ -22,6 +22,7 @@ import {
   type TryAcquireOptions,
 } from "../pool/options.ts";
 import { showAs } from "../pool/inspect.ts";
+import { madeHere } from "../pool/leaks.ts";
 import type { BlockArray, Pool } from "../pool/pool.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { MOST_WORKERS } from "./control.ts";
@@ -29,7 +30,7 @@ import type { SharedPoolHandle } from "./handle.ts";
 import { joinByName } from "./join.ts";
 import type { SharedPoolOptions } from "./options.ts";
 import type { SharedParts } from "./parts.ts";
-import { begin, forsaken, handleOf, madeHere, sitDown } from "./seats.ts";
+import { begin, forsaken, handleOf, sitDown } from "./seats.ts";
 import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
 import {

@@ -322,10 +322,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandon: the slot of a leak is lent again",
     file: "pool/leases.ts",
-    find:
-      "this.lose(leak.slot, !this.#region.revoke(leak.slot.view) || isOut);",
-    put: `this.#region.revoke(leak.slot.view);
-    void isOut;
+    find: "this.#revokeAndLose(leak.slot);",
+    put: `this.region.revoke(leak.slot.view);
     leak.slot.touched = false;
     this.release(leak.slot, this.blockSize);`,
     caughtBy: ["leaks"],
@@ -333,9 +331,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "leaks: raw views of a lost block stay alive",
     file: "pool/leases.ts",
-    find:
-      "this.lose(leak.slot, !this.#region.revoke(leak.slot.view) || isOut);",
-    put: "this.lose(leak.slot, isOut);",
+    find: "this.#revokeAndLose(leak.slot);",
+    put: "this.lose(leak.slot, isDetached(leak.slot));",
     caughtBy: ["leaks"],
   },
   {
