@@ -193,7 +193,7 @@ class PosixBackend implements Backend {
       if (count <= 0) break;
       text += decoder.decode(bytes.subarray(0, count), { stream: true });
     }
-    // SAFETY: opened above and used by nobody else.
+    // SAFETY: opened above, and the number is kept nowhere.
     close(file);
     return text + decoder.decode();
   }
@@ -219,7 +219,7 @@ class PosixBackend implements Backend {
       mappedSize,
     };
     for (const advice of this.#table.adviceNew) {
-      // SAFETY: advice about a range that nobody knows yet; a refusal costs nothing.
+      // SAFETY: advice about a range that was mapped just now; a refusal costs nothing.
       this.#c.madvise(range.base, BigInt(size), advice);
     }
     return spare === 0 ? range : this.#cut(range);
@@ -230,7 +230,7 @@ class PosixBackend implements Backend {
     const end = base + BigInt(size);
     const mappedEnd = mappedBase + BigInt(mappedSize);
     const isGone = (from: bigint, to: bigint) =>
-      // SAFETY: outside of the usable bytes, inside of what was just mapped: nobody has seen it.
+      // SAFETY: outside of the usable bytes, inside of what was mapped just now.
       from === to || this.#c.munmap(from, to - from) === 0;
     const start = isGone(mappedBase, base) ? base : mappedBase;
     const stop = isGone(end, mappedEnd) ? end : mappedEnd;

@@ -168,7 +168,7 @@ export function defer(fn: FunctionValue, call: Call, at: At): Operation[] {
 
 /**
  * A function that is called when its maker's `using` may be over: it is an operation on the leases
- * of `using`; the others may be ended by somebody it is known to, and are let go.
+ * of `using`; the others may be ended by what else refers to them, and are let go.
  *
  * @param fate `event` if an `await` of the maker may see it called, `deferred` if nothing does
  */

@@ -240,7 +240,7 @@ export class Block {
   }
 
   /**
-   * Gives the block up for good: for memory that somebody may still write to. It stays mapped with its
+   * Gives the block up for good: for memory that may still be written to. It stays mapped with its
    * bytes, also after `close()`, and `stats().abandonedBlocks` counts it. A fresh block takes its place,
    * as long as `maxAbandonedBytes` allows; then the pool's capacity is one less.
    *

@@ -351,7 +351,7 @@ export class Dispatcher {
     }, RETRY_MS);
   }
 
-  /** Nobody waits: no timer of theirs may outlast them. */
+  /** The queue is empty: the retry timer ends with it. */
   #stopRetrying(): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;

@@ -1,5 +1,5 @@
 /**
- * What becomes of the memory of pools that nobody closes: at the end of their isolate, and when they have
+ * What becomes of the memory of pools that were not closed: at the end of their isolate, and when they have
  * become unreachable.
  *
  * Holds no pool: a pool that is in use is held by who uses it, and its timers hold it weakly.

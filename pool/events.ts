@@ -150,7 +150,7 @@ export class Events {
   }
 
   /**
-   * Sends an event; `detail` is made only if somebody listens. What listeners themselves bring
+   * Sends an event; `detail` is made only if there is a listener. What listeners themselves bring
    * about while they are told is not told again: it would go on until the stack ran out. Whether
    * somebody listens.
    */

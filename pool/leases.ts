@@ -294,7 +294,7 @@ export class Leases implements Owner {
   seal(slots: number): void {
     for (let index = 0; index < slots; index++) {
       const slot = this.records[index] ?? this.record(index);
-      // SAFETY: nobody gets the view before the slot is leased, and then it is committed.
+      // SAFETY: the view is given out with a lease alone, and then the slot is committed.
       if (slot.view === NO_VIEW && slot.state !== LOST) {
         slot.view = this.region.view(index);
         this.views.count(this.blockSize);
@@ -305,7 +305,7 @@ export class Leases implements Owner {
 
   /**
    * Ends the views of slots that are free and about to lose their memory. A slot whose buffer is
-   * with somebody else is taken out of the pool instead; then the answer is false. A sealed pool keeps
+   * elsewhere is taken out of the pool instead; then the answer is false. A sealed pool keeps
    * its views, which read zeroes meanwhile, until the end.
    */
   dropViews(start: number, end: number, isEnd: boolean): boolean {
@@ -415,7 +415,7 @@ export class Leases implements Owner {
     const isTooMany = hasTooManyViews() && !this.sealed;
     if (this.#revoke === true || isTooMany) {
       const buffer = this.region.renew(slot.view);
-      // Not zeroed: whoever keeps the buffer may read it.
+      // Not zeroed: a buffer that was kept may be read.
       if (buffer === undefined) return false;
       slot.view = NO_VIEW;
       slot.view = new Uint8Array(buffer);

@@ -3,7 +3,7 @@
  * read it: an isolate ends without a word, and its memory stays mapped.
  *
  * A ledger is a mapping of its own: where the pool's memory is, a name for messages, a byte for each slot.
- * The process's page lists the ledgers with their threads (`ledger_list.ts`). Whoever makes a pool, or looks
+ * The process's page lists the ledgers with their threads (`ledger_list.ts`). An isolate that makes a pool, or looks
  * after one, gives back what ended threads have left, but for what was in use: a buffer of it may have been
  * posted, and native code may still write there.
  */
@@ -128,7 +128,7 @@ export class Ledger {
     }
     let memory: ArrayBuffer;
     try {
-      // SAFETY: committed above; unmapped by `close`, after which nobody asks for a slot any more.
+      // SAFETY: committed above; unmapped by `close`, after which no slot is asked for.
       memory = native.view(range, 0, size);
     } catch {
       // The permission was taken back.
@@ -179,7 +179,7 @@ export class Ledger {
     if (this.#numbers !== undefined) add(this.#numbers, extent);
   }
 
-  /** The pool gives its memory back in order: what is left of that is for nobody to give back. */
+  /** The pool gives its memory back in order: what is left of that is not given back by a sweep. */
   forget(): void {
     if (this.#numbers?.length) this.#numbers[EXTENTS] = 0;
   }

@@ -75,7 +75,7 @@ export function joinShared(
   const is = () =>
     isPlace && Atomics.load(words, place + THREAD) === OF_MANY &&
     words[place + POOL] === pool;
-  // Never from 0: whoever has brought it there is giving the memory back.
+  // Never from 0: the isolate that has brought it there is giving the memory back.
   while (is()) {
     const count = Atomics.load(words, place + MEMBERS);
     if (count <= 0) break;
@@ -116,7 +116,7 @@ export function sweepList(
   if (threads === undefined) return;
   const words = processWords();
   const me = threads.current();
-  // Where a sandbox refuses the question, everybody would look dead.
+  // Where a sandbox refuses the question, every thread would look ended.
   if (!threads.isAlive(me)) return;
   const known = new Map<number, boolean>();
   const isAlive = (thread: number) => {

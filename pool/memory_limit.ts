@@ -1,5 +1,5 @@
 /**
- * How much memory this process may have, whoever says so: a container, a resource limit, the machine.
+ * How much memory this process may have, by its container, its resource limits or the machine.
  *
  * The raw bound: what the process has taken already is not subtracted. Asks for no permission; what
  * may not be looked at is not known. Also tells a pool that can come to more.

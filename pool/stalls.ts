@@ -1,6 +1,6 @@
 /**
  * Notices acquires that have waited for `stallMs`, and says who holds the blocks: by the event
- * `stall`, or by `console.warn` if nobody listens.
+ * `stall`, or by `console.warn` without a listener.
  *
  * Reports once an episode. One begins when an acquire has waited that long; it is over when at a look,
  * made once in `stallMs`, no acquire has. Changes nothing, and keeps no process alive.

@@ -30,7 +30,7 @@ export interface Seat {
   readonly options: SharedFilledOptions;
   /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
-  /** Which slots views may reach, for those who outlive all isolates. */
+  /** Which slots views may reach, for the isolates that outlive this pool's. */
   readonly ledger: Ledger;
   /** Where the seat was taken. */
   readonly made: string;

@@ -317,7 +317,7 @@ export class SharedDispatcher implements WaitingLine {
     }
   }
 
-  /** Somebody else is first now, or a listener's call was cut short while it served somebody. */
+  /** Another waiter is first now, or a listener's call was cut short while it served one. */
   readonly #isGone = (): boolean =>
     this.#channel.head !== this.#serving || this.#hand !== undefined;
 

@@ -65,7 +65,7 @@ export class SharedSlots {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
-  /** For those who outlive all isolates: a byte for each slot, 1 while a view given out may reach it. */
+  /** For the isolates that outlive this pool's: a byte for each slot, 1 while a view given out may reach it. */
   readonly #used: Uint8Array;
   readonly #worker: number;
   /** What the words of slots that this worker holds have in common. */
