@@ -671,7 +671,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: a buffer that stays is zeroed",
     file: "pool/leases.ts",
-    find: "// Not zeroed: whoever keeps the buffer may read it.",
+    find: "// Not zeroed: a buffer that was kept may be read.",
     put: "if (buffer === undefined) slot.view.fill(0);",
     caughtBy: ["abandoned", "untransferable"],
   },
