@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "./support/child.ts";
+import { POOL, reloaded, run } from "./support/life.ts";
 import {
   canRunDeno,
   hasNative,
@@ -11,9 +12,6 @@ import {
 } from "./support/platform.ts";
 
 const LIBRARY = new URL("../mod.ts", import.meta.url).href;
-/** Bytes of one pool here, all of them written. */
-const POOL = 64 * 2 ** 20;
-
 /** Source of a function `rss()`, in bytes. */
 const RSS = `const rss = () => Number(
   Deno.readTextFileSync("/proc/self/status").match(/VmRSS:\\s+(\\d+)/)[1]) * 1024;`;
@@ -33,33 +31,6 @@ async function use(kind) {
 }`;
 
 const proc = { ignore: !canRunDeno || !hasNative || !hasProc };
-
-async function run(source: string, flags: string[] = []) {
-  const path = await Deno.makeTempFile({ suffix: ".mjs" });
-  try {
-    await Deno.writeTextFile(path, source);
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "--allow-all",
-        "--no-check",
-        "--quiet",
-        "--no-config",
-        ...flags,
-        path,
-      ],
-      env: { NO_COLOR: "1" },
-    }).output();
-    const decoder = new TextDecoder();
-    assertEquals(code, 0, decoder.decode(stderr));
-    return {
-      lines: decoder.decode(stdout).trim().split("\n"),
-      told: decoder.decode(stderr),
-    };
-  } finally {
-    await Deno.remove(path);
-  }
-}
 
 for (const kind of ["one", "classes"]) {
   Deno.test(
@@ -178,57 +149,16 @@ Deno.test(
   "a reload under --watch gives the memory back, silently",
   proc,
   async () => {
-    const folder = await Deno.makeTempDir();
-    const [app, trigger] = [`${folder}/app.mjs`, `${folder}/trigger`];
-    try {
-      await Deno.writeTextFile(trigger, "0");
-      await Deno.writeTextFile(
-        app,
-        `${USED}${RSS}
+    const { sizes, told } = await reloaded(
+      `${USED}${RSS}
       globalThis.kept = [await use("one"), await use("classes")];
       console.log("rss", rss());
       setInterval(() => {}, 1e6);`,
-      );
-      const child = new Deno.Command(Deno.execPath(), {
-        args: [
-          "run",
-          "--allow-all",
-          "--no-check",
-          "--quiet",
-          "--no-config",
-          `--watch=${trigger}`,
-          app,
-        ],
-        stdout: "piped",
-        stderr: "piped",
-        env: { NO_COLOR: "1" },
-      }).spawn();
-      const errors = new Response(child.stderr).text();
-      const sizes: number[] = [];
-      let text = "";
-      for await (
-        const part of child.stdout.pipeThrough(new TextDecoderStream())
-      ) {
-        text += part;
-        const found = [...text.matchAll(/rss (\d+)\n/g)].map(([, size]) =>
-          Number(size)
-        );
-        if (found.length === sizes.length) continue;
-        sizes.splice(0, sizes.length, ...found);
-        if (sizes.length === 7) child.kill("SIGKILL");
-        // The watcher looks for changes of the file once it has started the program.
-        else {setTimeout(
-            () => Deno.writeTextFileSync(trigger, `${sizes.length}`),
-            400,
-          );}
-      }
-      await child.status;
-      assertEquals(sizes.length, 7);
-      assertLess(sizes[6] - sizes[0], 1.5 * POOL, `${sizes}`);
-      assert(!(await errors).includes("@smriti"));
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+      7,
+    );
+    assertEquals(sizes.length, 7);
+    assertLess(sizes[6] - sizes[0], 1.5 * POOL, `${sizes}`);
+    assert(!told.includes("@smriti"));
   },
 );
 

@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "./support/child.ts";
+import { POOL, reloaded, run } from "./support/life.ts";
 import {
   canRunDeno,
   hasNative,
@@ -12,9 +13,6 @@ import {
 
 const LIBRARY = new URL("../mod.ts", import.meta.url).href;
 const SHARED = new URL("../shared/mod.ts", import.meta.url).href;
-/** Bytes of one pool here, all of them written. */
-const POOL = 64 * 2 ** 20;
-
 /** Source of a function `rss()`, in bytes, and of one that has garbage found. */
 const TOOLS = `
 const rss = () => Number(
@@ -44,31 +42,6 @@ async function use(way) {
 }`;
 
 const proc = { ignore: !canRunDeno || !hasNative || !hasProc || !provesDeath };
-
-async function run(source: string, flags: string[] = []) {
-  const path = await Deno.makeTempFile({ suffix: ".mjs" });
-  try {
-    await Deno.writeTextFile(path, source);
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "--allow-all",
-        "--no-check",
-        "--quiet",
-        "--no-config",
-        ...flags,
-        path,
-      ],
-      env: { NO_COLOR: "1" },
-    }).output();
-    const decoder = new TextDecoder();
-    const told = decoder.decode(stderr);
-    assertEquals(code, 0, told);
-    return { lines: decoder.decode(stdout).trim().split("\n"), told };
-  } finally {
-    await Deno.remove(path);
-  }
-}
 
 for (const way of ["create", "attach", "join"]) {
   Deno.test(
@@ -243,13 +216,8 @@ Deno.test(
   "a reload under --watch gives the memory of shared pools back, silently",
   proc,
   async () => {
-    const folder = await Deno.makeTempDir();
-    const [app, trigger] = [`${folder}/app.mjs`, `${folder}/trigger`];
-    try {
-      await Deno.writeTextFile(trigger, "0");
-      await Deno.writeTextFile(
-        app,
-        `${USED}${TOOLS}
+    const { sizes, told } = await reloaded(
+      `${USED}${TOOLS}
       globalThis.kept = [await use("create"), await use("attach"), await use("join")];
       const worker = workerOf(${JSON.stringify(USED)} + \`
         onmessage = ({ data }) => {
@@ -261,49 +229,11 @@ Deno.test(
       await heard(worker);
       console.log("rss", rss());
       setInterval(() => {}, 1e6);`,
-      );
-      const child = new Deno.Command(Deno.execPath(), {
-        args: [
-          "run",
-          "--allow-all",
-          "--no-check",
-          "--quiet",
-          "--no-config",
-          `--watch=${trigger}`,
-          app,
-        ],
-        stdout: "piped",
-        stderr: "piped",
-        env: { NO_COLOR: "1" },
-      }).spawn();
-      const errors = new Response(child.stderr).text();
-      const sizes: number[] = [];
-      let text = "";
-      for await (
-        const part of child.stdout.pipeThrough(new TextDecoderStream())
-      ) {
-        text += part;
-        const found = [...text.matchAll(/rss (\d+)\n/g)].map(([, size]) =>
-          Number(size)
-        );
-        if (found.length === sizes.length) continue;
-        sizes.splice(0, sizes.length, ...found);
-        if (sizes.length === 6) child.kill("SIGKILL");
-        // The watcher looks for changes of the file once it has started the program.
-        else {
-          setTimeout(
-            () => Deno.writeTextFileSync(trigger, `${sizes.length}`),
-            400,
-          );
-        }
-      }
-      await child.status;
-      assertEquals(sizes.length, 6);
-      assertLess(sizes[5] - sizes[0], 1.5 * POOL, `${sizes}`);
-      assert(!/was dropped/.test(await errors));
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
+      6,
+    );
+    assertEquals(sizes.length, 6);
+    assertLess(sizes[5] - sizes[0], 1.5 * POOL, `${sizes}`);
+    assert(!/was dropped/.test(told));
   },
 );
 
