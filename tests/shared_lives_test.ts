@@ -94,12 +94,15 @@ Deno.test({
           const heap = heaps.reduce((sum, heap) => sum + heap, own);
           const maps = Deno.readTextFileSync("/proc/self/maps");
           const all = [...maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm)];
-          // Addresses are used again: those that are mapped whole would be a pool's.
-          const ours = ranges.filter(([from, to]) =>
-            all.some((map) =>
-              BigInt(`0x${map[1]}`) <= from && BigInt(`0x${map[2]}`) >= to
-            )
+          // Addresses are used again, for larger things too: a pool begins with blocks, where its range
+          // does, and no mapping of it reaches beyond.
+          const starts = new Map(
+            all.map(([, start, end]) => [BigInt(`0x${start}`), end]),
           );
+          const ours = ranges.filter(([from, to]) => {
+            const end = starts.get(from);
+            return end !== undefined && BigInt(`0x${end}`) <= to;
+          });
           const mappings = all.length;
           const resident = residentBytes() - heap;
           return { resident, mappings, ours: ours.length };
