@@ -22,7 +22,8 @@ import {
 } from "./options.ts";
 import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
-import { RETRY_MS, type Sizer } from "./sizer.ts";
+import { REFUSAL_MS } from "./scaling.ts";
+import type { Sizer } from "./sizer.ts";
 import { StallWatch } from "./stalls.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
@@ -348,7 +349,7 @@ export class Dispatcher {
       this.#hasFree(wish.reserved, wish.count ?? 1);
       this.#pump();
       if (this.#channel.waiting > 0) this.#retryLater();
-    }, RETRY_MS);
+    }, REFUSAL_MS);
   }
 
   /** The queue is empty: the retry timer ends with it. */

@@ -1,14 +1,104 @@
 /**
- * When to grow, when to shrink, and by how much: counts and a given time in, counts out.
+ * When to grow, when to shrink, and by how much, for every kind of pool: counts and a given time in,
+ * counts out.
  *
- * Owns no memory and no timer, and never asks for the time itself. The hot path only compares the
- * number of free blocks with two marks; everything else happens when one of them is passed.
+ * Owns no memory and no timer, and never asks for the time itself.
  */
+import type { SmritiError } from "./errors.ts";
 import { type FilledOptions, shareOf } from "./options.ts";
 import { COUNTLESS } from "./slots.ts";
 
+/** Bytes given back by one piece of a shrink: the event loop runs in between. */
+export const SHRINK_PIECE: number = 4 * 1024 * 1024;
+/** How long the OS is left in peace after it refused memory, in ms. */
+export const REFUSAL_MS = 100;
+
+/** What the options say of a size: functions of counts alone. */
+export class ScalingPolicy {
+  /** Blocks of the slabs that `initialBlocks` fill: what a pool never gives back. */
+  readonly floor: number;
+
+  readonly #options: FilledOptions;
+  readonly #slabSlots: number;
+
+  /** For a pool whose slabs have `slabSlots` blocks. */
+  constructor(options: FilledOptions, slabSlots: number) {
+    this.#options = options;
+    this.#slabSlots = slabSlots;
+    const slabs = Math.ceil(options.initialBlocks / slabSlots);
+    this.floor = Math.min(options.maxBlocks, slabs * slabSlots);
+  }
+
+  /** Free blocks at or below which growing is due; -1 at the capacity, when it never is. */
+  growAt(committed: number, capacity: number): number {
+    if (committed >= capacity) return -1;
+    const { reservedBlocks, growThreshold } = this.#options;
+    return committed - shareOf(growThreshold, committed - reservedBlocks);
+  }
+
+  /** Free blocks above which a pool counts as idle. */
+  idleAbove(committed: number): number {
+    return Math.floor(this.#options.shrinkThreshold * committed + 1e-9);
+  }
+
+  /** How many blocks one grow adds at most. */
+  growBy(committed: number, capacity: number): number {
+    const { growStep, maxBlocks } = this.#options;
+    return Math.min(shareOf(growStep, maxBlocks), capacity - committed);
+  }
+
+  /** How many grows lead from nothing to the limit. */
+  get steps(): number {
+    const { growStep, maxBlocks } = this.#options;
+    return Math.ceil(maxBlocks / shareOf(growStep, maxBlocks));
+  }
+
+  /**
+   * How many blocks to give back at most: 0 unless the pool was idle for a whole interval. At least
+   * one slab, but never so many that the pool would have to grow again.
+   */
+  shrinkBy(committed: number, free: number, idleMs: number): number {
+    const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
+      this.#options;
+    // Timers fire up to a millisecond early against a clock that counts whole ones.
+    if (idleMs + 1 < shrinkIntervalMs) return 0;
+    const step = shareOf(shrinkStep, committed);
+    const busy = (committed - free) / growThreshold + reservedBlocks;
+    return Math.min(
+      Math.max(step, this.#slabSlots),
+      committed - this.floor,
+      Math.ceil(committed - busy) - 1,
+    );
+  }
+}
+
 /**
- * Decides the size of one pool.
+ * What a refusal of the OS means: no growing ahead for a while. A caller that finds no block free asks
+ * all the same.
+ */
+export class Refusals {
+  /** What the OS said when it last refused memory, unless it has given some since. */
+  last: SmritiError | undefined;
+  #until: number | undefined;
+
+  /** What an attempt to grow came to at this time. The clock may run over at 32 bits. */
+  note(error: SmritiError | undefined, now: number): void {
+    this.last = error;
+    if (error !== undefined) this.#until = now + REFUSAL_MS;
+  }
+
+  /** Whether the OS has refused so recently that asking again is in vain. */
+  isRecent(now: number): boolean {
+    if (this.#until === undefined) return false;
+    if ((this.#until - now | 0) > 0) return true;
+    this.#until = undefined;
+    return false;
+  }
+}
+
+/**
+ * Decides the size of a pool of one isolate. The hot path only compares the number of free blocks with
+ * two marks; everything else happens when one of them is passed.
  *
  * That it was idle is told by the fewest blocks that were free since the last look, which others count;
  * the clock is read when a pool that was busy at the last look becomes idle, and then at looks only.
@@ -22,10 +112,7 @@ export class ScalingController {
   /** The most blocks that can be committed now. */
   capacity: number;
 
-  readonly #options: FilledOptions;
-  readonly #slabSlots: number;
-  /** Blocks of the slabs that `initialBlocks` fill. */
-  readonly #floor: number;
+  readonly #policy: ScalingPolicy;
   #committed = 0;
   /** Free blocks at or below which growing is due; -1 when it never is. */
   #growAt = -1;
@@ -33,92 +120,59 @@ export class ScalingController {
   #idleAbove: number = COUNTLESS;
   /** Since when it has been idle, as far as is known: a break is noticed by the next look. */
   #idleSince = Infinity;
-  /** No grow by threshold before this time: the OS has just refused one. */
-  #retryAt = -Infinity;
 
   /** Sizes a pool by its options, in slabs of `slabSlots` blocks. */
   constructor(options: FilledOptions, slabSlots: number) {
-    this.#options = options;
+    this.#policy = new ScalingPolicy(options, slabSlots);
     this.capacity = options.maxBlocks;
-    this.#slabSlots = slabSlots;
-    const slabs = Math.ceil(options.initialBlocks / slabSlots);
-    this.#floor = Math.min(options.maxBlocks, slabs * slabSlots);
   }
 
   /** Blocks with memory are now this many. The rest is as for `look`. */
   resized(committed: number, free: number, least: number, now: number): void {
-    const { reservedBlocks, growThreshold, shrinkThreshold } = this.#options;
+    // The fewest there were count against the size the pool had then.
+    const wasBusy = least <= this.#idleAbove;
     this.#committed = committed;
-    const full = shareOf(growThreshold, committed - reservedBlocks);
-    this.#growAt = committed < this.capacity ? committed - full : -1;
+    this.#growAt = this.#policy.growAt(committed, this.capacity);
     this.lowMark = this.#growAt + 1;
-    this.#idleAbove = Math.floor(shrinkThreshold * committed + 1e-9);
-    this.look(free, least, now);
+    this.#idleAbove = this.#policy.idleAbove(committed);
+    this.#look(free, wasBusy, now);
   }
 
   /** Fewer than `lowMark` are free. Whether to grow now. */
-  fell(free: number, now: number): boolean {
-    return free <= this.#growAt && !this.isRefused(now);
+  fell(free: number): boolean {
+    return free <= this.#growAt;
   }
 
   /** So many blocks are free now, and `least` is the fewest there were since the last look. */
   look(free: number, least: number, now: number): void {
+    this.#look(free, least <= this.#idleAbove, now);
+  }
+
+  #look(free: number, wasBusy: boolean, now: number): void {
     const idle = free > this.#idleAbove;
     if (!idle) this.#idleSince = Infinity;
-    else if (this.#idleSince === Infinity || least <= this.#idleAbove) {
-      this.#idleSince = now;
-    }
+    else if (this.#idleSince === Infinity || wasBusy) this.#idleSince = now;
     // A load about the line passes it at each lease: once until the next look is enough.
     this.highMark = idle ? COUNTLESS : this.#idleAbove;
   }
 
-  /** The OS refused to grow: leave it in peace until `retryAt`, unless no block is free. */
-  refused(retryAt: number): void {
-    this.#retryAt = retryAt;
-  }
-
-  /** Whether the OS has refused so recently that asking again is in vain. */
-  isRefused(now: number): boolean {
-    return now < this.#retryAt;
-  }
-
   /** How many grows lead from nothing to the limit. */
   get steps(): number {
-    const { growStep, maxBlocks } = this.#options;
-    return Math.ceil(maxBlocks / shareOf(growStep, maxBlocks));
+    return this.#policy.steps;
   }
 
   /** How many blocks one grow adds at most. */
   growBy(): number {
-    const { growStep, maxBlocks } = this.#options;
-    return Math.min(
-      shareOf(growStep, maxBlocks),
-      this.capacity - this.#committed,
-    );
+    return this.#policy.growBy(this.#committed, this.capacity);
   }
 
-  /**
-   * How many blocks to give back after a look, at most: 0 unless the pool was idle for a whole interval.
-   * At least one slab, but never so many that the pool would have to grow again.
-   */
+  /** How many blocks to give back after a look, at most. */
   shrinkBy(free: number, now: number): number {
-    const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
-      this.#options;
-    // Timers fire up to a millisecond early against a clock that counts whole ones.
-    const idleMs = now - this.#idleSince + 1;
-    if (idleMs < shrinkIntervalMs) return 0;
-    const step = shareOf(shrinkStep, this.#committed);
-    const used = this.#committed - free;
-    const busy = used / growThreshold + reservedBlocks;
-    return Math.min(
-      Math.max(step, this.#slabSlots),
-      this.spare,
-      Math.ceil(this.#committed - busy) - 1,
-    );
+    return this.#policy.shrinkBy(this.#committed, free, now - this.#idleSince);
   }
 
   /** Blocks committed beyond the initial ones. */
   get spare(): number {
-    return this.#committed - this.#floor;
+    return this.#committed - this.#policy.floor;
   }
 }

@@ -10,17 +10,12 @@ import type { Leases } from "./leases.ts";
 import { sweep } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Parts } from "./parts.ts";
-import { ScalingController } from "./scaling.ts";
+import { Refusals, ScalingController, SHRINK_PIECE } from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 import type { Supply } from "./supply.ts";
 import { PressureWatch } from "./pressure.ts";
 import { Timer } from "./timers.ts";
-
-/** Bytes given back by one piece of a shrink: the event loop runs in between. */
-const SHRINK_PIECE = 4 * 1024 * 1024;
-/** How long to leave the OS in peace after it refused memory. */
-export const RETRY_MS = 100;
 
 /** The size of one pool. */
 export class Sizer {
@@ -37,8 +32,7 @@ export class Sizer {
   #shrinkTimer: Timer | undefined;
   #pieceTimer: Timer | undefined;
   readonly #pressure: PressureWatch | undefined;
-  /** What the OS said when it last refused memory, unless it has given some since. */
-  refusal: SmritiError | undefined;
+  readonly #refusals = new Refusals();
 
   /** Commits nothing yet: `start` does. */
   constructor(parts: Parts, onChange: () => void) {
@@ -73,7 +67,12 @@ export class Sizer {
 
   /** Whether the OS has just refused memory. */
   get isRefused(): boolean {
-    return this.#scaling.isRefused(Date.now());
+    return this.#refusals.isRecent(Date.now());
+  }
+
+  /** What the OS said when it last refused memory, unless it has given some since. */
+  get refusal(): SmritiError | undefined {
+    return this.#refusals.last;
   }
 
   /** Commits the first blocks; throws the OS's refusal. */
@@ -85,7 +84,7 @@ export class Sizer {
 
   /** Few blocks are free: grow if the threshold says so. */
   fell(): void {
-    if (this.#scaling.fell(this.#slots.free, Date.now())) this.#grow();
+    if (this.#scaling.fell(this.#slots.free) && !this.isRefused) this.#grow();
   }
 
   /** Many blocks are free: once a look at most. */
@@ -144,11 +143,8 @@ export class Sizer {
 
   /** So many blocks were added; the OS refused the rest, if there is an error. */
   #grown(blocks: number, error: SmritiError | undefined): void {
-    this.refusal = error;
-    if (error !== undefined) {
-      this.#counters.growFailures++;
-      this.#scaling.refused(Date.now() + RETRY_MS);
-    }
+    this.#refusals.note(error, Date.now());
+    if (error !== undefined) this.#counters.growFailures++;
     this.#resized();
     this.#events.emit("grow", () => ({
       pool: this.#options.name,

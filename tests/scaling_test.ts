@@ -8,7 +8,8 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { fillOptions, type PoolOptions } from "../pool/options.ts";
-import { ScalingController } from "../pool/scaling.ts";
+import { SmritiError } from "../pool/errors.ts";
+import { REFUSAL_MS, Refusals, ScalingController } from "../pool/scaling.ts";
 import { COUNTLESS } from "../pool/slots.ts";
 
 const MINUTE = 60_000;
@@ -32,7 +33,7 @@ function made({ slabSlots = 1, ...options }: Setting = {}): ScalingController {
 function growsAt(scaling: ScalingController, committed: number): number {
   for (let used = 0; used <= committed; used++) {
     scaling.resized(committed, committed - used, 0, 0);
-    if (scaling.fell(committed - used, 0)) return used;
+    if (scaling.fell(committed - used)) return used;
   }
   return Infinity;
 }
@@ -65,8 +66,8 @@ Deno.test("lowMark tells exactly when fell() has something to say", () => {
   scaling.resized(20, 20, 20, 0);
   // The threshold: 16 of 20 in use, 4 free.
   assertEquals(scaling.lowMark, 5);
-  assert(!scaling.fell(5, 0));
-  assert(scaling.fell(4, 0));
+  assert(!scaling.fell(5));
+  assert(scaling.fell(4));
   assertEquals(scaling.lowMark, 5);
 });
 
@@ -92,15 +93,18 @@ Deno.test("growBy() is a share of maxBlocks, and what is left at the end", () =>
   assertEquals(small.growBy(), 2, "10 % of 15 is 1.5");
 });
 
-Deno.test("refused() silences the threshold until its time has come", () => {
-  const scaling = made();
-  scaling.resized(10, 2, 2, 0);
-  scaling.refused(100);
-  assertEquals([0, 99, 100].map((now) => scaling.fell(2, now)), [
-    false,
-    false,
-    true,
-  ]);
+Deno.test("a refusal counts until its time is over, also where the clock runs over", () => {
+  const error = new SmritiError("out-of-memory", "refused");
+  for (const now of [0, 1e12, 2 ** 31 - 10]) {
+    const refusals = new Refusals();
+    assert(!refusals.isRecent(now));
+    refusals.note(error, now);
+    assertEquals(refusals.last, error);
+    assert(refusals.isRecent(now + REFUSAL_MS - 1));
+    assert(!refusals.isRecent(now + REFUSAL_MS | 0));
+    refusals.note(undefined, now);
+    assertEquals(refusals.last, undefined);
+  }
 });
 
 Deno.test("shrinkBy() is 0 until more than half was free for a whole interval", () => {
@@ -142,6 +146,14 @@ Deno.test("shrinkBy() is not put off by releases and acquires of an idle pool", 
   scaling.resized(50, 40, 40, 0);
   scaling.look(40, 26, MINUTE);
   assertEquals(scaling.shrinkBy(40, MINUTE), 5);
+});
+
+Deno.test("a pool that grows while it is idle has been idle all the while", () => {
+  const scaling = made();
+  scaling.resized(20, 12, 12, 0);
+  // By a block given up, say, whose place a whole slab takes. 12 would be busy in a pool of 40.
+  scaling.resized(40, 32, 12, MINUTE / 2);
+  assertEquals(scaling.shrinkBy(32, MINUTE), 4);
 });
 
 Deno.test("a load about the line does not keep the pool from shrinking when it has gone", () => {
@@ -242,7 +254,7 @@ Deno.test("shrinkBy() never leaves a pool that would have to grow at once", () =
       shrunk++;
       assertLessOrEqual(by, scaling.spare);
       scaling.resized(committed - by, free - by, free - by, MINUTE);
-      assert(!scaling.fell(free - by, MINUTE));
+      assert(!scaling.fell(free - by));
     }),
     { numRuns: 3000 },
   );
