@@ -53,6 +53,35 @@ export function slotsFor(region: Region, maxBlocks: number): Slots {
   }
 }
 
+/**
+ * Puts memory behind so many slabs, run by run; of a run that the OS refuses the first half is tried, down
+ * to one slab. `next` gives a run of at most so many slabs without memory, `commit` asks the OS, and `open`
+ * makes its slots free. Returns what kept it from giving all.
+ */
+export function commitByHalves(
+  slabs: number,
+  next: (most: number) => SlabRun | undefined,
+  commit: (run: SlabRun) => SmritiError | undefined,
+  open: (run: SlabRun) => SmritiError | undefined | void,
+): SmritiError | undefined {
+  let error: SmritiError | undefined;
+  while (slabs > 0) {
+    const run = next(slabs);
+    if (run === undefined) break;
+    const refusal = commit(run);
+    if (refusal !== undefined) {
+      error = refusal;
+      slabs = run.count >> 1;
+      continue;
+    }
+    error = open(run) ?? error;
+    slabs -= run.count;
+    // Part of a step is better than none, and asking for the rest again would be in vain.
+    if (error !== undefined) break;
+  }
+  return error;
+}
+
 /** What became of slots given up. */
 export interface Healed {
   /** Whether there were any. */
@@ -99,29 +128,25 @@ export class Supply {
   /** Commits at least `blocks` more if there are as many; less if the OS refuses, down to one slab. */
   grow(blocks: number): Grown {
     const before = this.#slots.committed;
-    const { slabSlots } = this.#region;
-    let error: SmritiError | undefined;
-    let slabs = Math.ceil((blocks - this.#slots.addSpare(blocks)) / slabSlots);
-    while (slabs > 0) {
-      const found = this.#slots.nextRun(slabs);
-      if (found === undefined) {
-        error = this.#extend();
-        if (error !== undefined) break;
-        continue;
-      }
-      const run = this.#region.lowest(found);
-      const refusal = this.#region.commit(run);
-      if (refusal === undefined) {
+    let extension: SmritiError | undefined;
+    const error = commitByHalves(
+      Math.ceil(
+        (blocks - this.#slots.addSpare(blocks)) / this.#region.slabSlots,
+      ),
+      (most) => {
+        for (;;) {
+          const found = this.#slots.nextRun(most);
+          if (found !== undefined) return this.#region.lowest(found);
+          extension = this.#extend();
+          if (extension !== undefined) return undefined;
+        }
+      },
+      (run) => this.#region.commit(run),
+      (run) => {
         this.#slots.commit(run);
         if (this.#prefault) this.#fault(run);
-        slabs -= run.count;
-        // Part of a step is better than none, and asking for the rest again would be in vain.
-        if (error !== undefined) break;
-      } else {
-        error = refusal;
-        slabs = run.count >> 1;
-      }
-    }
+      },
+    ) ?? extension;
     return { blocks: this.#slots.committed - before, error };
   }
 

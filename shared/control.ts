@@ -12,7 +12,7 @@ import { SharedDurations } from "../pool/histogram.ts";
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 4;
+export const VERSION = 5;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -59,6 +59,8 @@ export const HEADER = {
   ENDER: 22,
   /** `MAPPED`, `UNMAPPING` or `UNMAPPED`; changed by the ender only. */
   MAPPING: 23,
+  /** Since when the pool has been idle at its size, in the pool's time; written by looks only. */
+  IDLE_SINCE: 24,
 
   /** Raised when something became free while acquires waited. */
   EPOCH: 48,

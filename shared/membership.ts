@@ -14,13 +14,12 @@ import { outstandingBlocks } from "../pool/refusal.ts";
 import { Timer } from "../pool/timers.ts";
 import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
 import { Janitor, type JanitorParts } from "./janitor.ts";
+import { housekeepingMs } from "./shared_sizer.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { STATE } = HEADER;
 const HOT_OPEN = OPEN;
 
-/** How often an isolate looks after the pool, in ms. */
-const HOUSEKEEPING_MS = 250;
 /** How often while a `close()` is awaited. */
 const CLOSING_MS = 20;
 
@@ -60,7 +59,7 @@ export class Membership implements WaitsToClose {
   /** Begins to keep house. What fails here leaves nothing behind. */
   start(): void {
     const { clock, options } = this.#parts;
-    const ms = Math.min(HOUSEKEEPING_MS, options.shrinkIntervalMs);
+    const ms = housekeepingMs(options);
     this.#timer = Timer.every(ms, this as Membership, (own) => {
       clock.tick(ms);
       own.keepHouse();

@@ -1,16 +1,18 @@
 /**
  * How much memory a shared pool has: any isolate may grow, shrink or trim it, one at a time.
  *
- * Decides when and by how much; `supply.ts` does it. The resizer holds a word in the control block;
- * if it dies there, its reclaimer counts the slots anew.
+ * Carries out what the scaling policy decides of the counts of all workers. A take that finds the pool
+ * busy sets a flag; the next look takes it down and notes the time. The resizer holds a word in the
+ * control block; if it dies there, its reclaimer counts the slots anew.
  */
 import type { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
 import { PressureWatch } from "../pool/pressure.ts";
 import { headroom } from "../pool/headroom.ts";
-import { shareOf } from "../pool/options.ts";
-import { RETRY_MS } from "../pool/sizer.ts";
+import { Refusals, ScalingPolicy, SHRINK_PIECE } from "../pool/scaling.ts";
 import { COUNTLESS } from "../pool/slots.ts";
+import type { GivenBack } from "../pool/supply.ts";
+import { Timer } from "../pool/timers.ts";
 import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
@@ -23,6 +25,23 @@ const { ABANDONED, BUSY, COMMITTED, PEAK } = HEADER;
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */
 const SPINS = 2000;
+
+/** The longest time between two housekeepings of an isolate, in ms. */
+const HOUSEKEEPING_MS = 250;
+/** The shortest, unless the interval of shrinking is shorter. */
+const LEAST_HOUSEKEEPING_MS = 25;
+
+const NOTHING: GivenBack = { blocks: 0, bytes: 0, refused: false };
+
+/** How often an isolate looks after the pool, in ms: four times an interval of shrinking or oftener. */
+export function housekeepingMs(options: SharedFilledOptions): number {
+  const { shrinkIntervalMs } = options;
+  const often = Math.max(
+    LEAST_HOUSEKEEPING_MS,
+    Math.ceil(shrinkIntervalMs / 4),
+  );
+  return Math.min(HOUSEKEEPING_MS, shrinkIntervalMs, often);
+}
 
 /** What an attempt to grow came to. */
 export type Growth =
@@ -42,18 +61,19 @@ export class SharedSizer {
   readonly #supply: SharedSupply;
   readonly #events: Events;
   readonly #worker: number;
-  readonly #floor: number;
+  readonly #policy: ScalingPolicy;
+  /** How often shrinking is looked at, in ms. */
+  readonly #lookMs: number;
   /** Committed blocks that the two lines below belong to. */
   #seen = -1;
   #growAt: number = COUNTLESS;
   #busyAt: number = COUNTLESS;
   /** Takes are calm while fewer blocks than this are in use. */
   #calmBelow = 0;
-  /** What the OS has refused when this isolate asked for memory last, if it did. */
-  refusal: SmritiError | undefined;
+  readonly #refusals = new Refusals();
   readonly #pressure: PressureWatch | undefined;
-  /** No grow by threshold before this time, if any: the OS has just refused one. */
-  #retryAt: number | undefined;
+  #pieceTimer: Timer | undefined;
+  #stopped = false;
 
   /** Acts for one worker id. */
   constructor(
@@ -72,7 +92,8 @@ export class SharedSizer {
     this.#supply = supply;
     this.#events = events;
     this.#worker = worker;
-    this.#floor = supply.roundUp(options.initialBlocks);
+    this.#policy = new ScalingPolicy(options, supply.slabSlots);
+    this.#lookMs = housekeepingMs(options);
     if (options.pressureTrim) {
       this.#pressure = new PressureWatch(() => this.#relieve());
     }
@@ -114,9 +135,10 @@ export class SharedSizer {
    * refused.
    */
   grow(asked: boolean): Growth {
-    const { growStep, maxBlocks } = this.#options;
+    const { maxBlocks } = this.#options;
     const committed = this.committed;
-    if (committed >= maxBlocks || !asked && this.#isRefused) return "refused";
+    if (committed >= maxBlocks) return "refused";
+    if (!asked && this.#refusals.isRecent(this.#clock.now())) return "refused";
     headroom();
     if (!this.#begin()) return "busy";
     const before = this.committed;
@@ -124,28 +146,21 @@ export class SharedSizer {
     try {
       // Another worker may have grown it between the two looks.
       if (before === committed) {
-        const step = shareOf(growStep, maxBlocks);
-        error = this.#supply.commit(Math.min(step, maxBlocks - before));
+        error = this.#supply.commit(this.#policy.growBy(before, maxBlocks));
       }
     } finally {
       this.#end();
     }
-    this.refusal = error;
-    if (error !== undefined) {
-      Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
-      this.#retryAt = this.#clock.now() + RETRY_MS | 0;
-    }
+    this.#refusals.note(error, this.#clock.now());
+    if (error !== undefined) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
     const after = this.committed;
     this.#tellGrow(after - before, error);
     return after > committed ? "grown" : "refused";
   }
 
-  /** Whether the OS has just refused memory. */
-  get #isRefused(): boolean {
-    if (this.#retryAt === undefined) return false;
-    if (between(this.#retryAt, this.#clock.now()) < 0) return true;
-    this.#retryAt = undefined;
-    return false;
+  /** What the OS has refused when this isolate asked for memory last, if it did. */
+  get refusal(): SmritiError | undefined {
+    return this.#refusals.last;
   }
 
   /** Commits the first blocks of a new pool; throws the OS's refusal. */
@@ -156,7 +171,7 @@ export class SharedSizer {
 
   /** Gives all memory back that may go now; returns the bytes. */
   trim(): number {
-    return this.#giveBack(this.committed - this.#floor);
+    return this.#giveBack(Infinity, Infinity).bytes;
   }
 
   /** The container is short of memory. */
@@ -168,36 +183,53 @@ export class SharedSizer {
 
   /** This isolate looks after the size no more. */
   stop(): void {
+    this.#stopped = true;
+    this.#pieceTimer?.stop();
     this.#pressure?.stop();
   }
 
-  /** Every interval, by whichever isolate comes first: gives a step back if the pool was idle. */
+  /** At each housekeeping, by the isolate that comes first: gives a step back if the pool was idle. */
   look(): void {
-    if (this.committed > this.#floor) this.#pressure?.start();
+    if (this.committed > this.#policy.floor) this.#pressure?.start();
     else this.#pressure?.stop();
-    const { shrinkIntervalMs, shrinkStep, growThreshold, reservedBlocks } =
-      this.#options;
     const words = this.#words;
     // Others may have looked, and forgotten that the pool was busy.
     this.#calmBelow = 0;
     const now = this.#clock.now();
     const last = Atomics.load(words, HEADER.LOOKED);
     // A clock that counts whole milliseconds is up to one behind a timer.
-    if (between(last, now) < shrinkIntervalMs - 1) return;
+    if (between(last, now) < this.#lookMs - 1) return;
     if (Atomics.compareExchange(words, HEADER.LOOKED, last, now) !== last) {
       return;
     }
     const wasBusy = Atomics.exchange(words, BUSY, 0) !== 0;
     const used = this.#tally.countUsed();
+    // What is busy now may end before the next look.
     this.#noteBusy(used);
-    if (wasBusy || words[BUSY] !== 0) return;
+    if (wasBusy || words[BUSY] !== 0) {
+      Atomics.store(words, HEADER.IDLE_SINCE, now);
+      return;
+    }
+    if (this.#pieceTimer !== undefined) return;
     const { committed } = this;
-    const step = Math.max(
-      shareOf(shrinkStep, committed),
-      this.#supply.slabSlots,
+    const idleMs = between(Atomics.load(words, HEADER.IDLE_SINCE), now);
+    const blocks = this.#policy.shrinkBy(committed, committed - used, idleMs);
+    if (blocks <= 0) return;
+    Atomics.store(words, HEADER.IDLE_SINCE, now);
+    this.#shrinkPiece(blocks);
+  }
+
+  /** Part of a step: what is left comes after a turn of the event loop. */
+  #shrinkPiece(blocks: number): void {
+    this.#pieceTimer = undefined;
+    const given = this.#giveBack(blocks, SHRINK_PIECE);
+    const left = blocks - given.blocks;
+    if (given.blocks === 0 || left <= 0 || this.#stopped) return;
+    this.#pieceTimer = Timer.once(
+      0,
+      this as SharedSizer,
+      (sizer) => sizer.#shrinkPiece(left),
     );
-    const needed = used / growThreshold + reservedBlocks;
-    this.#giveBack(Math.min(step, Math.ceil(committed - needed) - 1));
   }
 
   /** The resizer has died: counts what it left, and lets others resize. */
@@ -207,16 +239,17 @@ export class SharedSizer {
     Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);
   }
 
-  /** Gives at most so many blocks back; returns the bytes. */
-  #giveBack(most: number): number {
-    const spare = Math.min(most, this.committed - this.#floor);
-    if (spare <= 0) return 0;
+  /** Gives at most so many blocks back, stopping after so many bytes. */
+  #giveBack(most: number, enough: number): GivenBack {
+    const spare = Math.min(most, this.committed - this.#policy.floor);
+    if (spare <= 0) return NOTHING;
     headroom();
-    if (!this.#begin()) return 0;
-    let given = { blocks: 0, bytes: 0, refused: false };
+    if (!this.#begin()) return NOTHING;
+    let given = NOTHING;
     try {
       given = this.#supply.giveBack(
-        Math.min(spare, this.committed - this.#floor),
+        Math.min(spare, this.committed - this.#policy.floor),
+        enough,
       );
     } finally {
       this.#end();
@@ -226,7 +259,7 @@ export class SharedSizer {
       this.#noteBusy(this.#tally.recount());
       this.#tellShrink(given.blocks, given.bytes);
     }
-    return given.bytes;
+    return given;
   }
 
   /** Remembers until the next look that the pool was busy. */
@@ -241,14 +274,12 @@ export class SharedSizer {
 
   /** Where growing is due and where the pool counts as busy, in used blocks. */
   #draw(committed: number): void {
-    const { growThreshold, reservedBlocks, maxBlocks, shrinkThreshold } =
-      this.#options;
+    const { maxBlocks } = this.#options;
     this.#seen = committed;
     this.#calmBelow = 0;
-    this.#growAt = committed < maxBlocks
-      ? shareOf(growThreshold, committed - reservedBlocks)
-      : COUNTLESS;
-    this.#busyAt = committed - Math.floor(shrinkThreshold * committed + 1e-9);
+    const growAt = this.#policy.growAt(committed, maxBlocks);
+    this.#growAt = growAt < 0 ? COUNTLESS : committed - growAt;
+    this.#busyAt = committed - this.#policy.idleAbove(committed);
   }
 
   #begin(): boolean {

@@ -6,11 +6,18 @@
  */
 import type { SmritiError } from "../pool/errors.ts";
 import type { Region } from "../pool/region.ts";
-import type { GivenBack } from "../pool/supply.ts";
+import type { SlabRun } from "../pool/slots.ts";
+import { commitByHalves, type GivenBack } from "../pool/supply.ts";
 import type { Bell } from "./bell.ts";
 import { type Control, FREE, HEADER, kindOf, UNCOMMITTED } from "./control.ts";
 import { raise } from "./roster.ts";
 import type { SharedSlots } from "./shared_slots.ts";
+
+/** Slots from the first up to the end, which is not among them. */
+interface Bounds {
+  readonly first: number;
+  readonly end: number;
+}
 
 /** The committed memory of one shared pool. */
 export class SharedSupply {
@@ -43,12 +50,6 @@ export class SharedSupply {
     this.#slabs = Math.ceil(owner.length / this.slabSlots);
   }
 
-  /** So many blocks in whole slabs. */
-  roundUp(blocks: number): number {
-    const slabs = Math.ceil(blocks / this.slabSlots);
-    return Math.min(this.#owner.length, slabs * this.slabSlots);
-  }
-
   /** One past the highest slot ever committed. */
   get top(): number {
     return Atomics.load(this.#words, HEADER.TOP);
@@ -56,54 +57,72 @@ export class SharedSupply {
 
   /** Commits slabs for at least so many blocks; less if the OS refuses, down to one slab. */
   commit(blocks: number): SmritiError | undefined {
-    let left = Math.ceil(blocks / this.slabSlots);
-    let error: SmritiError | undefined;
     // Below the top lie only holes that were given back: without them the search begins there.
     const hasHoles = Atomics.load(this.#words, HEADER.COMMITTED) < this.top;
-    let slab = hasHoles ? 0 : Math.ceil(this.top / this.slabSlots);
-    while (slab < this.#slabs && left > 0) {
-      let count = 0;
-      while (count < left && this.#isClosed(slab + count)) count++;
-      if (count === 0) {
-        slab++;
-        continue;
-      }
-      const refusal = this.#region.commit({ first: slab, count });
-      if (refusal !== undefined) {
-        error = refusal;
-        left = count >> 1;
-        continue;
-      }
-      for (const end = slab + count; slab < end; slab++) {
-        error ??= this.#open(slab);
-      }
-      left -= count;
-      // Part of a step is better than none, and asking for the rest again would be in vain.
-      if (error !== undefined) break;
-    }
-    return error;
+    let first = hasHoles ? 0 : Math.ceil(this.top / this.slabSlots);
+    return commitByHalves(
+      Math.ceil(blocks / this.slabSlots),
+      (most) => {
+        while (first < this.#slabs && !this.#isClosed(first)) first++;
+        let count = 0;
+        while (count < most && this.#isClosed(first + count)) count++;
+        return count > 0 ? { first, count } : undefined;
+      },
+      (run) => this.#region.commit(run),
+      ({ first, count }) => {
+        let error: SmritiError | undefined;
+        for (let slab = first; slab < first + count; slab++) {
+          error ??= this.#open(slab);
+        }
+        return error;
+      },
+    );
   }
 
-  /** Gives free slabs back, the highest first, at most so many blocks. */
-  giveBack(most: number): GivenBack {
+  /** Gives free slabs back, the highest first: at most so many blocks, stopping after so many bytes. */
+  giveBack(most: number, enough: number): GivenBack {
+    const { slabBytes } = this.#region;
+    let left = Math.max(1, Math.floor(enough / slabBytes));
+    let below = Math.ceil(this.top / this.slabSlots);
     let blocks = 0;
     let bytes = 0;
-    const highest = Math.ceil(this.top / this.slabSlots) - 1;
-    for (let slab = highest; slab >= 0; slab--) {
-      if (!this.#isFree(slab)) continue;
-      const { first, end } = this.#bounds(slab);
-      if (blocks + end - first > most) break;
-      if (!this.#claim(first, end)) continue;
-      if (this.#region.decommit({ first: slab, count: 1 }) !== 0) {
+    while (left > 0) {
+      const run = this.#claimRun(below, most - blocks, left);
+      if (run === undefined) break;
+      const { first, end } = this.#bounds(run);
+      if (this.#region.decommit(run) !== 0) {
         this.#unclaim(first, end);
         return { blocks, bytes, refused: true };
       }
       for (let slot = first; slot < end; slot++) this.#slots.drop(slot);
       Atomics.sub(this.#words, HEADER.COMMITTED, end - first);
       blocks += end - first;
-      bytes += this.#region.slabBytes;
+      bytes += run.count * slabBytes;
+      left -= run.count;
+      below = run.first;
     }
     return { blocks, bytes, refused: false };
+  }
+
+  /** Takes the highest run of free slabs below slab `below` that has no more than so many blocks and slabs. */
+  #claimRun(below: number, blocks: number, slabs: number): SlabRun | undefined {
+    let first = below;
+    let count = 0;
+    for (let slab = below - 1; slab >= 0 && count < slabs; slab--) {
+      const bounds = this.#bounds({ first: slab, count: 1 });
+      if (this.#isFree(bounds)) {
+        const size = bounds.end - bounds.first;
+        if (size > blocks) break;
+        if (this.#claim(bounds)) {
+          blocks -= size;
+          first = slab;
+          count++;
+          continue;
+        }
+      }
+      if (count > 0) break;
+    }
+    return count > 0 ? { first, count } : undefined;
   }
 
   /** Counts the committed slots, for one who died while it changed them. */
@@ -121,7 +140,7 @@ export class SharedSupply {
 
   /** Makes the slots of a slab free, which has just been committed; gives what kept it from that. */
   #open(slab: number): SmritiError | undefined {
-    const { first, end } = this.#bounds(slab);
+    const { first, end } = this.#bounds({ first: slab, count: 1 });
     // Where giving back does not zero, what comes back may be old.
     const wipe = !this.#region.zeroesOnRecommit && first < this.top;
     raise(this.#words, HEADER.TOP, end);
@@ -148,8 +167,8 @@ export class SharedSupply {
     }
   }
 
-  /** Takes every slot of a slab, or none. */
-  #claim(first: number, end: number): boolean {
+  /** Takes all of these slots, or none. */
+  #claim({ first, end }: Bounds): boolean {
     for (let slot = first; slot < end; slot++) {
       if (this.#slots.claim(slot)) continue;
       this.#unclaim(first, slot);
@@ -166,28 +185,26 @@ export class SharedSupply {
 
   /** Whether a slab has a slot without memory. A death may have left only some of them so. */
   #isClosed(slab: number): boolean {
-    return slab < this.#slabs && this.#has(slab, UNCOMMITTED);
+    if (slab >= this.#slabs) return false;
+    const { first, end } = this.#bounds({ first: slab, count: 1 });
+    for (let slot = first; slot < end; slot++) {
+      if (kindOf(Atomics.load(this.#owner, slot)) === UNCOMMITTED) return true;
+    }
+    return false;
   }
 
-  /** Whether all slots are free: a look before taking them one by one, which others would notice. */
-  #isFree(slab: number): boolean {
-    const { first, end } = this.#bounds(slab);
+  /** Whether all these slots are free: a look before taking them one by one, which others would notice. */
+  #isFree({ first, end }: Bounds): boolean {
     for (let slot = first; slot < end; slot++) {
       if (kindOf(Atomics.load(this.#owner, slot)) !== FREE) return false;
     }
     return true;
   }
 
-  #has(slab: number, kind: number): boolean {
-    const { first, end } = this.#bounds(slab);
-    for (let slot = first; slot < end; slot++) {
-      if (kindOf(Atomics.load(this.#owner, slot)) === kind) return true;
-    }
-    return false;
-  }
-
-  #bounds(slab: number): { first: number; end: number } {
-    const first = slab * this.slabSlots;
-    return { first, end: Math.min(this.#owner.length, first + this.slabSlots) };
+  /** The slots of a run of slabs. */
+  #bounds({ first, count }: SlabRun): Bounds {
+    const start = first * this.slabSlots;
+    const end = start + count * this.slabSlots;
+    return { first: start, end: Math.min(this.#owner.length, end) };
   }
 }

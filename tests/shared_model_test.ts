@@ -1,9 +1,12 @@
 // The random operations and the model of tests/model_test.ts, on a SharedBlockPool in one isolate. Only
 // which of a slab's slots comes next is its own affair, so here a slab is one slot.
 
+import { assertEquals, assertLess } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { SharedBlockPool } from "../shared/mod.ts";
 import "./shared/pools.ts";
 import type { Setting } from "./support/trial.ts";
+import { hasNative } from "./support/platform.ts";
 import { trials } from "./support/trials.ts";
 
 const SETTINGS: Record<string, Partial<Setting>> = {
@@ -32,3 +35,27 @@ trials(
   SETTINGS,
   { make: (options) => SharedBlockPool.create(options), heals: false },
 );
+
+Deno.test("a shared pool shrinks once it was idle for an interval, at most half of one later", {
+  ignore: !hasNative,
+}, async () => {
+  using time = new FakeTime();
+  await using pool = SharedBlockPool.create({
+    blockSize: 4096,
+    maxBlocks: 100,
+    initialBlocks: 1,
+    growThreshold: 1,
+    shrinkIntervalMs: 1000,
+    pressureTrim: false,
+  });
+  for (const phase of [1, 120, 249]) {
+    const blocks = await pool.acquireMany(60);
+    time.tick(1000 + phase);
+    const { committedBlocks } = pool.stats();
+    for (const block of blocks) block.release();
+    time.tick(990);
+    assertEquals(pool.stats().committedBlocks, committedBlocks, `${phase}`);
+    time.tick(510);
+    assertLess(pool.stats().committedBlocks, committedBlocks, `${phase}`);
+  }
+});

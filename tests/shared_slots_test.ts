@@ -192,7 +192,7 @@ Deno.test("slots that were claimed in vain are rung for", () => {
     );
     // Whoever looks for a block meanwhile finds the first slot claimed, and sleeps.
     if (!isRefused) beforeSwap(() => beforeSwap(() => void taker.take(1)));
-    const { blocks } = supply.giveBack(2);
+    const { blocks } = supply.giveBack(2, Infinity);
     assertEquals(blocks, 0);
     assertEquals(kindOf(control.owner[0]), FREE);
     assert(words[HEADER.EPOCH] > before, `${isRefused}`);
