@@ -11,6 +11,7 @@ import { callable, show } from "./checks.ts";
 import { Closing } from "./closing.ts";
 import { complain } from "./console.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { SlotAcquirer } from "./slot_acquirer.ts";
 import { type Belongings, enter, giveAllBack, settled } from "./estate.ts";
 import {
   Events,
@@ -129,7 +130,7 @@ export class BlockPool implements Pool {
       {
         ended: () => {
           if (this.#closing.begun) headroom();
-          this.#dispatcher.ended();
+          this.#dispatcher.freed();
           this.#closing.check();
         },
         lost: () => {
@@ -158,8 +159,14 @@ export class BlockPool implements Pool {
       counters,
       events,
     };
-    this.#sizer = new Sizer(parts, () => this.#dispatcher.mark());
-    this.#dispatcher = new Dispatcher(parts, this.#sizer);
+    this.#sizer = new Sizer(parts, () => acquirer.mark());
+    const acquirer: SlotAcquirer = new SlotAcquirer(
+      parts,
+      this.#sizer,
+      () => this.#dispatcher.pump(true),
+    );
+    const { records } = leases;
+    this.#dispatcher = new Dispatcher({ ...parts, acquirer, records });
     this.#closing = new Closing(parts, () => this.#ended());
     try {
       this.#sizer.start();
@@ -291,7 +298,6 @@ export class BlockPool implements Pool {
       {
         abandonedBytes: this.#abandoned.bytes,
         waiting: this.#dispatcher.waiting,
-        waits: this.#dispatcher.waits,
         listenerErrors: this.#events.errors,
       },
     );

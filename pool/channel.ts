@@ -9,8 +9,8 @@ import { SmritiError } from "./errors.ts";
 import { EMPTY_STACK } from "./headroom.ts";
 import { type Durations, OwnDurations } from "./histogram.ts";
 
-/** What one waiter wants. */
-export interface Wish {
+/** What one acquire asks for. */
+export interface AcquireRequest {
   /** How many items, all or none; `undefined` for one that does not come in an array. */
   readonly count: number | undefined;
   /** Whether it goes before those without. */
@@ -25,7 +25,7 @@ export interface Wish {
 
 /** One place in the queue. */
 export class Waiter<T> {
-  readonly wish: Wish;
+  readonly request: AcquireRequest;
   /** How many had come before it, and it. */
   readonly number: number;
   /** When it came, in ms. */
@@ -49,12 +49,12 @@ export class Waiter<T> {
 
   /** A waiter not yet in a queue. */
   constructor(
-    wish: Wish,
+    request: AcquireRequest,
     number: number,
     resolve: (items: T) => void,
     reject: (reason: unknown) => void,
   ) {
-    this.wish = wish;
+    this.request = request;
     this.number = number;
     this.resolve = resolve;
     this.reject = reject;
@@ -165,10 +165,10 @@ export class Channel<T> {
   }
 
   /** Queues up. The caller has checked `full` and that the signal is not aborted. */
-  wait(wish: Wish): Promise<T> {
+  wait(request: AcquireRequest): Promise<T> {
     return new Promise((resolve, reject) => {
-      const waiter = new Waiter<T>(wish, this.came + 1, resolve, reject);
-      const { signal, timeoutMs } = wish;
+      const waiter = new Waiter<T>(request, this.came + 1, resolve, reject);
+      const { signal, timeoutMs } = request;
       // First what can fail. A timer and a watch of one that is not in the queue do nothing.
       if (signal !== undefined) this.#watch(signal, waiter);
       if (timeoutMs !== undefined) {
@@ -197,12 +197,15 @@ export class Channel<T> {
   }
 
   /** Rejects every waiter that `isHopeless`, in their order. */
-  reject(reason: () => unknown, isHopeless: (wish: Wish) => boolean): number {
+  reject(
+    reason: () => unknown,
+    isHopeless: (request: AcquireRequest) => boolean,
+  ): number {
     let rejected = 0;
     for (const queue of [this.#urgent, this.#normal]) {
       for (let waiter = queue.head; waiter !== undefined;) {
         const next: Waiter<T> | undefined = waiter.after;
-        if (!waiter.taken && isHopeless(waiter.wish)) {
+        if (!waiter.taken && isHopeless(waiter.request)) {
           this.refuse(waiter, reason());
           rejected++;
         }
@@ -213,7 +216,7 @@ export class Channel<T> {
   }
 
   #queueOf(waiter: Waiter<T>): Queue<T> {
-    return waiter.wish.reserved ? this.#urgent : this.#normal;
+    return waiter.request.reserved ? this.#urgent : this.#normal;
   }
 
   #remove(waiter: Waiter<T>): void {
@@ -231,14 +234,14 @@ export class Channel<T> {
   /** Ends the timer and the watch of a waiter that has left the queue. */
   #release(waiter: Waiter<T>): void {
     clearTimeout(waiter.timer);
-    const { signal } = waiter.wish;
+    const { signal } = waiter.request;
     if (signal !== undefined) this.#unwatch(signal, waiter);
   }
 
   #timeOut(waiter: Waiter<T>): void {
     if (!waiter.queued) return;
     if (waiter.taken) return this.#onLeave(false);
-    const waited = `${waiter.wish.timeoutMs} ms`;
+    const waited = `${waiter.request.timeoutMs} ms`;
     this.refuse(
       waiter,
       new SmritiError("timeout", `no block became free within ${waited}`, {

@@ -1,18 +1,22 @@
 /**
- * Who gets the next block: the caller, somebody who waits, or nobody.
+ * Who gets the next block, in every kind of pool: the caller, an acquire that waits, or none yet.
  *
- * Joins leases, waiters and the pool's size, and keeps the hot path to one comparison each way.
- * Knows nothing of memory. Each step leaves the state consistent before other code is called; a hand-off
- * that the end of the stack cuts short is completed once the stack is empty.
+ * One state machine for requests: closed? aborted? never to be met? others first? to be had now, by
+ * growing, too? refuse, or wait. Where blocks come from is the acquirer's affair. Each step leaves the
+ * state consistent before other code is called; what the end of the stack cuts short is completed by the
+ * next call.
  */
 import type { Block } from "./block.ts";
+import {
+  type AcquireRequest,
+  Channel,
+  refuseAborted,
+  type Waiter,
+} from "./channel.ts";
 import { integer, show } from "./checks.ts";
-import { Channel, refuseAborted, type Waiter, type Wish } from "./channel.ts";
-import { askForCollection } from "./collection.ts";
 import { SmritiError } from "./errors.ts";
-import { headroom } from "./headroom.ts";
 import type { Events } from "./events.ts";
-import type { Leases } from "./leases.ts";
+import { headroom } from "./headroom.ts";
 import {
   type AcquireOptions,
   checkAcquire,
@@ -20,70 +24,117 @@ import {
   type FilledOptions,
   type TryAcquireOptions,
 } from "./options.ts";
-import type { Parts } from "./parts.ts";
 import type { BlockArray } from "./pool.ts";
-import { REFUSAL_MS } from "./scaling.ts";
-import type { Sizer } from "./sizer.ts";
-import { StallWatch } from "./stalls.ts";
-import { COUNTLESS, type Slots } from "./slots.ts";
+import type { Slot } from "./slot.ts";
+import { StallWatch, type WaitingLine } from "./stalls.ts";
 import type { Counters } from "./stats.ts";
-import { Timer } from "./timers.ts";
 
 /** One block for `acquire`, several for `acquireMany`. */
 export type Grant = Block | BlockArray;
 
-/** How long nothing is released while somebody waits before the collector is asked, in ms. */
-const COLLECT_MS = 100;
+/** How many blocks, and whether those kept back are among them. */
+export type Need = Pick<AcquireRequest, "count" | "reserved">;
 
-/** What was taken for a waiter, until it has it. */
+/** Where a dispatcher gets blocks: the slots of one isolate, or those that many share. */
+export interface Acquirer {
+  /** Whether the pool is closed, by whichever isolate. */
+  readonly isClosed: boolean;
+  /** Blocks held, and the most that can be, for messages. */
+  readonly usage: { readonly acquired: number; readonly capacity: number };
+  /** What the OS said when it last refused memory. */
+  readonly refusal: SmritiError | undefined;
+  /** A block if nothing at all is in the way, waiters included. */
+  fast(reserved: boolean, tag: string | undefined): Block | undefined;
+  /**
+   * What a request asks for, by growing if that helps. `isAsked`: the caller is there now. `isOff` tells,
+   * after growing, of which listeners hear, whether it is still to be served.
+   */
+  acquire(
+    request: AcquireRequest,
+    isAsked: boolean,
+    isOff: () => boolean,
+  ): Grant | undefined;
+  /** Blocks were acquired, by a request that had waited or not: growing ahead may be due. */
+  acquired(hadWaited: boolean): void;
+  /** A block became free, and acquires that wait here had their chance. */
+  freed(): void;
+  /** Puts blocks back of which there is no promise; empties the array step by step. */
+  putBack(blocks: Block[]): void;
+  /** Whether it can never be met: too much of the pool is kept back or was given up. */
+  isHopeless(need: Need): boolean;
+  /** Throws what a caller has to be told first, once. */
+  report(): void;
+  /** Completes what the end of the stack has cut short. */
+  tidy(): void;
+  /** From now on nothing is acquired. */
+  close(): void;
+  /** So many acquires wait here now. */
+  queueChanged(waiting: number): void;
+}
+
+/** What a dispatcher works with. */
+export interface DispatcherParts {
+  readonly options: FilledOptions;
+  readonly acquirer: Acquirer;
+  readonly counters: Counters;
+  readonly events: Events;
+  /** The slots whose leases this isolate knows. */
+  readonly records: readonly Slot[];
+  /** How many acquires wait elsewhere. */
+  readonly waitingElsewhere?: () => number;
+}
+
+/** What was acquired for a waiter, until it has it. */
 interface Hand {
   readonly waiter: Waiter<Grant>;
   readonly grant: Grant;
 }
 
-/** Hands the blocks of one pool out. */
-export class Dispatcher {
+/** Hands the blocks of one pool out, in one isolate. */
+export class Dispatcher implements WaitingLine {
+  /** This thread stands still until it has a block: those that wait here could do nothing with one. */
+  standing: { readonly number: 0; readonly since: number } | undefined;
+
   readonly #options: FilledOptions;
-  readonly #slots: Slots;
-  readonly #leases: Leases;
-  readonly #sizer: Sizer;
+  readonly #acquirer: Acquirer;
   readonly #counters: Counters;
   readonly #events: Events;
   readonly #channel: Channel<Grant>;
   readonly #stalls: StallWatch;
   #closed = false;
-  /** A hand-off that has begun. */
-  #inHand: Hand | undefined;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #collectTimer: Timer | undefined;
+  /** The waiter that is being served: while the pool grows for it, listeners may change the queue. */
+  #serving: Waiter<Grant> | undefined;
+  /** A hand-over that has begun. */
+  #hand: Hand | undefined;
+  /** What a caller has who has no promise of it yet. */
+  #promised: Grant | Block[] | undefined;
 
-  /** Call `mark` once the pool has its first blocks. */
-  constructor(parts: Parts, sizer: Sizer) {
-    const { options, counters } = parts;
+  /** Serves no request before it is made. */
+  constructor(parts: DispatcherParts) {
+    const { options, acquirer, counters, events, records } = parts;
     this.#options = options;
-    this.#slots = parts.slots;
-    this.#leases = parts.leases;
-    this.#sizer = sizer;
+    this.#acquirer = acquirer;
     this.#counters = counters;
-    this.#events = parts.events;
+    this.#events = events;
     this.#channel = new Channel(
       options.maxWaiting,
       (timedOut) => {
         if (timedOut) counters.timeouts++;
-        this.#pump();
+        this.pump();
       },
       counters.waitMs,
-      () => this.#sizer.refusal,
+      () => acquirer.refusal,
     );
+    const { waitingElsewhere = () => 0 } = parts;
     this.#stalls = new StallWatch({
       options,
-      line: this.#channel,
-      records: parts.leases.records,
+      line: this,
+      records,
       counts: () => ({
-        waiting: this.#channel.waiting,
-        held: parts.slots.acquired,
+        waiting: this.waiting + (this.standing ? 1 : 0) + waitingElsewhere(),
+        held: acquirer.usage.acquired,
       }),
-      events: parts.events,
+      events,
     });
   }
 
@@ -92,339 +143,261 @@ export class Dispatcher {
     return this.#channel.waiting;
   }
 
-  /** Acquires that ever waited. */
-  get waits(): number {
+  /** Acquires that ever waited in the queue. */
+  get came(): number {
     return this.#channel.came;
+  }
+
+  /** What has waited for the longest time. */
+  get oldest(): WaitingLine["oldest"] {
+    return this.standing ?? this.#channel.oldest;
+  }
+
+  /** The waiter to be served next. */
+  get head(): object | undefined {
+    return this.#channel.head;
   }
 
   /** A block now, or `undefined`. */
   take(options: TryAcquireOptions): Block | undefined {
     const { reserved = false, tag } = checkTryAcquire(options);
-    const slots = this.#slots;
-    if (slots.free > slots.calmAbove) return this.#begin(tag);
+    const fast = this.#acquirer.fast(reserved, tag);
+    if (fast !== undefined) return fast;
     this.refuseIfClosed();
-    this.#leases.report();
-    if (!this.#mayHave(reserved, 1)) {
+    this.#acquirer.report();
+    const block = this.#now({
+      count: undefined,
+      reserved,
+      tag,
+      signal: undefined,
+      timeoutMs: undefined,
+    });
+    if (block === undefined) {
+      // Growing tells listeners, and one of them may have closed the pool.
+      this.refuseIfClosed();
       this.#countExhaustion();
-      return undefined;
     }
-    const block = this.#begin(tag);
-    try {
-      this.#fell();
-    } catch {
-      // No room on the stack to grow: it is due again with the next acquire.
-    }
-    return block;
+    return block as Block | undefined;
   }
 
   /** A block, now or later. */
   obtain(options: AcquireOptions): Promise<Block> {
-    return settle(() => this.#obtain(undefined, options)) as Promise<Block>;
+    return this.#obtain(undefined, options) as Promise<Block>;
   }
 
   /** Several blocks, now or later. */
   obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
-    return settle(() => {
-      integer("count", count, 1);
-      return this.#obtain(count, options);
-    }) as Promise<BlockArray>;
+    return this.#obtain(count, options) as Promise<BlockArray>;
   }
 
   #obtain(
     count: number | undefined,
     options: AcquireOptions,
-  ): Grant | Promise<Grant> {
-    const { signal, timeoutMs, tag, reserved = false } = checkAcquire(options);
-    const slots = this.#slots;
-    if (count === undefined && slots.free > slots.calmAbove) {
-      refuseAborted(signal);
-      return this.#begin(tag);
-    }
-    this.refuseIfClosed();
-    this.#leases.report();
-    refuseAborted(signal);
-    const wish: Wish = { count, reserved, tag, signal, timeoutMs };
-    if (this.#isHopeless(wish)) {
-      this.#countExhaustion();
-      throw this.exhausted(
-        `${count ?? 1} blocks can never be free for this caller`,
+  ): Promise<Grant> {
+    try {
+      if (count !== undefined) integer("count", count, 1);
+      const { signal, timeoutMs, tag, reserved = false } = checkAcquire(
+        options,
       );
+      const request = { count, reserved, tag, signal, timeoutMs };
+      this.#refuse(request);
+      const fast = count === undefined
+        ? this.#acquirer.fast(reserved, tag)
+        : undefined;
+      if (fast === undefined) this.refuseHopeless(request);
+      const grant = fast ?? this.#now(request);
+      if (grant === undefined) return this.#later(request);
+      // A promise may fail to be made; then this is where the block is.
+      this.#promised = grant;
+      const promise = Promise.resolve(grant);
+      this.#promised = undefined;
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
     }
-    if (this.#mayHave(reserved, count ?? 1)) {
-      const grant = this.#grant(wish);
-      try {
-        this.#fell();
-      } catch {
-        // As in `take`.
-      }
-      return grant;
+  }
+
+  /** What is asked for, if it can be had at once and no waiter comes first. */
+  #now(request: AcquireRequest): Grant | undefined {
+    if (this.#channel.isAhead(request.reserved)) return undefined;
+    const grant = this.#acquirer.acquire(request, true, isNever);
+    if (grant !== undefined) this.acquired(false);
+    return grant;
+  }
+
+  /** The same, as soon as it can be had. */
+  #later(request: AcquireRequest): Promise<Grant> {
+    // Growing tells listeners, and one of them may have closed the pool, or aborted.
+    this.#refuse(request);
+    if (request.timeoutMs === 0) {
+      throw this.timedOut("no block was free and timeoutMs is 0");
     }
-    // Quarantine may have found that a block is lost, and listeners may have aborted.
-    this.#leases.report();
-    refuseAborted(signal);
-    if (timeoutMs === 0) {
-      this.#counters.timeouts++;
-      throw new SmritiError("timeout", "no block was free and timeoutMs is 0", {
-        cause: this.#sizer.refusal,
-      });
-    }
-    if (this.#channel.full) {
+    const { waiting, full } = this.#channel;
+    if (full) {
       this.#countExhaustion();
-      const { waiting } = this.#channel;
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
-    this.#retryLater();
-    this.#collectLater();
-    slots.calmAbove = COUNTLESS;
-    slots.calmUpTo = -1;
-    const promise = this.#channel.wait(wish);
+    headroom();
+    const promise = this.#channel.wait(request);
+    this.#counters.waits++;
     try {
       this.#stalls.watch();
     } catch {
       // No room on the stack: the next one that waits is watched, and this one then, too.
     }
+    this.#acquirer.queueChanged(waiting + 1);
     return promise;
   }
 
-  /** A lease has ended: the block goes to whoever waits, before anybody else can ask. */
-  ended(): void {
-    if (this.#channel.waiting !== 0 || this.#inHand !== undefined) this.#pump();
-    else if (this.#slots.calmUpTo < 0) this.mark();
-    if (this.#slots.free > this.#sizer.highMark) this.#sizer.rose();
+  /** A lease has ended: the block goes to a waiter before any other caller can ask. */
+  freed(): void {
+    if (this.#channel.waiting !== 0 || this.#hand !== undefined) this.pump();
+    this.#acquirer.freed();
   }
 
   /** A block left the pool for good: some may now wait for what can never come. */
   lost(): void {
     const refused = this.#channel.reject(
       () => this.exhausted("too many blocks were abandoned"),
-      (wish) => this.#isHopeless(wish),
+      (request) => this.#acquirer.isHopeless(request),
     );
     for (let i = 0; i < refused; i++) this.#countExhaustion();
     // A fresh slot may have taken the place of the one that was given up.
-    this.#pump();
+    this.pump();
   }
 
-  /** Refuses everybody from now on, those who wait too. */
+  /**
+   * Serves waiters in their order as long as there is enough for the one at the head. `isAsked`: the OS
+   * is asked for memory that it has just refused.
+   */
+  pump(isAsked = false): void {
+    for (;;) {
+      this.tidy();
+      const waiter = this.#channel.head;
+      if (waiter === undefined || this.standing !== undefined) break;
+      const grant = this.#acquireFor(waiter, isAsked);
+      if (grant !== undefined) {
+        const hand = { waiter, grant };
+        waiter.taken = true;
+        this.#hand = hand;
+        this.#handOver();
+        this.acquired(true);
+      } else if (!this.#isPassed(waiter)) break;
+      // Growing tells listeners, and one of them has changed the queue.
+    }
+    this.#acquirer.queueChanged(this.#channel.waiting);
+  }
+
+  /** Completes what was cut short by the end of the stack. */
+  tidy(): void {
+    this.#acquirer.tidy();
+    if (this.#hand !== undefined) this.#handOver();
+    if (this.#promised === undefined) return;
+    const blocks = this.#promised = [this.#promised].flat();
+    this.#acquirer.putBack(blocks);
+    this.#promised = undefined;
+  }
+
+  /** Refuses every request from now on, those that wait too. */
   close(): void {
+    this.tidy();
+    if (this.#closed) return;
     this.#closed = true;
-    this.#stopRetrying();
-    this.#collectTimer?.stop();
-    this.#handOver();
+    this.#acquirer.close();
     this.#channel.reject(() => this.#closedError(), () => true);
-    this.mark();
+    this.#acquirer.queueChanged(0);
   }
 
-  /** Sets the marks that keep the hot path short. */
-  mark(): void {
-    const alert = this.#closed || this.#channel.waiting > 0;
-    const { lowMark, highMark } = this.#sizer;
-    const kept = this.#kept(false);
-    const slots = this.#slots;
-    slots.calmAbove = alert ? COUNTLESS : Math.max(kept, lowMark);
-    slots.calmUpTo = alert ? -1 : highMark;
+  /** Throws once the pool is closed. */
+  refuseIfClosed(): void {
+    if (this.#acquirer.isClosed) throw this.#closedError();
+  }
+
+  /** Throws for a request that can never be met. */
+  refuseHopeless(need: Need): void {
+    if (!this.#acquirer.isHopeless(need)) return;
+    this.#countExhaustion();
+    const { count = 1 } = need;
+    throw this.exhausted(`${count} blocks can never be free for this caller`);
   }
 
   /** The error for an acquire that is refused. */
   exhausted(why: string): SmritiError {
-    const { acquired, capacity } = this.#slots;
+    const { acquired, capacity } = this.#acquirer.usage;
     return new SmritiError(
       "exhausted",
       `pool ${show(this.#options.name)} is exhausted: ${why} ` +
         `(${acquired} of at most ${capacity} blocks acquired)`,
-      { cause: this.#sizer.refusal },
+      { cause: this.#acquirer.refusal },
     );
   }
 
-  /** Free blocks that this kind of caller may not take. */
-  #kept(reserved: boolean): number {
-    return reserved ? 0 : this.#options.reservedBlocks;
+  /** The error for an acquire that ran out of time, counted. */
+  timedOut(message: string): SmritiError {
+    this.#counters.timeouts++;
+    const { refusal } = this.#acquirer;
+    return new SmritiError("timeout", message, { cause: refusal });
   }
 
-  /**
-   * Whether an asker that comes now can be given so many blocks.
-   *
-   * @throws {SmritiError} `closed`
-   */
-  #mayHave(reserved: boolean, count: number): boolean {
-    const may = !this.#channel.isAhead(reserved) &&
-      this.#hasFree(reserved, count);
-    // Growing tells listeners, and one of them may have closed the pool.
+  /** One that stops the thread has waited for `stallMs`. */
+  lookForStall(): void {
+    this.#stalls.look(0);
+  }
+
+  #refuse({ signal }: AcquireRequest): void {
     this.refuseIfClosed();
-    return may;
+    this.#acquirer.report();
+    refuseAborted(signal);
   }
 
-  /** Whether so many blocks can be taken, after growing if that helps. */
-  #hasFree(reserved: boolean, count: number): boolean {
-    const needed = this.#kept(reserved) + count;
-    if (this.#isInVain(needed)) return false;
-    return this.#sizer.growTo(needed) || this.#leases.freeUp(needed);
-  }
-
-  /** Whether others hold so much that so many cannot be free, however far the pool grows. */
-  #isInVain(needed: number): boolean {
-    return needed > this.#slots.capacity - this.#slots.acquired;
-  }
-
-  #isHopeless({ count = 1, reserved }: Wish): boolean {
-    return count > this.#slots.capacity - this.#kept(reserved);
-  }
-
-  #begin(tag: string | undefined): Block {
-    return this.#leases.beginAt(this.#slots.next(), tag);
-  }
-
-  /** Several, or none. */
-  #beginMany(count: number, tag: string | undefined): BlockArray {
-    headroom();
-    const blocks = blockArray([]);
+  #acquireFor(waiter: Waiter<Grant>, isAsked: boolean): Grant | undefined {
+    const outer = this.#serving;
+    this.#serving = waiter;
     try {
-      while (blocks.length < count) blocks[blocks.length] = this.#begin(tag);
-    } catch (error) {
-      blocks[Symbol.dispose]();
-      throw error;
+      return this.#acquirer.acquire(waiter.request, isAsked, this.#isOff);
+    } finally {
+      this.#serving = outer;
     }
-    return blocks;
   }
 
-  /** What is asked for; enough is free. */
-  #grant({ count, tag }: Wish): Grant {
-    return count === undefined ? this.#begin(tag) : this.#beginMany(count, tag);
+  readonly #isOff = (): boolean => this.#isPassed(this.#serving!);
+
+  /** Another waiter is first now, or a listener's call was cut short while it served one. */
+  #isPassed(waiter: Waiter<Grant>): boolean {
+    return this.#channel.head !== waiter || this.#hand !== undefined;
   }
 
-  /** Gives a waiter what it waits for. */
-  #serve(waiter: Waiter<Grant>): void {
-    const hand = { waiter, grant: this.#grant(waiter.wish) };
-    waiter.taken = true;
-    this.#inHand = hand;
-    this.#handOver();
-  }
-
-  /** Completes a hand-off, also one that was cut short. */
   #handOver(): void {
-    if (this.#inHand === undefined) return;
-    this.#channel.serve(this.#inHand.waiter, this.#inHand.grant);
-    this.#inHand = undefined;
+    const { waiter, grant } = this.#hand!;
+    this.#channel.serve(waiter, grant);
+    this.#hand = undefined;
   }
 
-  /** Blocks were taken. */
-  #fell(): void {
-    if (this.#slots.free < this.#sizer.lowMark) this.#sizer.fell();
-  }
-
-  /** Serves waiters in their order as long as there is enough for the one at the head. */
-  #pump(): void {
-    for (;;) {
-      // Also what a listener's call has left, which was told of a grow.
-      this.#handOver();
-      const waiter = this.#channel.head;
-      if (waiter === undefined) break;
-      const { reserved, count = 1 } = waiter.wish;
-      if (this.#slots.free < this.#kept(reserved) + count) {
-        if (this.#isInVain(this.#kept(reserved) + count)) break;
-        // It may have shrunk since they began to wait. Listeners are told, so look again.
-        if (!this.#sizer.isRefused && this.#hasFree(reserved, count)) continue;
-        this.#retryLater();
-        if (!this.#leases.freeUp(this.#kept(reserved) + count)) break;
-        // Those for whom too few are left were refused meanwhile, and others served.
-        continue;
-      }
-      this.#serve(waiter);
-      this.#fell();
+  /** Blocks were acquired, by a request that had waited or not. */
+  acquired(hadWaited: boolean): void {
+    try {
+      this.#acquirer.acquired(hadWaited);
+    } catch {
+      // No room on the stack to grow ahead: it is due again with the next acquire.
     }
-    if (this.#channel.waiting === 0) this.#stopRetrying();
-    this.mark();
-  }
-
-  /**
-   * While there are waiters for memory that the OS refused, or refused to make accessible again, asks
-   * again from time to time.
-   */
-  #retryLater(): void {
-    if (this.#retryTimer !== undefined) return;
-    if (!this.#sizer.canGrow && this.#slots.quarantined === 0) return;
-    this.#retryTimer = setTimeout(() => {
-      this.#retryTimer = undefined;
-      const wish = this.#channel.head?.wish;
-      if (wish === undefined) return;
-      this.#hasFree(wish.reserved, wish.count ?? 1);
-      this.#pump();
-      if (this.#channel.waiting > 0) this.#retryLater();
-    }, REFUSAL_MS);
-  }
-
-  /** The queue is empty: the retry timer ends with it. */
-  #stopRetrying(): void {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-  }
-
-  /**
-   * While there are waiters and nothing is released, some of the blocks may have been dropped: asks for a
-   * collection from time to time, which finds them.
-   */
-  #collectLater(): void {
-    if (this.#collectTimer !== undefined || !this.#leases.findsLeaks) return;
-    const before = this.#released;
-    this.#collectTimer = Timer.once(COLLECT_MS, this as Dispatcher, (own) => {
-      own.#collectTimer = undefined;
-      if (own.#channel.waiting === 0) return;
-      if (own.#released === before) askForCollection();
-      own.#collectLater();
-    });
-  }
-
-  /** Leases that have ended, ever. */
-  get #released(): number {
-    return this.#slots.taken - this.#slots.acquired;
   }
 
   #countExhaustion(): void {
     this.#counters.exhaustions++;
     this.#events.emit("exhausted", () => ({
       pool: this.#options.name,
-      acquiredBlocks: this.#slots.acquired,
+      acquiredBlocks: this.#acquirer.usage.acquired,
       waiting: this.#channel.waiting,
     }));
   }
 
-  /** Throws once the pool is closed. */
-  refuseIfClosed(): void {
-    if (this.#closed) throw this.#closedError();
-  }
-
   #closedError(): SmritiError {
-    return new SmritiError(
-      "closed",
-      `pool ${show(this.#options.name)} is closed`,
-    );
+    const name = show(this.#options.name);
+    return new SmritiError("closed", `pool ${name} is closed`);
   }
 }
 
-/** The outcome as a promise; unlike `Promise.try`, without another one around a promise. */
-export function settle(act: () => Grant | Promise<Grant>): Promise<Grant> {
-  try {
-    const grant = act();
-    return grant instanceof Promise ? grant : Promise.resolve(grant);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-/** An array that releases its blocks when disposed. */
-export function blockArray(blocks: Block[]): BlockArray {
-  const dispose = () => {
-    let failed: { error: unknown } | undefined;
-    for (const block of blocks) {
-      try {
-        block[Symbol.dispose]();
-      } catch (error) {
-        // Strict mode's bad news about another block; the rest must go back all the same.
-        failed ??= { error };
-      }
-    }
-    if (failed !== undefined) throw failed.error;
-  };
-  return Object.defineProperty(blocks, Symbol.dispose, {
-    value: dispose,
-  }) as BlockArray;
+/** Of a caller who is there now: wanted whatever happens. */
+function isNever(): boolean {
+  return false;
 }

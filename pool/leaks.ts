@@ -46,6 +46,9 @@ export interface Leak {
   readonly isNew: boolean;
 }
 
+/** The most lines of a stack that are the pool's own. */
+const OWN_FRAMES = 10;
+
 /** Watches the leases of one pool. */
 export class LeakWatch {
   readonly #period: number;
@@ -88,10 +91,7 @@ export class LeakWatch {
     const isPlaced = this.#all || number < this.#searchEnd ||
       (number & (number - 1)) === 0 ||
       number % (this.#period * PLACES) === 0;
-    return {
-      since: now,
-      site: isPlaced ? new Error("acquired here") : undefined,
-    };
+    return { since: now, site: isPlaced ? acquiredHere() : undefined };
   }
 
   /** The number of the first lease after this one of which something is to be noted. */
@@ -116,6 +116,24 @@ export class LeakWatch {
     const isNew = this.#sites.size < MAX_SITES && !this.#sites.has(key);
     if (isNew) this.#sites.add(key);
     return { slot, tag: slot.tag, stack, isNew };
+  }
+}
+
+/** An error whose stack is the place of an acquire, with room for the pool's own lines above it. */
+function acquiredHere(): Error {
+  const { stackTraceLimit } = Error;
+  try {
+    Error.stackTraceLimit = stackTraceLimit + OWN_FRAMES;
+    return new Error("acquired here");
+  } catch {
+    // A program may have made the limit read-only.
+    return new Error("acquired here");
+  } finally {
+    try {
+      Error.stackTraceLimit = stackTraceLimit;
+    } catch {
+      // As above.
+    }
   }
 }
 

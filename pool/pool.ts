@@ -63,3 +63,22 @@ export interface Pool extends Disposable, AsyncDisposable {
     listener: PoolEventListener<K>,
   ): void;
 }
+
+/** An array that releases its blocks when disposed. */
+export function blockArray(blocks: Block[]): BlockArray {
+  const dispose = () => {
+    let failed: { error: unknown } | undefined;
+    for (const block of blocks) {
+      try {
+        block[Symbol.dispose]();
+      } catch (error) {
+        // Strict mode's bad news about another block; the rest must go back all the same.
+        failed ??= { error };
+      }
+    }
+    if (failed !== undefined) throw failed.error;
+  };
+  return Object.defineProperty(blocks, Symbol.dispose, {
+    value: dispose,
+  }) as BlockArray;
+}

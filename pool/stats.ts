@@ -75,6 +75,7 @@ export class Counters {
   readonly waitMs: Durations;
   /** How long leases were held that leak detection watched. */
   readonly heldMs: Durations;
+  waits = 0;
   timeouts = 0;
   exhaustions = 0;
   grows = 0;
@@ -104,7 +105,7 @@ export function snapshot(
   { abandons, waitMs, heldMs, ...counters }: Counters,
   told: Pick<
     PoolStats,
-    "abandonedBytes" | "waiting" | "waits" | "listenerErrors"
+    "abandonedBytes" | "waiting" | "listenerErrors"
   >,
 ): PoolStats {
   return Object.freeze({

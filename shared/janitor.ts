@@ -5,6 +5,7 @@
  *
  * Nothing is taken from a thread that may still run, nor is memory lent again that a view may reach.
  */
+import type { Dispatcher } from "../pool/dispatcher.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import type { Bell } from "./bell.ts";
 import { between, type Clock } from "./clock.ts";
@@ -23,7 +24,6 @@ import {
 import type { Ending } from "./ending.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import type { Roster } from "./roster.ts";
-import type { SharedDispatcher } from "./shared_dispatcher.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
@@ -37,7 +37,7 @@ export interface JanitorParts {
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
-  readonly dispatcher: SharedDispatcher;
+  readonly dispatcher: Dispatcher;
   readonly bell: Bell;
   readonly clock: Clock;
   readonly roster: Roster;

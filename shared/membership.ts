@@ -15,6 +15,7 @@ import { Timer } from "../pool/timers.ts";
 import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
 import { Janitor, type JanitorParts } from "./janitor.ts";
 import { housekeepingMs } from "./shared_sizer.ts";
+import type { WaitLoop } from "./wait_loop.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
 const { STATE } = HEADER;
@@ -25,6 +26,7 @@ const CLOSING_MS = 20;
 
 /** What a membership works with. */
 export interface MembershipParts extends JanitorParts {
+  readonly waitLoop: WaitLoop;
   readonly onEnd: () => void;
 }
 
@@ -186,7 +188,7 @@ export class Membership implements WaitsToClose {
     if (this.#left || this.#ended) return;
     if (this.#state !== OPEN) return this.#endIfLast();
     this.#parts.leases.shedViews();
-    this.#parts.dispatcher.lookForDropped();
+    this.#parts.waitLoop.lookForDropped();
     this.#parts.sizer.look();
   }
 

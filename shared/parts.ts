@@ -1,6 +1,7 @@
 /**
  * Puts one isolate's share of a shared pool together. Decides nothing.
  */
+import { Dispatcher } from "../pool/dispatcher.ts";
 import { OverdueWatch } from "../pool/overdue.ts";
 import type { LeaseHooks } from "../pool/lease_parts.ts";
 import { Events } from "../pool/events.ts";
@@ -11,18 +12,19 @@ import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
 import { Bell } from "./bell.ts";
 import { Clock } from "./clock.ts";
-import { type Control, COUNT } from "./control.ts";
+import { type Control, COUNT, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { Ending } from "./ending.ts";
 import { Membership } from "./membership.ts";
 import type { Roster } from "./roster.ts";
-import { SharedDispatcher } from "./shared_dispatcher.ts";
+import { SharedAcquirer } from "./shared_acquirer.ts";
 import { SharedLeases } from "./shared_leases.ts";
 import { SharedSizer } from "./shared_sizer.ts";
 import { SharedSlots } from "./shared_slots.ts";
 import { mappedNow } from "./shared_stats.ts";
 import { SharedSupply } from "./shared_supply.ts";
 import { TicketDesk } from "./ticket_desk.ts";
+import { WaitLoop } from "./wait_loop.ts";
 
 /** What an isolate attaches with. */
 export interface Seat {
@@ -47,7 +49,9 @@ export interface SharedParts extends Seat {
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
-  readonly dispatcher: SharedDispatcher;
+  readonly acquirer: SharedAcquirer;
+  readonly dispatcher: Dispatcher;
+  readonly waitLoop: WaitLoop;
   readonly membership: Membership;
   readonly desk: TicketDesk;
   readonly events: Events;
@@ -118,8 +122,20 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     events,
     counters,
   };
+  const acquirer = new SharedAcquirer(
+    parts,
+    (waiting) => waitLoop.update(waiting),
+  );
+  const { words } = control;
+  const waitingAt = control.at(worker, WORKER.WAITING);
+  const dispatcher = new Dispatcher({
+    ...parts,
+    acquirer,
+    records: leases.records,
+    waitingElsewhere: () => control.total(WORKER.WAITING) - words[waitingAt]!,
+  });
   const keepHouse = () => membership.keepHouse();
-  const dispatcher = new SharedDispatcher({ ...parts, keepHouse });
+  const waitLoop = new WaitLoop({ ...parts, acquirer, dispatcher, keepHouse });
 
   const overdue = new OverdueWatch(options, leases.records, events);
   const notice = creates
@@ -128,6 +144,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
   const membership = new Membership({
     ...parts,
     dispatcher,
+    waitLoop,
     onEnd: () => {
       overdue.stop();
       notice?.stop();
@@ -147,7 +164,7 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     notice?.stop();
     throw error;
   }
-  return { ...parts, dispatcher, membership, desk };
+  return { ...parts, acquirer, dispatcher, waitLoop, membership, desk };
 }
 
 /** Counters of which all isolates see those that nothing else tells. */
@@ -161,6 +178,9 @@ function sharedCounters(control: Control, worker: number): Counters {
   };
   const counters = new Counters(control.waitMs, control.heldMs);
   return Object.defineProperties(counters, {
+    waits: shown(COUNT.WAITS),
+    timeouts: shown(COUNT.TIMEOUTS),
+    exhaustions: shown(COUNT.EXHAUSTIONS),
     doubleReleases: shown(COUNT.DOUBLE_RELEASES),
     leaks: shown(COUNT.LEAKS),
   });

@@ -7,6 +7,7 @@
 import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
 import { complain } from "../pool/console.ts";
+import type { Dispatcher } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { enter } from "../pool/estate.ts";
 import { headroom } from "../pool/headroom.ts";
@@ -31,7 +32,7 @@ import { joinByName } from "./join.ts";
 import type { SharedPoolOptions } from "./options.ts";
 import type { SharedParts } from "./parts.ts";
 import { begin, forsaken, handleOf, sitDown } from "./seats.ts";
-import type { SharedDispatcher } from "./shared_dispatcher.ts";
+import type { SharedAcquirer } from "./shared_acquirer.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
 import {
   type AdoptOptions,
@@ -73,7 +74,8 @@ export class SharedBlockPool implements Pool {
   readonly workerId: number;
 
   readonly #parts: SharedParts;
-  readonly #dispatcher: SharedDispatcher;
+  readonly #acquirer: SharedAcquirer;
+  readonly #dispatcher: Dispatcher;
 
   /** For `create`, `attach` and `join` only. */
   private constructor(inside: symbol, parts: SharedParts) {
@@ -83,6 +85,7 @@ export class SharedBlockPool implements Pool {
       );
     }
     this.#parts = parts;
+    this.#acquirer = parts.acquirer;
     this.#dispatcher = parts.dispatcher;
     this.workerId = parts.worker;
     this.handle = handleOf(parts);
@@ -165,12 +168,17 @@ export class SharedBlockPool implements Pool {
   }
 
   /** A block, as soon as there is one; those who wait in one isolate are served in their order. */
-  acquire(options: AcquireOptions = NO_OPTIONS): Promise<Block> {
-    return this.#dispatcher.obtain(options);
+  acquire(options?: AcquireOptions): Promise<Block> {
+    return this.#dispatcher.obtain(options ?? NO_OPTIONS);
   }
 
   /** A block, or `undefined` if there is none for this caller now. */
   tryAcquire(options?: TryAcquireOptions): Block | undefined {
+    if (options === undefined) {
+      const block = this.#acquirer.fast(false, undefined);
+      if (block !== undefined) return block;
+      options = NO_OPTIONS;
+    }
     return this.#dispatcher.take(options);
   }
 
@@ -207,7 +215,7 @@ export class SharedBlockPool implements Pool {
         "acquireBlocking() stops the thread and is for Workers only; await acquire() here",
       );
     }
-    return this.#dispatcher.block(options);
+    return this.#parts.waitLoop.acquireBlocking(options);
   }
 
   /** Acquires a block, runs `fn` with it, and releases it whatever happens. */

@@ -9,12 +9,12 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { getEventListeners } from "node:events";
-import { Channel, type Wish } from "../pool/channel.ts";
+import { type AcquireRequest, Channel } from "../pool/channel.ts";
 import { OwnDurations } from "../pool/histogram.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { Rng, seedOfRun } from "./support/rng.ts";
 
-const PLAIN: Wish = {
+const PLAIN: AcquireRequest = {
   count: undefined,
   reserved: false,
   tag: undefined,
@@ -27,9 +27,9 @@ function join(
   channel: Channel<string>,
   log: string[],
   name: string,
-  wish: Partial<Wish> = {},
+  request: Partial<AcquireRequest> = {},
 ): Promise<void> {
-  return channel.wait({ ...PLAIN, tag: name, ...wish }).then(
+  return channel.wait({ ...PLAIN, tag: name, ...request }).then(
     (item) => void log.push(`${name} got ${item}`),
     (reason) => void log.push(`${name}: ${reason?.code ?? reason}`),
   );
@@ -63,7 +63,7 @@ Deno.test("head is a reserved waiter as long as there is one", () => {
   join(channel, log, "urgent b", { reserved: true });
   const order: unknown[] = [];
   while (channel.head !== undefined) {
-    order.push(channel.head.wish.tag);
+    order.push(channel.head.request.tag);
     serveHead(channel, "");
   }
   assertEquals(order, ["urgent a", "urgent b", "a"]);
@@ -156,7 +156,7 @@ Deno.test("an abort rejects all waiters of the signal with its reason, in order"
   join(channel, log, "d", { signal });
   controller.abort("enough");
   assertEquals([channel.waiting, left], [1, [false]]);
-  assertStrictEquals(channel.head?.wish.tag, "b");
+  assertStrictEquals(channel.head?.request.tag, "b");
   await settled();
   assertEquals(log, ["a: enough", "c: enough", "d: enough"]);
 });
@@ -197,7 +197,7 @@ Deno.test("reject() ends the hopeless only, reserved first, and counts them", as
   join(channel, log, "b", { count: 2 });
   join(channel, log, "c", { count: 6, reserved: true });
   join(channel, log, "d", { count: 7, timeoutMs: 1000 });
-  const tooMany = ({ count = 1 }: Wish) => count > 4;
+  const tooMany = ({ count = 1 }: AcquireRequest) => count > 4;
   assertEquals(channel.reject(() => "no", tooMany), 3);
   assertEquals(channel.reject(() => "no", tooMany), 0);
   assertEquals(channel.waiting, 1);
@@ -240,10 +240,10 @@ Deno.test("the queue agrees with two arrays after any joins, exits and services"
       expected.push(`${(urgent.length > 0 ? urgent : normal).shift()} got 1`);
     }
     assertEquals(channel.waiting, urgent.length + normal.length, where);
-    assertEquals(channel.head?.wish.tag, urgent[0] ?? normal[0], where);
+    assertEquals(channel.head?.request.tag, urgent[0] ?? normal[0], where);
     // Names are numbers of steps.
     const first = Math.min(+(urgent[0] ?? Infinity), +(normal[0] ?? Infinity));
-    assertEquals(Number(channel.oldest?.wish.tag ?? Infinity), first, where);
+    assertEquals(Number(channel.oldest?.request.tag ?? Infinity), first, where);
   }
   channel.reject(() => "end", () => true);
   assertEquals([channel.came, channel.oldest], [controllers.size, undefined]);

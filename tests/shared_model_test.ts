@@ -36,26 +36,61 @@ trials(
   { make: (options) => SharedBlockPool.create(options), heals: false },
 );
 
-Deno.test("a shared pool shrinks once it was idle for an interval, at most half of one later", {
-  ignore: !hasNative,
-}, async () => {
-  using time = new FakeTime();
-  await using pool = SharedBlockPool.create({
-    blockSize: 4096,
-    maxBlocks: 100,
-    initialBlocks: 1,
-    growThreshold: 1,
-    shrinkIntervalMs: 1000,
-    pressureTrim: false,
-  });
-  for (const phase of [1, 120, 249]) {
-    const blocks = await pool.acquireMany(60);
-    time.tick(1000 + phase);
-    const { committedBlocks } = pool.stats();
+Deno.test(
+  "a shared pool shrinks once it was idle for an interval, at most half of one later",
+  {
+    ignore: !hasNative,
+  },
+  async () => {
+    using time = new FakeTime();
+    await using pool = SharedBlockPool.create({
+      blockSize: 4096,
+      maxBlocks: 100,
+      initialBlocks: 1,
+      growThreshold: 1,
+      shrinkIntervalMs: 1000,
+      pressureTrim: false,
+    });
+    for (const phase of [1, 120, 249]) {
+      const blocks = await pool.acquireMany(60);
+      time.tick(1000 + phase);
+      const { committedBlocks } = pool.stats();
+      for (const block of blocks) block.release();
+      time.tick(990);
+      assertEquals(pool.stats().committedBlocks, committedBlocks, `${phase}`);
+      time.tick(510);
+      assertLess(pool.stats().committedBlocks, committedBlocks, `${phase}`);
+    }
+  },
+);
+
+Deno.test(
+  "a shared pool gives a large step back in pieces of 4 MiB",
+  {
+    ignore: !hasNative,
+  },
+  async () => {
+    using time = new FakeTime();
+    await using pool = SharedBlockPool.create({
+      blockSize: 2 ** 20,
+      maxBlocks: 100,
+      initialBlocks: 1,
+      growStep: 1,
+      shrinkThreshold: 0.6,
+      shrinkStep: 0.3,
+      shrinkIntervalMs: 1000,
+      pressureTrim: false,
+    });
+    const pieces: number[] = [];
+    pool.addEventListener("shrink", ({ detail }) => pieces.push(detail.blocks));
+    const blocks = await pool.acquireMany(50);
     for (const block of blocks) block.release();
-    time.tick(990);
-    assertEquals(pool.stats().committedBlocks, committedBlocks, `${phase}`);
-    time.tick(510);
-    assertLess(pool.stats().committedBlocks, committedBlocks, `${phase}`);
-  }
-});
+    for (let ms = 0; pieces.length === 0; ms += 50) {
+      assertLess(ms, 2000);
+      time.tick(50);
+    }
+    time.tick(1);
+    assertLess(4, pieces.reduce((sum, piece) => sum + piece));
+    assertEquals(Math.max(...pieces), 4, "4 MiB");
+  },
+);

@@ -116,7 +116,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "throwing runtime: a batch that is cut short keeps what it has",
-    file: "pool/dispatcher.ts",
+    file: "pool/slot_acquirer.ts",
     find: "blocks[Symbol.dispose]();\n      throw error;",
     put: "throw error;",
     caughtBy: ["throwing_runtime"],
@@ -393,30 +393,37 @@ export const BUGS: readonly Bug[] = [
   {
     what: "hand-off: a release tells nobody who waits",
     file: "pool/dispatcher.ts",
-    find: "this.#channel.waiting !== 0 || this.#inHand !== undefined",
+    find: "this.#channel.waiting !== 0 || this.#hand !== undefined",
     put: "Math.random() < 0",
     caughtBy: ["waiters"],
   },
   {
     what: "reserved share: anybody may take it",
-    file: "pool/dispatcher.ts",
-    find: "return reserved ? 0 : this.#options.reservedBlocks;",
+    file: "pool/slot_acquirer.ts",
+    find: "return reserved ? 0 : this.#reservedBlocks;",
     put: "return reserved ? 0 : 0;",
     caughtBy: ["reserved"],
   },
   {
     what: "growth: only when nothing is free",
     file: "pool/scaling.ts",
-    find: "this.#growAt = committed < this.capacity ? committed - full : -1;",
-    put: "this.#growAt = committed < this.capacity && full < 0 ? 0 : -1;",
+    find: "if (committed >= capacity) return -1;",
+    put: "if (committed > 0) return -1;",
     caughtBy: ["growth", "scaling"],
   },
   {
     what: "idle: what happened between two looks is not asked for",
     file: "pool/scaling.ts",
-    find: "this.#idleSince === Infinity || least <= this.#idleAbove",
-    put: "this.#idleSince === Infinity || least < 0",
+    find: "this.#look(free, least <= this.#idleAbove, now);",
+    put: "this.#look(free, least < 0, now);",
     caughtBy: ["scaling", "shrink", "model"],
+  },
+  {
+    what: "idle: a pool that grew while it was idle begins a new interval",
+    file: "pool/scaling.ts",
+    find: "const wasBusy = least <= this.#idleAbove;",
+    put: "const wasBusy = least <= this.#policy.idleAbove(committed);",
+    caughtBy: ["scaling"],
   },
   {
     what: "idle: the line is watched at each lease",
@@ -485,8 +492,8 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "timers: that of a retry outlasts those who wait",
-    file: "pool/dispatcher.ts",
-    find: "if (this.#channel.waiting === 0) this.#stopRetrying();",
+    file: "pool/slot_acquirer.ts",
+    find: "clearTimeout(this.#retryTimer);",
     put: "",
     caughtBy: ["waiters"],
   },
@@ -521,14 +528,13 @@ export const BUGS: readonly Bug[] = [
   {
     what: "growth: a refusal is not counted",
     file: "pool/sizer.ts",
-    find: `if (error !== undefined) {
-      this.#counters.growFailures++;`,
-    put: "if (error !== undefined) {",
+    find: "if (error !== undefined) this.#counters.growFailures++;",
+    put: "",
     caughtBy: ["limits"],
   },
   {
     what: "growth: nobody asks again for those who wait",
-    file: "pool/dispatcher.ts",
+    file: "pool/slot_acquirer.ts",
     find: "if (this.#retryTimer !== undefined) return;",
     put: "if (true) return;",
     caughtBy: ["limits"],
@@ -585,8 +591,8 @@ export const BUGS: readonly Bug[] = [
     what: "abandoned: those who wait are not told of what takes the place",
     file: "pool/dispatcher.ts",
     find:
-      "// A fresh slot may have taken the place of the one that was given up.\n    this.#pump();",
-    put: "if (refused > 0) this.#pump();",
+      "// A fresh slot may have taken the place of the one that was given up.\n    this.pump();",
+    put: "if (refused > 0) this.pump();",
     caughtBy: ["abandoned", "many"],
   },
   {
@@ -641,9 +647,9 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "abandoned: who waits for more than there can be is not refused",
-    file: "pool/dispatcher.ts",
+    file: "pool/slot_acquirer.ts",
     find: "return count > this.#slots.capacity - this.#kept(reserved);",
-    put: "return count > this.#options.maxBlocks - this.#kept(reserved);",
+    put: "return reserved && count > this.#slots.capacity;",
     caughtBy: ["many", "abandoned_refused"],
   },
   {
@@ -756,9 +762,9 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "close: an acquire goes on in a pool that a listener has closed",
-    file: "pool/dispatcher.ts",
-    find: "this.#refuseIfClosed();\n    return may;",
-    put: "return may;",
+    file: "pool/slot_acquirer.ts",
+    find: "if (!isThere || this.isClosed || isOff()) return undefined;",
+    put: "if (!isThere || isOff()) return undefined;",
     caughtBy: ["once_close_in_acquire"],
   },
   {
@@ -807,7 +813,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "quarantine: what the OS refused to open is not tried again",
-    file: "pool/dispatcher.ts",
+    file: "pool/slot_acquirer.ts",
     find: "if (!this.#sizer.canGrow && this.#slots.quarantined === 0) return;",
     put: "if (!this.#sizer.canGrow) return;",
     caughtBy: ["once_quarantine_stuck"],
@@ -919,6 +925,13 @@ export const BUGS: readonly Bug[] = [
     find: "board.clear();",
     put: "",
     caughtBy: ["shared_join"],
+  },
+  {
+    what: "end of the stack: a block of which no promise was made is kept",
+    file: "pool/dispatcher.ts",
+    find: "this.#acquirer.putBack(blocks);",
+    put: "",
+    caughtBy: ["shared_stack"],
   },
   {
     what: "stalls: nobody is told",
@@ -1072,7 +1085,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "leaks: nothing asks for a collection while acquires wait",
-    file: "pool/dispatcher.ts",
+    file: "pool/slot_acquirer.ts",
     find: "if (own.#released === before) askForCollection();",
     put: "",
     caughtBy: ["every_leak"],

@@ -446,15 +446,14 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "taking: the state is not looked at after the swap",
-    file: "shared/taker.ts",
-    find:
-      "return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);",
-    put: "return block;",
+    file: "shared/shared_acquirer.ts",
+    find: "if (words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
+    put: "",
     caughtBy: ["shared_closing"],
   },
   {
     what: "taking: several are taken from a pool that has just been closed",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find:
       "if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
     put: "",
@@ -462,46 +461,59 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "taking: the reserve is for everybody",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
     caughtBy: ["shared_between"],
   },
   {
     what: "taking: who is refused for nothing is refused all the same",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: 'if (kept > 0 && tally.countFree() >= needed) return "busy";',
     put: "",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a count of abandoned blocks is believed",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: "&& this.#slots.tally.countAbandoned() > most;",
     put: ";",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a count of blocks in use is believed",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: "needed > this.#maxBlocks - tally.countUsed();",
     put: "true;",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a batch that is not enough is kept",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: "if (!isDone) this.putBack(blocks);",
     put: "",
     caughtBy: ["shared_between"],
   },
   {
     what: "waiting: others are not rung for",
-    file: "shared/shared_dispatcher.ts",
-    find:
-      "if (this.#channel.waiting > 0) this.pump();\n    this.#parts.bell.ring();",
-    put: "if (this.#channel.waiting > 0) this.pump();",
+    file: "shared/shared_acquirer.ts",
+    find: "this.#hints.restore();\n    this.#bell.ring();\n  }\n\n  report()",
+    put: "this.#hints.restore();\n  }\n\n  report()",
     caughtBy: ["shared_slots"],
+  },
+  {
+    what: "sizer: what was busy at a look is idle from then on",
+    file: "shared/shared_sizer.ts",
+    find: "if (wasBusy || words[BUSY] !== 0) {",
+    put: "if (words[BUSY] !== 0) {",
+    caughtBy: ["shared_model"],
+  },
+  {
+    what: "sizer: a whole step goes back without a turn of the event loop",
+    file: "shared/shared_sizer.ts",
+    find: "const given = this.#giveBack(blocks, SHRINK_PIECE);",
+    put: "const given = this.#giveBack(blocks, Infinity);",
+    caughtBy: ["shared_model"],
   },
   {
     what: "leases: a lease begins before the swap has said yes",
@@ -600,17 +612,10 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what:
       "taking: what was given back before it was cut short is given back again",
-    file: "shared/taker.ts",
+    file: "shared/shared_acquirer.ts",
     find: "this.#undo(blocks);",
     put: "for (const block of blocks) this.#leases.undo(block);",
     caughtBy: ["once_given_back_twice"],
-  },
-  {
-    what: "waiting: one that something was taken for may be refused",
-    file: "shared/shared_dispatcher.ts",
-    find: "waiter.taken = true;",
-    put: "",
-    caughtBy: ["once_taken_then_refused"],
   },
   {
     what: "handles: what looks alike as text has one check sum",

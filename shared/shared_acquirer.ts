@@ -1,16 +1,17 @@
 /**
- * Takes blocks for a wish: respects the reserve and another isolate's turn, grows the pool if that
- * helps, and takes all or none. Knows no queue.
+ * Acquires blocks from the slots that all isolates share: respects the reserve and another worker's turn,
+ * grows the pool if that helps, and takes all or none. Knows no queue, but for whether there is one.
  *
  * What it takes has a lease at once, so no slot is held without a handle.
  */
 import type { Block } from "../pool/block.ts";
-import type { Wish } from "../pool/channel.ts";
-import { blockArray } from "../pool/dispatcher.ts";
+import type { AcquireRequest } from "../pool/channel.ts";
+import type { Acquirer, Grant, Need } from "../pool/dispatcher.ts";
+import type { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
-import type { BlockArray } from "../pool/pool.ts";
-import { type Bell, RETRY_MS } from "./bell.ts";
-import { type Control, HEADER, OPEN } from "./control.ts";
+import { type BlockArray, blockArray } from "../pool/pool.ts";
+import type { Bell } from "./bell.ts";
+import { type Control, COUNT, HEADER, OPEN } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import type { Hints } from "./hints.ts";
 import type { SharedLeases } from "./shared_leases.ts";
@@ -24,8 +25,9 @@ const HOT_OPEN = OPEN;
 /** Tries before an asker is told that nothing is free, when others are in the way. */
 const ATTEMPTS = 16;
 
-/** What a taker works with. */
-export interface TakerParts {
+/** What an acquirer works with. */
+export interface AcquirerParts {
+  readonly worker: number;
   readonly options: SharedFilledOptions;
   readonly control: Control;
   readonly slots: SharedSlots;
@@ -34,8 +36,8 @@ export interface TakerParts {
   readonly bell: Bell;
 }
 
-/** Takes blocks for one isolate. */
-export class Taker {
+/** Acquires blocks for one isolate. */
+export class SharedAcquirer implements Acquirer {
   readonly #maxBlocks: number;
   readonly #reservedBlocks: number;
   readonly #words: Int32Array;
@@ -44,13 +46,23 @@ export class Taker {
   readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
   readonly #bell: Bell;
+  readonly #counts: Float64Array;
+  /** Index of this worker's count of acquires. */
+  readonly #acquiresAt: number;
+  readonly #onQueue: (waiting: number) => void;
   /** What was taken too late and is to be put back. */
   readonly #late: Block[] = [];
+  /** Acquires that wait in this isolate. */
+  #waiting = 0;
   /** From now on, whatever growing has made of the pool, nothing is taken. */
-  closed = false;
+  #closed = false;
 
-  /** Takes nothing yet. */
-  constructor({ options, control, slots, leases, sizer, bell }: TakerParts) {
+  /** `onQueue` is told how many acquires wait here. */
+  constructor(parts: AcquirerParts, onQueue: (waiting: number) => void) {
+    const { options, control, slots, leases, sizer, bell, worker } = parts;
+    this.#counts = control.counts;
+    this.#acquiresAt = control.countAt(worker, COUNT.ACQUIRES);
+    this.#onQueue = onQueue;
     this.#maxBlocks = options.maxBlocks;
     this.#reservedBlocks = options.reservedBlocks;
     this.#words = control.words;
@@ -61,28 +73,78 @@ export class Taker {
     this.#bell = bell;
   }
 
-  /**
-   * A block, if it can be had without a second look at anything. Where it is cut short nothing has
-   * happened: what follows the swap are stores.
-   */
-  fast(reserved: boolean, tag: string | undefined): Block | undefined {
-    const words = this.#words;
-    if (this.closed || words[TURN] !== 0 || !this.#sizer.isCalm) {
-      return undefined;
-    }
-    if (this.#reservedBlocks !== 0 && !reserved) return this.#above(tag);
-    const slot = this.#hints.find();
-    if (slot < 0) return undefined;
-    const block = this.#leases.tryBegin(slot, tag);
-    // Read after the swap: close() writes the state first and looks at the slots then.
-    return words[STATE] === HOT_OPEN ? block : this.#putBackLate(block);
+  get isClosed(): boolean {
+    // A plain read: a call just before the end is as good as before it.
+    return this.#closed || this.#words[STATE] !== HOT_OPEN;
   }
 
-  /**
-   * A block, if need be by growing or by trying again, or `undefined`. `asked` is for a caller who is
-   * there now; `isOff` tells after growing, of which listeners hear, whether it is still wanted.
-   */
-  one(
+  get usage(): { acquired: number; capacity: number } {
+    const abandoned = Atomics.load(this.#words, HEADER.ABANDONED);
+    const used = this.#slots.tally.recount();
+    return {
+      acquired: Math.max(0, used - abandoned),
+      capacity: this.#maxBlocks - abandoned,
+    };
+  }
+
+  get refusal(): SmritiError | undefined {
+    return this.#sizer.refusal;
+  }
+
+  /** Where it is cut short nothing has happened: after the swap that takes the slot there are stores only. */
+  fast(reserved: boolean, tag: string | undefined): Block | undefined {
+    if (this.#waiting !== 0 || this.#closed) return undefined;
+    const words = this.#words;
+    if (words[TURN] !== 0 || !this.#sizer.isCalm) return undefined;
+    let block: Block | undefined;
+    if (this.#reservedBlocks !== 0 && !reserved) block = this.#above(tag);
+    else {
+      const slot = this.#hints.find();
+      if (slot < 0) return undefined;
+      block = this.#leases.tryBegin(slot, tag);
+      // Read after the swap: close() writes the state first and looks at the slots then.
+      if (words[STATE] !== HOT_OPEN) return this.#putBackLate(block);
+    }
+    if (block !== undefined) this.#counts[this.#acquiresAt]!++;
+    return block;
+  }
+
+  acquire(
+    request: AcquireRequest,
+    isAsked: boolean,
+    isOff: () => boolean,
+  ): Grant | undefined {
+    const { count, reserved, tag } = request;
+    const grant = count === undefined
+      ? this.#one(reserved, tag, isAsked, isOff)
+      : this.#many(request, isAsked, isOff);
+    if (grant !== undefined) this.#counts[this.#acquiresAt]! += count ?? 1;
+    return grant;
+  }
+
+  acquired(hadWaited: boolean): void {
+    if (hadWaited) this.#bell.dropTurn();
+    if (!this.#sizer.isCalm) this.#sizer.taken();
+  }
+
+  freed(): void {
+    this.#hints.restore();
+    this.#bell.ring();
+  }
+
+  report(): void {}
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  queueChanged(waiting: number): void {
+    this.#waiting = waiting;
+    this.#onQueue(waiting);
+  }
+
+  /** One, if need be by growing or by trying again. */
+  #one(
     reserved: boolean,
     tag: string | undefined,
     asked: boolean,
@@ -94,15 +156,15 @@ export class Taker {
       const block = kept === 0 ? this.#any(tag) : this.#above(tag);
       if (block !== undefined) return block;
       const growth = this.#grow(kept, 1, asked);
-      if (growth === "refused" || this.closed || isOff()) break;
+      if (growth === "refused" || this.#closed || isOff()) break;
       if (growth === "busy") this.#standBack(++tries);
     }
     return undefined;
   }
 
-  /** Several blocks, all or none, in the same way. */
-  many(
-    { count = 1, reserved, tag }: Wish,
+  /** Several, all or none, in the same way. */
+  #many(
+    { count = 1, reserved, tag }: AcquireRequest,
     asked: boolean,
     isOff: () => boolean,
   ): BlockArray | undefined {
@@ -117,7 +179,7 @@ export class Taker {
         tries++;
       }
       const growth = this.#grow(kept, count, asked);
-      if (growth === "refused" || this.closed || isOff()) break;
+      if (growth === "refused" || this.#closed || isOff()) break;
       if (growth === "busy") this.#standBack(++tries);
     }
     return undefined;
@@ -134,35 +196,13 @@ export class Taker {
     }
   }
 
-  /**
-   * A block, stopping the thread until there is one, or `undefined` if there is none before `end`.
-   * Before it stops, `look` is told how often it has; what it throws is the answer.
-   */
-  oneBlocking(
-    reserved: boolean,
-    tag: string | undefined,
-    end: number,
-    look: (tries: number) => void,
-  ): Block | undefined {
-    for (let tries = 0;; tries++) {
-      const { epoch } = this.#bell;
-      const block = this.one(reserved, tag, tries === 0, () => false);
-      if (block !== undefined) return block;
-      const left = end - performance.now();
-      if (left <= 0) return undefined;
-      look(tries);
-      if (tries > 1) this.#bell.claimTurn();
-      this.#bell.sleep(epoch, Math.min(left, RETRY_MS));
-    }
-  }
-
   /** Puts back what was taken when the pool had just been closed. */
   tidy(): void {
     this.#undo(this.#late);
   }
 
   /** Whether this can never be served: too much of the pool has been abandoned. */
-  isHopeless({ count = 1, reserved = false }: Partial<Wish>): boolean {
+  isHopeless({ count = 1, reserved }: Need): boolean {
     const most = this.#maxBlocks - this.#kept(reserved) - count;
     // The count may be too high after a death, so it is not believed.
     return Atomics.load(this.#words, HEADER.ABANDONED) > most &&

@@ -1,0 +1,181 @@
+/**
+ * What an isolate does while acquires wait in it: listens for a notification, tries again in case one
+ * went to an isolate that died, asks for a turn when it was passed over, and looks for dropped blocks.
+ *
+ * Holds the process open only while acquires wait. Also waits by stopping the thread.
+ */
+import type { Block } from "../pool/block.ts";
+import { refuseAborted } from "../pool/channel.ts";
+import { askForCollection } from "../pool/collection.ts";
+import type { Dispatcher } from "../pool/dispatcher.ts";
+import { headroom } from "../pool/headroom.ts";
+import { type AcquireOptions, checkAcquire } from "../pool/options.ts";
+import type { Counters } from "../pool/stats.ts";
+import { type Bell, isAwaited, RETRY_MS } from "./bell.ts";
+import { type Control, WORKER } from "./control.ts";
+import type { SharedFilledOptions } from "./handle.ts";
+import type { SharedAcquirer } from "./shared_acquirer.ts";
+import type { SharedLeases } from "./shared_leases.ts";
+import type { SharedSlots } from "./shared_slots.ts";
+
+/** Tries of one that stops the thread between two looks after the pool: a quarter of a second. */
+const TRIES_A_LOOK = 10;
+/** How long one wait for a notification lasts at most: then it is known whether an acquire still waits. */
+const LISTEN_MS = 1000;
+
+/** What a wait loop works with. */
+export interface WaitLoopParts {
+  readonly options: SharedFilledOptions;
+  readonly control: Control;
+  readonly worker: number;
+  readonly bell: Bell;
+  readonly slots: SharedSlots;
+  readonly leases: SharedLeases;
+  readonly counters: Counters;
+  readonly acquirer: SharedAcquirer;
+  readonly dispatcher: Dispatcher;
+  /** Looks after the pool, as is done now and then. */
+  readonly keepHouse: () => void;
+}
+
+/** The waiting of one isolate. */
+export class WaitLoop {
+  readonly #parts: WaitLoopParts;
+  readonly #words: Int32Array;
+  readonly #waitingAt: number;
+  #keepAlive: ReturnType<typeof setInterval> | undefined;
+  #listening = false;
+  /** Blocks freed by all isolates, at the last look for dropped ones. */
+  #freed = 0;
+  /** The waiter that was first at the last retry. */
+  #patient: object | undefined;
+
+  /** Acts for one worker id. */
+  constructor(parts: WaitLoopParts) {
+    this.#parts = parts;
+    this.#words = parts.control.words;
+    this.#waitingAt = parts.control.at(parts.worker, WORKER.WAITING);
+  }
+
+  /** So many acquires wait here: keeps the process, the notifier and the control block in step. */
+  update(waiting: number): void {
+    this.#words[this.#waitingAt] = waiting;
+    const waits = waiting > 0;
+    if (waits === (this.#keepAlive !== undefined)) return;
+    const { bell, dispatcher } = this.#parts;
+    if (waits) {
+      bell.listen(true);
+      this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
+      // What became free before that was not told here.
+      if (this.#listening) dispatcher.pump();
+      else this.#listen();
+    } else {
+      clearInterval(this.#keepAlive);
+      this.#keepAlive = undefined;
+      bell.listen(false);
+      bell.dropTurn();
+    }
+  }
+
+  /**
+   * A block, stopping the thread until there is one. Overtakes those that wait in this isolate: they
+   * could do nothing with a block before the thread goes on.
+   */
+  acquireBlocking(options: AcquireOptions): Block {
+    const { signal, timeoutMs = Infinity, reserved = false, tag } =
+      checkAcquire(options);
+    const request = {
+      count: undefined,
+      reserved,
+      tag,
+      signal: undefined,
+      timeoutMs: undefined,
+    };
+    const { bell, acquirer, dispatcher, counters } = this.#parts;
+    headroom();
+    dispatcher.refuseIfClosed();
+    refuseAborted(signal);
+    dispatcher.refuseHopeless(request);
+    const end = performance.now() + timeoutMs;
+    const { stallMs } = this.#parts.options;
+    let lookAt = performance.now() + stallMs;
+    bell.listen(true);
+    const standing = { number: 0 as const, since: Date.now() };
+    dispatcher.standing = standing;
+    let hasWaited = false;
+    try {
+      for (let tries = 0;; tries++) {
+        const { epoch } = bell;
+        const block = acquirer.acquire(request, tries === 0, () => false);
+        if (block !== undefined) {
+          dispatcher.acquired(false);
+          return block as Block;
+        }
+        const left = end - performance.now();
+        dispatcher.refuseIfClosed();
+        if (left <= 0) {
+          throw dispatcher.timedOut(
+            `no block became free within ${timeoutMs} ms`,
+          );
+        }
+        if (tries === 0) {
+          hasWaited = true;
+          counters.waits++;
+        } else if (performance.now() >= lookAt) {
+          lookAt += stallMs;
+          dispatcher.lookForStall();
+        }
+        // No timer fires in a thread that stands still.
+        if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#parts.keepHouse();
+        dispatcher.refuseIfClosed();
+        dispatcher.refuseHopeless(request);
+        if (tries > 1) bell.claimTurn();
+        bell.sleep(epoch, Math.min(left, RETRY_MS));
+      }
+    } finally {
+      dispatcher.standing = undefined;
+      if (hasWaited) counters.waitMs.add(Date.now() - standing.since);
+      bell.dropTurn();
+      if (dispatcher.waiting === 0) bell.listen(false);
+      else dispatcher.pump();
+    }
+  }
+
+  /**
+   * While acquires wait, here or elsewhere, and nothing is released, blocks held here may have been
+   * dropped: asks for a collection, which finds them.
+   */
+  lookForDropped(): void {
+    const { control, slots, leases } = this.#parts;
+    const freed = control.total(WORKER.FREES);
+    const isStill = freed === this.#freed;
+    this.#freed = freed;
+    if (
+      isStill && leases.findsLeaks && slots.tally.held > 0 &&
+      isAwaited(this.#words)
+    ) askForCollection();
+  }
+
+  /** Asks again, and for a turn if the same one waits as last time. */
+  #retry(): void {
+    const { dispatcher, bell } = this.#parts;
+    dispatcher.lost();
+    const { head } = dispatcher;
+    if (head !== undefined && head === this.#patient) bell.claimTurn();
+    this.#patient = head;
+  }
+
+  /** Waits for notifications, as long as acquires wait here. */
+  async #listen(): Promise<void> {
+    const { bell, dispatcher } = this.#parts;
+    this.#listening = true;
+    while (this.#keepAlive !== undefined) {
+      const { epoch } = bell;
+      dispatcher.pump();
+      if (this.#keepAlive === undefined) break;
+      await bell.heard(epoch, LISTEN_MS);
+    }
+    this.#listening = false;
+    bell.handOn();
+  }
+}
