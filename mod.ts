@@ -15,7 +15,7 @@
  */
 export type { Block, LendOptions } from "./pool/block.ts";
 export { BlockPool } from "./pool/block_pool.ts";
-export type { SlotInfo, SlotState } from "./pool/census.ts";
+export type { SlotInfo, SlotState } from "./pool/inspect.ts";
 export {
   type OsRefusal,
   SmritiError,

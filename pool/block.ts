@@ -6,11 +6,11 @@
  */
 import { boolean, callable, integer, quote, record, show } from "./checks.ts";
 import { EMPTY_STACK } from "./headroom.ts";
-import { showAs } from "./inspect.ts";
+import { showAs } from "./console.ts";
 import {
   type BlockTicket,
-  ENDED,
-  HELD,
+  LEASE_ENDED,
+  LEASE_HELD,
   type Owner,
   type Settled,
   Slot,
@@ -26,7 +26,7 @@ export interface LendOptions {
 }
 
 /** V8 folds it into the code, but reads an imported constant anew each time. */
-const HOT_HELD = HELD;
+const HOT_HELD = LEASE_HELD;
 
 /** Errors in an error that are looked at: more than a program has, fewer than would take long. */
 const MOST_CAUSES = 10_000;
@@ -72,7 +72,7 @@ export class Block {
         : undefined;
     part = (block) => {
       const slot = block.#slot;
-      if (slot.state !== ENDED) return;
+      if (slot.state !== LEASE_ENDED) return;
       const ended = slot.tag === undefined ? slot.owner.ended : endedOf(slot);
       slot.token = block.#token;
       block.#token = undefined;
@@ -119,7 +119,7 @@ export class Block {
 
   /** Whether the lease has ended: released, abandoned, or revoked by `close`. */
   get released(): boolean {
-    return this.#slot.state !== HELD;
+    return this.#slot.state !== LEASE_HELD;
   }
 
   /**
@@ -163,7 +163,7 @@ export class Block {
       socket = checkLend(operation, options);
       // Looked at after the options, which may have run code that ended the lease.
       slot = this.#slot;
-      if (slot.state !== HELD) slot.owner.refuse(slot, "use");
+      if (slot.state !== LEASE_HELD) slot.owner.refuse(slot, "use");
     } catch (error) {
       // The promise is refused, not handled: its own failure must not end the process.
       if (isThenable(operation)) Promise.resolve(operation).catch(() => {});
@@ -221,7 +221,7 @@ export class Block {
 
   /**
    * Ends this lease and makes a ticket of it: whoever calls `adopt` with the ticket, in any isolate
-   * of this process, goes on with the same memory and contents. Views here are revoked.
+   * of this process, goes on with the same memory and contents. ViewBudget here are revoked.
    *
    * @returns A plain value that `postMessage` can send, good for one `adopt`
    * @throws {SmritiError} `released`; `lent` while an operation has the block; `unsupported` unless
@@ -292,7 +292,7 @@ export class Block {
 
   /** Releases the block if its lease has not ended yet. */
   [Symbol.dispose](): void {
-    if (this.#slot.state === HELD) this.release();
+    if (this.#slot.state === LEASE_HELD) this.release();
   }
 
   /**
@@ -320,7 +320,7 @@ function checkUsed(usedBytes: number, { blockSize }: Owner): void {
 /** What the handle of an ended lease points to if it had a tag to remember. */
 function endedOf(slot: Slot): Slot {
   const ended = new Slot(slot.owner, slot.index, slot.used);
-  ended.state = ENDED;
+  ended.state = LEASE_ENDED;
   ended.tag = slot.tag;
   ended.since = slot.note?.since ?? slot.since;
   return ended;

@@ -6,22 +6,27 @@
  */
 import type { Abandoned, GivenUp } from "./abandoned.ts";
 import type { Block } from "./block.ts";
-import { census, type SlotInfo, table } from "./census.ts";
+import { inspectSlots, type SlotInfo, table } from "./inspect.ts";
 import { callable, show } from "./checks.ts";
-import { Closing } from "./closing.ts";
+import { Shutdown } from "./shutdown.ts";
 import { complain } from "./console.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { SlotAcquirer } from "./slot_acquirer.ts";
-import { type Belongings, enter, giveAllBack, settled } from "./estate.ts";
+import {
+  enter,
+  type PoolMemory,
+  releaseMemory,
+  unregisterPool,
+} from "./finalization.ts";
 import {
   Events,
   type PoolEventListener,
   type PoolEventType,
   type PoolListenerOptions,
 } from "./events.ts";
-import { quarantineFor } from "./guard.ts";
+import { quarantineFor } from "./quarantine.ts";
 import { headroom } from "./headroom.ts";
-import { showAs } from "./inspect.ts";
+import { showAs } from "./console.ts";
 import { type Footprint, Layout } from "./layout.ts";
 import { madeHere } from "./leaks.ts";
 import { checkSize } from "./memory_limit.ts";
@@ -41,7 +46,7 @@ import type { BlockArray, Pool } from "./pool.ts";
 import { chooseBackend, Region } from "./region.ts";
 import { Sizer } from "./sizer.ts";
 import type { Slots } from "./slots.ts";
-import { Counters, type PoolStats, snapshot } from "./stats.ts";
+import { Counters, type PoolStats, poolStats } from "./stats.ts";
 import { slotsFor, Supply } from "./supply.ts";
 import type { Timer } from "./timers.ts";
 
@@ -92,7 +97,7 @@ export class BlockPool implements Pool {
   readonly #leases: Leases;
   readonly #sizer: Sizer;
   readonly #dispatcher: Dispatcher;
-  readonly #closing: Closing;
+  readonly #shutdown: Shutdown;
   readonly #abandoned: Abandoned;
   readonly #counters = new Counters();
   readonly #events = new Events();
@@ -129,15 +134,15 @@ export class BlockPool implements Pool {
       counters,
       {
         ended: () => {
-          if (this.#closing.begun) headroom();
+          if (this.#shutdown.begun) headroom();
           this.#dispatcher.freed();
-          this.#closing.check();
+          this.#shutdown.check();
         },
-        lost: () => {
-          if (this.#closing.begun) headroom();
+        abandoned: () => {
+          if (this.#shutdown.begun) headroom();
           this.#sizer.heal();
-          this.#dispatcher.lost();
-          this.#closing.check();
+          this.#dispatcher.abandoned();
+          this.#shutdown.check();
         },
         leaked: ({ isNew, tag, stack }) => {
           if (!isNew) return;
@@ -167,7 +172,7 @@ export class BlockPool implements Pool {
     );
     const { records } = leases;
     this.#dispatcher = new Dispatcher({ ...parts, acquirer, records });
-    this.#closing = new Closing(parts, () => this.#ended());
+    this.#shutdown = new Shutdown(parts, () => this.#ended());
     try {
       this.#sizer.start();
     } catch (error) {
@@ -206,7 +211,7 @@ export class BlockPool implements Pool {
 
   /** Whether `close` was called or the pool disposed. */
   get closed(): boolean {
-    return this.#closing.begun;
+    return this.#shutdown.begun;
   }
 
   /**
@@ -290,7 +295,7 @@ export class BlockPool implements Pool {
 
   /** The pool's numbers now, frozen. */
   stats(): PoolStats {
-    return snapshot(
+    return poolStats(
       this.#options,
       this.#region,
       this.#slots,
@@ -305,7 +310,7 @@ export class BlockPool implements Pool {
 
   /** Every slot up to the highest ever committed, for dashboards; about 0.1 µs each. */
   slots(): SlotInfo[] {
-    return [...census(this.#leases.records, this.#slots, Date.now())];
+    return [...inspectSlots(this.#leases.records, this.#slots, Date.now())];
   }
 
   /** The slots as a table: state, tag, age and place of acquire, as far as these were noted. */
@@ -357,7 +362,7 @@ export class BlockPool implements Pool {
       return Promise.reject(error);
     }
     this.#beginClose();
-    return this.#closing.wait(timeoutMs);
+    return this.#shutdown.wait(timeoutMs);
   }
 
   /** Closes without waiting; the memory is unmapped when the last block comes back. */
@@ -408,7 +413,7 @@ export class BlockPool implements Pool {
   /** A block if nothing at all is in the way. */
   #takeFast(): Block | undefined {
     const slots = this.#slots;
-    return slots.free > slots.calmAbove
+    return slots.free > slots.lowWatermark
       ? this.#leases.beginAt(slots.next(), undefined)
       : undefined;
   }
@@ -422,18 +427,18 @@ export class BlockPool implements Pool {
       this.#dispatcher.close();
       this.#sizer.stop();
     } finally {
-      this.#closing.begin();
+      this.#shutdown.begin();
     }
   }
 
   /** The isolate ends: so does every lease, and all goes back that nobody may write to. */
   #endWithIsolate(): void {
     this.#beginClose();
-    this.#leases.loseAll();
+    this.#leases.abandonAll();
   }
 
   #ended(): void {
-    settled(this);
+    unregisterPool(this);
     this.#ledger.close();
     this.#events.emit("close", () => ({
       pool: this.name,
@@ -444,9 +449,9 @@ export class BlockPool implements Pool {
 }
 
 /** How the memory of a dropped pool goes back. Made here: a closure of the constructor would hold the pool. */
-function dropped(belongings: Belongings): () => boolean {
+function dropped(belongings: PoolMemory): () => boolean {
   return () => {
-    giveAllBack(belongings);
+    releaseMemory(belongings);
     return true;
   };
 }

@@ -256,7 +256,7 @@ export class Dispatcher implements WaitingLine {
   }
 
   /** A block left the pool for good: some may now wait for what can never come. */
-  lost(): void {
+  abandoned(): void {
     const refused = this.#channel.reject(
       () => this.exhausted("too many blocks were abandoned"),
       (request) => this.#acquirer.isHopeless(request),

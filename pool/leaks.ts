@@ -7,7 +7,7 @@
  * becomes of a leaked slot is the pool's business.
  */
 import type { LeakDetection } from "./options.ts";
-import { HELD, type Slot } from "./slot.ts";
+import { LEASE_HELD, type Slot } from "./slot.ts";
 
 /** Of one lease in this many at most is noted when it began. A prime, as a leak of every nth is of a round n. */
 const SAMPLE = 509;
@@ -67,7 +67,7 @@ export class LeakWatch {
     this.#period = this.#all ? 1 : SAMPLE;
     if (mode === "off") return;
     this.#registry = new FinalizationRegistry((slot) => {
-      if (slot.state === HELD && slot.token === undefined) {
+      if (slot.state === LEASE_HELD && slot.token === undefined) {
         onLeak(this.#found(slot));
       }
     });

@@ -7,24 +7,29 @@
  */
 import type { GivenUp } from "./abandoned.ts";
 import { type Block, blockOf, slotOf } from "./block.ts";
-import { isOut } from "./census.ts";
+import { isOut } from "./inspect.ts";
 import { SmritiError } from "./errors.ts";
-import { adopt, bringBack, broughtBy, isDetached, wholeOf } from "./escape.ts";
-import type { Quarantine } from "./guard.ts";
-import { hasTooManyViews, Views } from "./external.ts";
+import {
+  adopt,
+  bringBack,
+  broughtBy,
+  isDetached,
+  wholeOf,
+} from "./detached_buffers.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { isOverViewBudget, ViewBudget } from "./view_budget.ts";
 import { headroom } from "./headroom.ts";
 import { type Leak, LeakWatch, type Note } from "./leaks.ts";
-import type { LeaseHooks, LeaseSlots } from "./lease_parts.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
-import { bufferLent, otherMemory, refusal } from "./refusal.ts";
+import { bufferLent, otherMemory, refusal } from "./lease_errors.ts";
 import type { Region } from "./region.ts";
 import {
   type BlockTicket,
-  ENDED,
-  ENDING,
-  HELD,
-  LOST,
+  LEASE_ABANDONED,
+  LEASE_ENDED,
+  LEASE_ENDING,
+  LEASE_HELD,
   NO_VIEW,
   type Owner,
   type Settled,
@@ -35,9 +40,37 @@ import type { Counters } from "./stats.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time; and
 // `=== true` spares it asking what is truthy. Together a tenth of a lease.
-const HOT_HELD = HELD;
-const HOT_ENDED = ENDED;
+const HOT_HELD = LEASE_HELD;
+const HOT_ENDED = LEASE_ENDED;
 const hotBlockOf = blockOf;
+
+/** What leases need of the slots of a pool. */
+export interface LeaseSlots {
+  /** Slots ready to be lent. */
+  readonly free: number;
+  /** Slots ever taken. */
+  readonly taken: number;
+  /** A lease of the slot that was given for it begins now. */
+  take(slot: number): void;
+  /** Puts an acquired slot back; whether the pool must hear of it. */
+  push(slot: number): boolean;
+  /** Gives an acquired slot up for good. */
+  abandon(slot: number): void;
+  /** Gives a free slot up for good. */
+  abandonFree(slot: number): void;
+}
+
+/** What the pool wants to know of. Called when the state is consistent again. */
+export interface LeaseHooks {
+  /** A lease has ended. */
+  ended(): void;
+  /** A slot left the pool for good. */
+  abandoned(): void;
+  /** A block was found unreachable; its slot is lost. */
+  leaked(leak: Leak): void;
+  /** One more operation holds the slot's memory, or one less. */
+  lending?(slot: number, change: 1 | -1): void;
+}
 
 /** All leases of one pool. */
 export class Leases implements Owner {
@@ -62,7 +95,7 @@ export class Leases implements Owner {
   readonly #gone: Slot;
   readonly #givenUp: GivenUp[];
   /** What V8 has to count for this pool. */
-  readonly views: Views = new Views();
+  readonly views: ViewBudget = new ViewBudget();
   /** For those who outlive this isolate: a byte for each slot in use or given up. */
   readonly #used: Uint8Array;
   /** Once so many slots were taken, something is noted of the next lease. */
@@ -84,7 +117,7 @@ export class Leases implements Owner {
     this.blockSize = options.blockSize;
     this.ended = new Slot(this, -1, NO_VIEW);
     this.#gone = new Slot(this, -1, NO_VIEW);
-    this.#gone.state = LOST;
+    this.#gone.state = LEASE_ABANDONED;
     this.#givenUp = givenUp;
     this.#used = used;
     this.poolName = options.name;
@@ -124,7 +157,7 @@ export class Leases implements Owner {
   }
 
   view(slot: Slot): Uint8Array<ArrayBuffer> {
-    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     if (slot.view === NO_VIEW) {
       // SAFETY: the slot is held, so its slab is committed.
       const view = this.region.view(slot.index);
@@ -157,7 +190,7 @@ export class Leases implements Owner {
       return this.#releaseSpecial(slot, usedBytes);
     }
     if (slot.touched === true && !this.clean(slot, usedBytes)) {
-      this.lose(slot, true);
+      this.abandonSlot(slot, true);
       return true;
     }
     const tells = this.#slots.push(slot.index);
@@ -172,7 +205,7 @@ export class Leases implements Owner {
   /** The closer look at a lease that is of the sample, lent or has escaped, or that goes into quarantine. */
   #releaseSpecial(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.lends !== 0) {
-      slot.state = ENDING;
+      slot.state = LEASE_ENDING;
       slot.usedBytes = usedBytes;
       return false;
     }
@@ -185,24 +218,24 @@ export class Leases implements Owner {
   }
 
   #tell(slot: Slot): void {
-    if (slot.state !== LOST) return this.hooks.ended();
+    if (slot.state !== LEASE_ABANDONED) return this.hooks.ended();
     // A fresh slot takes the place: many calls, of which none may be cut short.
     headroom();
-    this.hooks.lost();
+    this.hooks.abandoned();
   }
 
   abandon(slot: Slot): boolean {
-    if (slot.state === ENDED) this.refuse(slot, "use");
-    if (slot.state === LOST) return false;
-    this.lose(slot, true);
+    if (slot.state === LEASE_ENDED) this.refuse(slot, "use");
+    if (slot.state === LEASE_ABANDONED) return false;
+    this.abandonSlot(slot, true);
     return true;
   }
 
   reattach(slot: Slot, view: ArrayBufferView): void {
-    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     const buffer = wholeOf(this.region, this.records, slot, view);
     // Looking may have run code that ended the lease.
-    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     if (buffer === undefined) throw otherMemory(this.poolName, slot);
     adopt(this.region, slot, buffer);
   }
@@ -227,7 +260,7 @@ export class Leases implements Owner {
   }
 
   detach(slot: Slot): BlockTicket {
-    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     throw new SmritiError(
       "unsupported",
       "tickets are for blocks of a SharedBlockPool",
@@ -257,7 +290,7 @@ export class Leases implements Owner {
     this.hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
     // What is lost was counted down when it was lost.
-    if (slot.state === LOST) return;
+    if (slot.state === LEASE_ABANDONED) return;
     if (isLast) this.#counters.lentBlocks--;
     let isSafe = how !== "running";
     let mayBeRead = !isLast || slot.escaped > 0 || isDetached(slot);
@@ -270,16 +303,17 @@ export class Leases implements Owner {
         mayBeRead = !isLast || slot.escaped > 0 || slot.view !== dead;
       }
     }
-    const isOver = isLast && slot.state === ENDING;
+    const isOver = isLast && slot.state === LEASE_ENDING;
     // SAFETY: native code may go on writing, which is why the address is given up; JavaScript may not.
-    if (!isSafe) this.lose(slot, mayBeRead || !this.region.revoke(slot.view));
-    else if (isOver) this.#finish(slot, slot.usedBytes);
+    if (!isSafe) {
+      this.abandonSlot(slot, mayBeRead || !this.region.revoke(slot.view));
+    } else if (isOver) this.#finish(slot, slot.usedBytes);
     if (isOver || !isSafe) this.#tell(slot);
   }
 
   refuse(slot: Slot, use: "use" | "release"): void {
     if (use === "release") {
-      if (slot.state === LOST) return;
+      if (slot.state === LEASE_ABANDONED) return;
       this.#counters.doubleReleases++;
     }
     throw refusal(this.poolName, slot, use);
@@ -295,7 +329,7 @@ export class Leases implements Owner {
     for (let index = 0; index < slots; index++) {
       const slot = this.records[index] ?? this.record(index);
       // SAFETY: the view is given out with a lease alone, and then the slot is committed.
-      if (slot.view === NO_VIEW && slot.state !== LOST) {
+      if (slot.view === NO_VIEW && slot.state !== LEASE_ABANDONED) {
         slot.view = this.region.view(index);
         this.views.count(this.blockSize);
       }
@@ -313,7 +347,7 @@ export class Leases implements Owner {
     const top = Math.min(end, this.records.length);
     for (let index = start; index < top; index++) {
       const slot = this.records[index]!;
-      if (slot.state !== ENDED) continue;
+      if (slot.state !== LEASE_ENDED) continue;
       // SAFETY: the slot is free; a view kept under "trust" becomes empty here, or, if it cannot,
       // keeps the slot out of the pool, and the memory mapped.
       const keeps = this.sealed && !isEnd && !isDetached(slot);
@@ -321,14 +355,14 @@ export class Leases implements Owner {
       if (isDetached(slot) || !this.region.revoke(slot.view)) {
         this.#slots.abandonFree(index);
         this.#used[index] = 1;
-        slot.state = LOST;
+        slot.state = LEASE_ABANDONED;
         this.#givenUp[this.#givenUp.length] = { index, mayBeRead: true };
         dropped = false;
       }
       if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
       slot.view = NO_VIEW;
     }
-    if (!dropped) this.hooks.lost();
+    if (!dropped) this.hooks.abandoned();
     return dropped;
   }
 
@@ -336,7 +370,7 @@ export class Leases implements Owner {
   freeUp(free: number): boolean {
     if (this.#quarantine === undefined) return this.#slots.free >= free;
     headroom();
-    if (this.#quarantine.freeUp(free)) this.hooks.lost();
+    if (this.#quarantine.freeUp(free)) this.hooks.abandoned();
     return this.#slots.free >= free;
   }
 
@@ -372,11 +406,11 @@ export class Leases implements Owner {
   }
 
   /** Ends every lease, whoever holds it; the slots are given up. */
-  loseAll(): void {
+  abandonAll(): void {
     for (const slot of this.records.filter(isOut)) {
-      this.#revokeAndLose(slot);
+      this.#revokeAndAbandon(slot);
     }
-    this.hooks.lost();
+    this.hooks.abandoned();
   }
 
   /**
@@ -390,7 +424,7 @@ export class Leases implements Owner {
     if (
       slot.escaped !== 0 || (slot.touched && !this.clean(slot, usedBytes))
     ) {
-      this.lose(slot, true);
+      this.abandonSlot(slot, true);
       return true;
     }
     if (slot.touched && this.#quarantine !== undefined) {
@@ -400,7 +434,7 @@ export class Leases implements Owner {
     const tells = this.#slots.push(slot.index);
     this.#used[slot.index] = 0;
     slot.touched = slot.special = false;
-    slot.state = ENDED;
+    slot.state = LEASE_ENDED;
     return tells || this.#quarantine !== undefined;
   }
 
@@ -412,7 +446,7 @@ export class Leases implements Owner {
       slot.view = this.region.view(slot.index);
       this.views.count(this.blockSize);
     }
-    const isTooMany = hasTooManyViews() && !this.sealed;
+    const isTooMany = isOverViewBudget() && !this.sealed;
     if (this.#revoke === true || isTooMany) {
       const buffer = this.region.renew(slot.view);
       // Not zeroed: a buffer that was kept may be read.
@@ -436,10 +470,12 @@ export class Leases implements Owner {
   /** Ends views of free slots, the coldest first, until the collector has no more to count than it can. */
   shedViews(): void {
     if (this.sealed) return;
-    for (let index = this.records.length - 1; hasTooManyViews(); index--) {
+    for (let index = this.records.length - 1; isOverViewBudget(); index--) {
       if (index < 0) return;
       const slot = this.records[index]!;
-      if (slot.state === ENDED && slot.view.length > 0) this.#dropView(slot);
+      if (slot.state === LEASE_ENDED && slot.view.length > 0) {
+        this.#dropView(slot);
+      }
     }
   }
 
@@ -450,7 +486,7 @@ export class Leases implements Owner {
     this.#used[slot.index] = 0;
     this.#quarantine!.admit(slot);
     // One that was written to is out of the pool: some may now wait in vain.
-    if (this.#quarantine!.overflow()) this.hooks.lost();
+    if (this.#quarantine!.overflow()) this.hooks.abandoned();
   }
 
   /** A lease that may have been noted has ended, or is about to: how long it was held is counted once. */
@@ -465,31 +501,31 @@ export class Leases implements Owner {
    * Gives the slot up. The caller tells the hooks, once it is done with the slot. `abandon` is the last
    * call, and what follows are stores. `mayBeRead`: somebody may have a buffer of it.
    */
-  protected lose(slot: Slot, mayBeRead: boolean): void {
+  protected abandonSlot(slot: Slot, mayBeRead: boolean): void {
     this.unnote(slot);
     this.#slots.abandon(slot.index);
     this.#used[slot.index] = 1;
     this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };
     if (slot.lends !== 0) this.#counters.lentBlocks--;
     this.#counters.abandons++;
-    slot.state = LOST;
+    slot.state = LEASE_ABANDONED;
     if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
     slot.view = NO_VIEW;
   }
 
   /** Gives up a slot whose lease may be in use: its views end, but for a buffer that is elsewhere. */
-  #revokeAndLose(slot: Slot): void {
+  #revokeAndAbandon(slot: Slot): void {
     const isElsewhere = slot.escaped > 0 || isDetached(slot);
     // SAFETY: JavaScript reaches the memory no more; native code may, so the address stays mapped.
-    this.lose(slot, !this.region.revoke(slot.view) || isElsewhere);
+    this.abandonSlot(slot, !this.region.revoke(slot.view) || isElsewhere);
   }
 
   #leaked(leak: Leak): void {
-    if (leak.slot.state !== HELD) return;
+    if (leak.slot.state !== LEASE_HELD) return;
     this.#counters.leaks++;
     if (leak.stack === undefined) this.#search();
-    this.#revokeAndLose(leak.slot);
-    this.hooks.lost();
+    this.#revokeAndAbandon(leak.slot);
+    this.hooks.abandoned();
     this.hooks.leaked(leak);
   }
 

@@ -6,7 +6,7 @@
 import type { Events } from "./events.ts";
 import { stackOf } from "./leaks.ts";
 import type { FilledOptions } from "./options.ts";
-import { HELD, type Slot } from "./slot.ts";
+import { LEASE_HELD, type Slot } from "./slot.ts";
 import { Timer } from "./timers.ts";
 
 /** Looks for overdue leases of one pool. */
@@ -43,7 +43,7 @@ export class OverdueWatch {
   #look(): void {
     const now = Date.now();
     for (const slot of this.#records) {
-      if (slot.state !== HELD || slot.overdue) continue;
+      if (slot.state !== LEASE_HELD || slot.overdue) continue;
       const heldMs = now - slot.since;
       if (heldMs < this.#overdueMs) continue;
       slot.overdue = true;

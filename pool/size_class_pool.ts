@@ -8,7 +8,7 @@ import { BlockPool, takeFast } from "./block_pool.ts";
 import { complain } from "./console.ts";
 import { SmritiError } from "./errors.ts";
 import { boolean, integer, show, snapshot } from "./checks.ts";
-import { showAs } from "./inspect.ts";
+import { showAs } from "./console.ts";
 import {
   ACQUIRE_NAMES,
   type AcquireOptions,

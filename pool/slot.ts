@@ -11,15 +11,15 @@ import type { Note } from "./leaks.ts";
 export const NO_VIEW: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** A lease holds the slot. */
-export const HELD = 0;
+export const LEASE_HELD = 0;
 /** Released while lent: the lease ends when the last operation settles. */
-export const ENDING = 1;
+export const LEASE_ENDING = 1;
 /** Out of the pool for good; the handle of its last lease still points here. */
-export const LOST = 2;
+export const LEASE_ABANDONED = 2;
 /** No lease. Also the state of what the handle of an ended lease points to. */
-export const ENDED = 3;
+export const LEASE_ENDED = 3;
 /** No lease, and not yet reusable. */
-export const QUARANTINED = 4;
+export const LEASE_QUARANTINED = 4;
 
 /**
  * A block on its way to another isolate: plain, cloneable, good for one `adopt`.
@@ -88,8 +88,8 @@ export class Slot {
   readonly index: number;
   /** A byte for each slot of the pool: 1 while its bytes are in use, or for ever once it is given up. */
   readonly used: Uint8Array;
-  /** One of `HELD`, `ENDING`, `LOST`, `ENDED`, `QUARANTINED`. */
-  state: number = ENDED;
+  /** One of `LEASE_HELD`, `LEASE_ENDING`, `LEASE_ABANDONED`, `LEASE_ENDED`, `LEASE_QUARANTINED`. */
+  state: number = LEASE_ENDED;
   /** The cached view; length 0 once something detached it. */
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
   /** Whether this lease could have written: its bytes, pointer or lend were used. */
@@ -104,7 +104,7 @@ export class Slot {
   lends = 0;
   /** Keeps the handle of a lent block alive. */
   lentTo: Block | undefined = undefined;
-  /** Bytes to zero when an `ENDING` lease ends; all if `undefined`. */
+  /** Bytes to zero when an `LEASE_ENDING` lease ends; all if `undefined`. */
   usedBytes: number | undefined = undefined;
   /** The user's label for the lease. */
   tag: string | undefined = undefined;

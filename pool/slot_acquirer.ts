@@ -55,7 +55,7 @@ export class SlotAcquirer implements Acquirer {
 
   fast(_reserved: boolean, tag: string | undefined): Block | undefined {
     const slots = this.#slots;
-    return slots.free > slots.calmAbove ? this.#begin(tag) : undefined;
+    return slots.free > slots.lowWatermark ? this.#begin(tag) : undefined;
   }
 
   acquire(
@@ -82,7 +82,7 @@ export class SlotAcquirer implements Acquirer {
   }
 
   freed(): void {
-    if (this.#slots.calmUpTo < 0) this.mark();
+    if (this.#slots.highWatermark < 0) this.mark();
     if (this.#slots.free > this.#sizer.highMark) this.#sizer.rose();
   }
 
@@ -125,10 +125,10 @@ export class SlotAcquirer implements Acquirer {
     const alert = this.isClosed || this.#waiting > 0;
     const { lowMark, highMark } = this.#sizer;
     const slots = this.#slots;
-    slots.calmAbove = alert
+    slots.lowWatermark = alert
       ? COUNTLESS
       : Math.max(this.#reservedBlocks, lowMark);
-    slots.calmUpTo = alert ? -1 : highMark;
+    slots.highWatermark = alert ? -1 : highMark;
   }
 
   #begin(tag: string | undefined): Block {

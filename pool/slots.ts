@@ -42,9 +42,9 @@ export class Slots {
   /** Slots ever taken. */
   taken = 0;
   /** Taking a block needs no second thought while more than this are free. */
-  calmAbove: number = COUNTLESS;
+  lowWatermark: number = COUNTLESS;
   /** Putting one back needs none while at most this are free. */
-  calmUpTo: number = NONE;
+  highWatermark: number = NONE;
   /** The fewest free since what is not free last changed its meaning. */
   #leastFree = 0;
   /** The fewest free before that, since `look`. */
@@ -176,7 +176,7 @@ export class Slots {
   push(slot: number): boolean {
     if (this.#cached === NONE && slot < this.#lowEnd) this.#cached = slot;
     else this.#stash(slot);
-    return ++this.free > this.calmUpTo;
+    return ++this.free > this.highWatermark;
   }
 
   /** Takes an acquired slot out of use until `restore`. */

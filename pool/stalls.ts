@@ -5,7 +5,7 @@
  * Reports once an episode. One begins when an acquire has waited that long; it is over when at a look,
  * made once in `stallMs`, no acquire has. Changes nothing, and keeps no process alive.
  */
-import { ageOf, isOut } from "./census.ts";
+import { ageOf, isOut } from "./inspect.ts";
 import { quote, show } from "./checks.ts";
 import { warn } from "./console.ts";
 import type { Events, PoolEventMap } from "./events.ts";

@@ -98,7 +98,7 @@ export class Counters {
 }
 
 /** The numbers of a pool now. */
-export function snapshot(
+export function poolStats(
   { name, blockSize, maxBlocks, reservedBlocks }: FilledOptions,
   region: Region,
   slots: Slots,

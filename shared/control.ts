@@ -178,7 +178,7 @@ const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
 /** Where the words of slots begin. */
 const SLOTS_AT = DURATIONS_AT + 2 * 2 * SharedDurations.CELLS;
 
-/** Views of the parts of one control block. */
+/** ViewBudget of the parts of one control block. */
 export class Control {
   /** The buffer, to be sent to other isolates. */
   readonly buffer: SharedArrayBuffer;
@@ -202,7 +202,7 @@ export class Control {
   readonly hints: Int32Array;
 
   /**
-   * Views of an existing block, or a new one, all zeroes.
+   * ViewBudget of an existing block, or a new one, all zeroes.
    *
    * @throws {SmritiError} `out-of-memory`
    */

@@ -19,5 +19,5 @@ export type { SharedFilledOptions, SharedPoolHandle } from "./handle.ts";
 export type { SharedPoolOptions } from "./options.ts";
 export { SharedBlockPool } from "./shared_block_pool.ts";
 export type { SharedPoolStats } from "./shared_stats.ts";
-export type { AdoptOptions } from "./ticket_desk.ts";
+export type { AdoptOptions } from "./tickets.ts";
 export type { BlockTicket } from "../pool/slot.ts";

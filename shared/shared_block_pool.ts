@@ -9,7 +9,7 @@ import { callable, integer, show } from "../pool/checks.ts";
 import { complain } from "../pool/console.ts";
 import type { Dispatcher } from "../pool/dispatcher.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { enter } from "../pool/estate.ts";
+import { enter } from "../pool/finalization.ts";
 import { headroom } from "../pool/headroom.ts";
 import type {
   PoolEventListener,
@@ -22,24 +22,24 @@ import {
   closeTimeout,
   type TryAcquireOptions,
 } from "../pool/options.ts";
-import { showAs } from "../pool/inspect.ts";
+import { showAs } from "../pool/console.ts";
 import { madeHere } from "../pool/leaks.ts";
 import type { BlockArray, Pool } from "../pool/pool.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { MOST_WORKERS } from "./control.ts";
 import type { SharedPoolHandle } from "./handle.ts";
-import { joinByName } from "./join.ts";
+import { joinByName } from "./join/join.ts";
 import type { SharedPoolOptions } from "./options.ts";
-import type { SharedParts } from "./parts.ts";
-import { begin, forsaken, handleOf, sitDown } from "./seats.ts";
-import type { SharedAcquirer } from "./shared_acquirer.ts";
+import type { SharedParts } from "./assembly.ts";
+import { attach, begin, detachUnreachable, handleOf } from "./attach.ts";
+import type { SharedSlotAcquirer } from "./shared_slot_acquirer.ts";
 import { type SharedPoolStats, sharedStats } from "./shared_stats.ts";
 import {
   type AdoptOptions,
   readTag,
   readTicket,
   readTickets,
-} from "./ticket_desk.ts";
+} from "./tickets.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** How a pool ends with its isolate. */
@@ -74,7 +74,7 @@ export class SharedBlockPool implements Pool {
   readonly workerId: number;
 
   readonly #parts: SharedParts;
-  readonly #acquirer: SharedAcquirer;
+  readonly #acquirer: SharedSlotAcquirer;
   readonly #dispatcher: Dispatcher;
 
   /** For `create`, `attach` and `join` only. */
@@ -89,11 +89,11 @@ export class SharedBlockPool implements Pool {
     this.#dispatcher = parts.dispatcher;
     this.workerId = parts.worker;
     this.handle = handleOf(parts);
-    const { membership, leases, options, made } = parts;
-    membership.heldBy(this);
-    const giveBack = forsaken(parts, leases.views);
-    const estate = { name: options.name, place: made, giveBack };
-    enter<SharedBlockPool>(this, estate, leave);
+    const { lifecycle, leases, options, made } = parts;
+    lifecycle.heldBy(this);
+    const giveBack = detachUnreachable(parts, leases.views);
+    const registration = { name: options.name, place: made, giveBack };
+    enter<SharedBlockPool>(this, registration, leave);
   }
 
   /**
@@ -115,7 +115,7 @@ export class SharedBlockPool implements Pool {
    * `unsupported` for another process or version
    */
   static attach(handle: SharedPoolHandle): SharedBlockPool {
-    return new SharedBlockPool(INSIDE, sitDown(handle, madeHere()));
+    return new SharedBlockPool(INSIDE, attach(handle, madeHere()));
   }
 
   /**
@@ -138,7 +138,7 @@ export class SharedBlockPool implements Pool {
     const made = madeHere();
     return joinByName(name, options, {
       create: (options) => new SharedBlockPool(INSIDE, begin(options, made)),
-      attach: (handle) => new SharedBlockPool(INSIDE, sitDown(handle, made)),
+      attach: (handle) => new SharedBlockPool(INSIDE, attach(handle, made)),
     });
   }
 
@@ -164,7 +164,7 @@ export class SharedBlockPool implements Pool {
 
   /** Whether the pool is closed, or this isolate has left it. */
   get closed(): boolean {
-    return this.#parts.membership.isOver;
+    return this.#parts.lifecycle.isOver;
   }
 
   /** A block, as soon as there is one; those who wait in one isolate are served in their order. */
@@ -247,7 +247,7 @@ export class SharedBlockPool implements Pool {
     const tag = readTag(options);
     // Reading may have run the caller's code.
     this.#dispatcher.refuseIfClosed();
-    return this.#parts.desk.adopt(own, tag);
+    return this.#parts.tickets.adopt(own, tag);
   }
 
   /**
@@ -258,8 +258,8 @@ export class SharedBlockPool implements Pool {
    * may have to be asked for anew
    */
   detachMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
-    const tickets = this.#parts.desk.sendMany(blocks);
-    this.#parts.membership.check();
+    const tickets = this.#parts.tickets.sendMany(blocks);
+    this.#parts.lifecycle.check();
     return tickets;
   }
 
@@ -274,7 +274,7 @@ export class SharedBlockPool implements Pool {
     const own = readTickets(tickets);
     const tag = readTag(options);
     this.#dispatcher.refuseIfClosed();
-    return this.#parts.desk.adoptMany(own, tag);
+    return this.#parts.tickets.adoptMany(own, tag);
   }
 
   /**
@@ -289,19 +289,19 @@ export class SharedBlockPool implements Pool {
    * @returns How many blocks came back
    */
   reclaim(worker: object | number): number {
-    const { membership } = this.#parts;
+    const { lifecycle } = this.#parts;
     if (typeof worker === "object" && worker !== null) {
-      return membership.reclaim(undefined);
+      return lifecycle.reclaim(undefined);
     }
-    return membership.reclaim(integer("worker", worker, 1, MOST_WORKERS));
+    return lifecycle.reclaim(integer("worker", worker, 1, MOST_WORKERS));
   }
 
   /** The numbers of the whole pool, from all isolates. Looks at every slot. */
   stats(): SharedPoolStats {
-    const { options, control, region, roster, events, dispatcher } =
+    const { options, control, region, registry, events, dispatcher } =
       this.#parts;
     dispatcher.tidy();
-    const attached = roster.attached().length;
+    const attached = registry.attached().length;
     return sharedStats(options, control, region, attached, events.errors);
   }
 
@@ -333,7 +333,7 @@ export class SharedBlockPool implements Pool {
    */
   close(options?: CloseOptions): Promise<void> {
     return Promise.try(() =>
-      this.#parts.membership.close(closeTimeout(options))
+      this.#parts.lifecycle.close(closeTimeout(options))
     );
   }
 
@@ -342,12 +342,12 @@ export class SharedBlockPool implements Pool {
    * here ends. The last isolate to leave unmaps.
    */
   leave(): void {
-    this.#parts.membership.leave();
+    this.#parts.lifecycle.leave();
   }
 
   /** Closes, for all isolates, without waiting. A Worker that is only done with it calls `leave()`. */
   [Symbol.dispose](): void {
-    this.#parts.membership.beginClose();
+    this.#parts.lifecycle.beginClose();
   }
 
   /** Closes, and never rejects: what `close()` would reject with is printed by `console.error`. */

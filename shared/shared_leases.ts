@@ -6,20 +6,20 @@
  * marked as used before it is given out.
  */
 import { type Block, blockOf, part, slotOf } from "../pool/block.ts";
-import { isOut } from "../pool/census.ts";
+import { isOut } from "../pool/inspect.ts";
 import { SmritiError } from "../pool/errors.ts";
-import { isDetached } from "../pool/escape.ts";
-import { hasTooManyViews } from "../pool/external.ts";
-import type { LeaseHooks } from "../pool/lease_parts.ts";
+import { isDetached } from "../pool/detached_buffers.ts";
+import { isOverViewBudget } from "../pool/view_budget.ts";
+import type { LeaseHooks } from "../pool/leases.ts";
 import { Leases } from "../pool/leases.ts";
 import type { FilledOptions } from "../pool/options.ts";
-import { called } from "../pool/refusal.ts";
+import { called } from "../pool/lease_errors.ts";
 import type { Region } from "../pool/region.ts";
 import {
   type BlockTicket,
-  ENDED,
-  HELD,
-  LOST,
+  LEASE_ABANDONED,
+  LEASE_ENDED,
+  LEASE_HELD,
   NO_VIEW,
   type Slot,
 } from "../pool/slot.ts";
@@ -27,7 +27,7 @@ import type { Counters } from "../pool/stats.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
 // V8 folds a constant of this module into the code, but reads an imported one anew each time.
-const HOT_HELD = HELD;
+const HOT_HELD = LEASE_HELD;
 const hotBlockOf = blockOf;
 
 /** All leases of a shared pool in this isolate. */
@@ -35,7 +35,7 @@ export class SharedLeases extends Leases {
   readonly #slots: SharedSlots;
   /** Makes a ticket of a held slot whose lease here has ended. */
   readonly #makeTicket: (slot: number) => BlockTicket;
-  /** Views by slot that no user has: of free slots, and of held ones whose bytes were not asked for. */
+  /** ViewBudget by slot that no user has: of free slots, and of held ones whose bytes were not asked for. */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   /** No leases yet. */
@@ -89,7 +89,7 @@ export class SharedLeases extends Leases {
     const note = slots.taken >= this.noteAt ? this.note(slot) : undefined;
     if (!slots.receive(index, serial)) return undefined;
     slots.taken++;
-    slot.state = HELD;
+    slot.state = LEASE_HELD;
     slot.tag = tag;
     slot.token = undefined;
     slot.touched = true;
@@ -106,7 +106,7 @@ export class SharedLeases extends Leases {
     this.unnote(slot);
     this.#slots.push(slot.index);
     slot.special = false;
-    slot.state = ENDED;
+    slot.state = LEASE_ENDED;
     part(block);
   }
 
@@ -116,7 +116,7 @@ export class SharedLeases extends Leases {
     this.unnote(slot);
     this.#slots.unreceive(slot.index);
     slot.special = slot.touched = false;
-    slot.state = ENDED;
+    slot.state = LEASE_ENDED;
     part(block);
   }
 
@@ -127,7 +127,9 @@ export class SharedLeases extends Leases {
   }
 
   override view(slot: Slot): Uint8Array<ArrayBuffer> {
-    if (slot.state !== HELD || slot.view !== NO_VIEW) return super.view(slot);
+    if (slot.state !== LEASE_HELD || slot.view !== NO_VIEW) {
+      return super.view(slot);
+    }
     const { index } = slot;
     const view = this.#ready(index);
     this.#slots.expose(index);
@@ -139,7 +141,7 @@ export class SharedLeases extends Leases {
 
   override reattach(slot: Slot, view: ArrayBufferView): void {
     // It becomes a view that the user has.
-    if (slot.state === HELD && slot.view === NO_VIEW) this.view(slot);
+    if (slot.state === LEASE_HELD && slot.view === NO_VIEW) this.view(slot);
     super.reattach(slot, view);
   }
 
@@ -167,7 +169,7 @@ export class SharedLeases extends Leases {
     this.unnote(slot);
     const ticket = this.#makeTicket(slot.index);
     slot.special = slot.touched = false;
-    slot.state = ENDED;
+    slot.state = LEASE_ENDED;
     return ticket;
   }
 
@@ -206,9 +208,9 @@ export class SharedLeases extends Leases {
         stolen = error;
       }
       // The handle, which still points here, finds it lost.
-      slot.state = LOST;
+      slot.state = LEASE_ABANDONED;
     }
-    this.hooks.lost();
+    this.hooks.abandoned();
     this.hooks.ended();
     if (stolen !== undefined) throw stolen;
   }
@@ -219,7 +221,7 @@ export class SharedLeases extends Leases {
     if (slot.lends === 0) return void this.release(slot, this.blockSize);
     // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.
     this.region.revoke(slot.view);
-    this.lose(slot, true);
+    this.abandonSlot(slot, true);
   }
 
   /** Ends the views that are kept here; no lease may be left. */
@@ -238,7 +240,7 @@ export class SharedLeases extends Leases {
       const slot = this.records[index];
       // One that was given out is kept again when its lease ends.
       const isGiven = slot !== undefined &&
-        (slot.view !== NO_VIEW || slot.state === LOST);
+        (slot.view !== NO_VIEW || slot.state === LEASE_ABANDONED);
       if (!isGiven) this.#ready(index);
     }
     this.sealed = true;
@@ -246,7 +248,7 @@ export class SharedLeases extends Leases {
 
   override shedViews(): void {
     if (this.sealed) return;
-    for (let index = this.#views.length - 1; hasTooManyViews(); index--) {
+    for (let index = this.#views.length - 1; isOverViewBudget(); index--) {
       if (index < 0) return;
       if (!this.isLeased(index)) this.#drop(index);
     }
@@ -295,7 +297,7 @@ export class SharedLeases extends Leases {
       : this.#takeBack(slot);
     if (view === undefined) return false;
     if (this.zero === true) view.fill(0, 0, usedBytes);
-    if (hasTooManyViews() && !this.sealed) this.#drop(slot.index);
+    if (isOverViewBudget() && !this.sealed) this.#drop(slot.index);
     return true;
   }
 
@@ -331,7 +333,7 @@ export class SharedLeases extends Leases {
   }
 
   #refuseDetach(slot: Slot): void {
-    if (slot.state !== HELD) this.refuse(slot, "use");
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     if (slot.lends !== 0 || slot.escaped !== 0 || isDetached(slot)) {
       throw this.#stuck(slot);
     }

@@ -16,7 +16,7 @@ import { Timer } from "../pool/timers.ts";
 import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import { raise } from "./roster.ts";
+import { raise } from "./worker_registry.ts";
 import type { SharedSupply } from "./shared_supply.ts";
 import type { Tally } from "./tally.ts";
 
@@ -69,7 +69,7 @@ export class SharedSizer {
   #growAt: number = COUNTLESS;
   #busyAt: number = COUNTLESS;
   /** Takes are calm while fewer blocks than this are in use. */
-  #calmBelow = 0;
+  #watermark = 0;
   readonly #refusals = new Refusals();
   readonly #pressure: PressureWatch | undefined;
   #pieceTimer: Timer | undefined;
@@ -105,8 +105,8 @@ export class SharedSizer {
   }
 
   /** Whether one block more in use changes nothing here: it can be taken without `taken`. */
-  get isCalm(): boolean {
-    return this.#tally.used < this.#calmBelow &&
+  get isBelowWatermark(): boolean {
+    return this.#tally.used < this.#watermark &&
       this.#words[COMMITTED] === this.#seen;
   }
 
@@ -118,15 +118,15 @@ export class SharedSizer {
     if (acquired > words[PEAK]!) raise(words, PEAK, acquired);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
-    this.#calm();
+    this.#setWatermark();
   }
 
   /** Draws the line below which a take changes nothing, as it is until others change the size. */
-  #calm(): void {
+  #setWatermark(): void {
     const words = this.#words;
     const busyAt = words[BUSY] === 0 ? this.#busyAt : COUNTLESS;
     // The block that is taken next is not among those in use.
-    this.#calmBelow =
+    this.#watermark =
       Math.min(this.#growAt, busyAt, words[PEAK]! + words[ABANDONED]! + 1) - 1;
   }
 
@@ -194,7 +194,7 @@ export class SharedSizer {
     else this.#pressure?.stop();
     const words = this.#words;
     // Others may have looked, and forgotten that the pool was busy.
-    this.#calmBelow = 0;
+    this.#watermark = 0;
     const now = this.#clock.now();
     const last = Atomics.load(words, HEADER.LOOKED);
     // A clock that counts whole milliseconds is up to one behind a timer.
@@ -276,7 +276,7 @@ export class SharedSizer {
   #draw(committed: number): void {
     const { maxBlocks } = this.#options;
     this.#seen = committed;
-    this.#calmBelow = 0;
+    this.#watermark = 0;
     const growAt = this.#policy.growAt(committed, maxBlocks);
     this.#growAt = growAt < 0 ? COUNTLESS : committed - growAt;
     this.#busyAt = committed - this.#policy.idleAbove(committed);

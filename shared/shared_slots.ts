@@ -7,7 +7,7 @@
  * its bytes. Knows no memory and no waiting.
  */
 import { SmritiError } from "../pool/errors.ts";
-import { isAwaited } from "./bell.ts";
+import { isAwaited } from "./notifier.ts";
 import {
   ABANDONED,
   CLAIMED,
@@ -54,7 +54,7 @@ export class SharedSlots {
   /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
   readonly free = 0;
   /** A release is never looked at more closely for what is free: `push` says that all must be told. */
-  readonly calmUpTo = 1;
+  readonly highWatermark = 1;
   /** Leases begun here, ever. */
   taken = 0;
   /** How many are in use. */

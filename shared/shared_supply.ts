@@ -8,9 +8,9 @@ import type { SmritiError } from "../pool/errors.ts";
 import type { Region } from "../pool/region.ts";
 import type { SlabRun } from "../pool/slots.ts";
 import { commitByHalves, type GivenBack } from "../pool/supply.ts";
-import type { Bell } from "./bell.ts";
+import type { Notifier } from "./notifier.ts";
 import { type Control, FREE, HEADER, kindOf, UNCOMMITTED } from "./control.ts";
-import { raise } from "./roster.ts";
+import { raise } from "./worker_registry.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
 /** Slots from the first up to the end, which is not among them. */
@@ -28,7 +28,7 @@ export class SharedSupply {
   readonly #owner: Int32Array;
   readonly #slots: SharedSlots;
   readonly #region: Region;
-  readonly #bell: Bell;
+  readonly #notifier: Notifier;
   readonly #wipeSlot: (slot: number) => void;
   readonly #slabs: number;
 
@@ -37,14 +37,14 @@ export class SharedSupply {
     { words, owner }: Control,
     slots: SharedSlots,
     region: Region,
-    bell: Bell,
+    notifier: Notifier,
     wipeSlot: (slot: number) => void,
   ) {
     this.#words = words;
     this.#owner = owner;
     this.#slots = slots;
     this.#region = region;
-    this.#bell = bell;
+    this.#notifier = notifier;
     this.#wipeSlot = wipeSlot;
     this.slabSlots = region.slabSlots;
     this.#slabs = Math.ceil(owner.length / this.slabSlots);
@@ -180,7 +180,7 @@ export class SharedSupply {
   /** Gives claimed slots back. An acquire may have missed them meanwhile, and wait. */
   #unclaim(first: number, end: number): void {
     for (let slot = first; slot < end; slot++) this.#slots.unclaim(slot);
-    if (end > first) this.#bell.ring();
+    if (end > first) this.#notifier.notify();
   }
 
   /** Whether a slab has a slot without memory. A death may have left only some of them so. */

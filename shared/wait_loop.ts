@@ -11,10 +11,10 @@ import type { Dispatcher } from "../pool/dispatcher.ts";
 import { headroom } from "../pool/headroom.ts";
 import { type AcquireOptions, checkAcquire } from "../pool/options.ts";
 import type { Counters } from "../pool/stats.ts";
-import { type Bell, isAwaited, RETRY_MS } from "./bell.ts";
+import { isAwaited, type Notifier, RETRY_MS } from "./notifier.ts";
 import { type Control, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import type { SharedAcquirer } from "./shared_acquirer.ts";
+import type { SharedSlotAcquirer } from "./shared_slot_acquirer.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
@@ -28,11 +28,11 @@ export interface WaitLoopParts {
   readonly options: SharedFilledOptions;
   readonly control: Control;
   readonly worker: number;
-  readonly bell: Bell;
+  readonly notifier: Notifier;
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly counters: Counters;
-  readonly acquirer: SharedAcquirer;
+  readonly acquirer: SharedSlotAcquirer;
   readonly dispatcher: Dispatcher;
   /** Looks after the pool, as is done now and then. */
   readonly keepHouse: () => void;
@@ -62,9 +62,9 @@ export class WaitLoop {
     this.#words[this.#waitingAt] = waiting;
     const waits = waiting > 0;
     if (waits === (this.#keepAlive !== undefined)) return;
-    const { bell, dispatcher } = this.#parts;
+    const { notifier, dispatcher } = this.#parts;
     if (waits) {
-      bell.listen(true);
+      notifier.listen(true);
       this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
       // What became free before that was not told here.
       if (this.#listening) dispatcher.pump();
@@ -72,8 +72,8 @@ export class WaitLoop {
     } else {
       clearInterval(this.#keepAlive);
       this.#keepAlive = undefined;
-      bell.listen(false);
-      bell.dropTurn();
+      notifier.listen(false);
+      notifier.dropTurn();
     }
   }
 
@@ -91,7 +91,7 @@ export class WaitLoop {
       signal: undefined,
       timeoutMs: undefined,
     };
-    const { bell, acquirer, dispatcher, counters } = this.#parts;
+    const { notifier, acquirer, dispatcher, counters } = this.#parts;
     headroom();
     dispatcher.refuseIfClosed();
     refuseAborted(signal);
@@ -99,13 +99,13 @@ export class WaitLoop {
     const end = performance.now() + timeoutMs;
     const { stallMs } = this.#parts.options;
     let lookAt = performance.now() + stallMs;
-    bell.listen(true);
+    notifier.listen(true);
     const standing = { number: 0 as const, since: Date.now() };
     dispatcher.standing = standing;
     let hasWaited = false;
     try {
       for (let tries = 0;; tries++) {
-        const { epoch } = bell;
+        const { epoch } = notifier;
         const block = acquirer.acquire(request, tries === 0, () => false);
         if (block !== undefined) {
           dispatcher.acquired(false);
@@ -129,14 +129,14 @@ export class WaitLoop {
         if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#parts.keepHouse();
         dispatcher.refuseIfClosed();
         dispatcher.refuseHopeless(request);
-        if (tries > 1) bell.claimTurn();
-        bell.sleep(epoch, Math.min(left, RETRY_MS));
+        if (tries > 1) notifier.claimTurn();
+        notifier.sleep(epoch, Math.min(left, RETRY_MS));
       }
     } finally {
       dispatcher.standing = undefined;
       if (hasWaited) counters.waitMs.add(Date.now() - standing.since);
-      bell.dropTurn();
-      if (dispatcher.waiting === 0) bell.listen(false);
+      notifier.dropTurn();
+      if (dispatcher.waiting === 0) notifier.listen(false);
       else dispatcher.pump();
     }
   }
@@ -158,24 +158,24 @@ export class WaitLoop {
 
   /** Asks again, and for a turn if the same one waits as last time. */
   #retry(): void {
-    const { dispatcher, bell } = this.#parts;
-    dispatcher.lost();
+    const { dispatcher, notifier } = this.#parts;
+    dispatcher.abandoned();
     const { head } = dispatcher;
-    if (head !== undefined && head === this.#patient) bell.claimTurn();
+    if (head !== undefined && head === this.#patient) notifier.claimTurn();
     this.#patient = head;
   }
 
   /** Waits for notifications, as long as acquires wait here. */
   async #listen(): Promise<void> {
-    const { bell, dispatcher } = this.#parts;
+    const { notifier, dispatcher } = this.#parts;
     this.#listening = true;
     while (this.#keepAlive !== undefined) {
-      const { epoch } = bell;
+      const { epoch } = notifier;
       dispatcher.pump();
       if (this.#keepAlive === undefined) break;
-      await bell.heard(epoch, LISTEN_MS);
+      await notifier.notified(epoch, LISTEN_MS);
     }
     this.#listening = false;
-    bell.handOn();
+    notifier.handOn();
   }
 }

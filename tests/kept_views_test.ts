@@ -1,4 +1,4 @@
-// Views that outlive the pool itself: the last block comes back after `close()` or the end of a
+// ViewBudget that outlive the pool itself: the last block comes back after `close()` or the end of a
 // scope, and with it the memory goes away. In a child, because touching it would be a crash.
 
 import { assertEquals } from "@std/assert";

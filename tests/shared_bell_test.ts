@@ -1,24 +1,24 @@
 // Who is woken when something becomes free, and who goes next, by a clock of the test's own.
 
 import { assert, assertEquals } from "@std/assert";
-import { Bell } from "../shared/bell.ts";
+import { Notifier } from "../shared/notifier.ts";
 import type { Clock } from "../shared/clock.ts";
 import { Control, HEADER } from "../shared/control.ts";
 
 const { EPOCH, TOP_WORKER, TURN } = HEADER;
 
 /** Bells of these ids in one pool, and its time. */
-function bells<const Ids extends readonly number[]>(...ids: Ids) {
+function notifiers<const Ids extends readonly number[]>(...ids: Ids) {
   const control = new Control(1);
   control.words[TOP_WORKER] = Math.max(...ids);
   const time = { ms: 0 };
   const clock = { now: () => time.ms } as Clock;
-  const all = ids.map((id) => new Bell(control, clock, id));
+  const all = ids.map((id) => new Notifier(control, clock, id));
   return { words: control.words, time, all };
 }
 
 Deno.test("a turn keeps all others from taking, until it is dropped or over", () => {
-  const { words, time, all: [first, second, third] } = bells(1, 2, 3);
+  const { words, time, all: [first, second, third] } = notifiers(1, 2, 3);
   assert(![first, second, third].some(({ mustYield }) => mustYield));
   first.claimTurn();
   assertEquals(words[TURN], 1);
@@ -42,15 +42,15 @@ Deno.test("a turn keeps all others from taking, until it is dropped or over", ()
 });
 
 Deno.test("who had the last turn lets others come first", () => {
-  const { words, time, all: [bell] } = bells(1);
-  bell.claimTurn();
+  const { words, time, all: [notifier] } = notifiers(1);
+  notifier.claimTurn();
   time.ms += 100;
-  bell.claimTurn();
+  notifier.claimTurn();
   assertEquals(words[TURN], 0);
 });
 
 Deno.test("one that died, or left, waits no more and has no turn", () => {
-  const { words, all: [dead, living] } = bells(40, 1);
+  const { words, all: [dead, living] } = notifiers(40, 1);
   dead.listen(true);
   dead.claimTurn();
   living.listen(true);
@@ -61,10 +61,10 @@ Deno.test("one that died, or left, waits no more and has no turn", () => {
 });
 
 Deno.test("a ring is for other isolates, whatever their ids", () => {
-  const { words, all: [low, high] } = bells(1, 200);
-  const rings = (bell: Bell) => {
+  const { words, all: [low, high] } = notifiers(1, 200);
+  const rings = (notifier: Notifier) => {
     const before = words[EPOCH];
-    bell.ring();
+    notifier.notify();
     return words[EPOCH] !== before;
   };
   assert(!rings(low) && !rings(high));

@@ -13,10 +13,10 @@ import {
   UNMAPPED,
   WORKER,
 } from "../shared/control.ts";
-import { Ending } from "../shared/ending.ts";
+import { SharedShutdown } from "../shared/shutdown.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
 import { fillSharedOptions } from "../shared/options.ts";
-import { Roster } from "../shared/roster.ts";
+import { WorkerRegistry } from "../shared/worker_registry.ts";
 import { Ledger } from "../pool/ledger.ts";
 import { Region } from "../pool/region.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
@@ -75,7 +75,7 @@ for (const name of TAKES) {
         assertEquals(isClosed, goesOn && holds() === 0, where);
         for (const block of stage.held) block.release();
         // What acquireMany() gave, or took and has not given back.
-        if (stage.held.length === 0) stage.seat.leave();
+        if (stage.held.length === 0) stage.attachment.leave();
         if (!goesOn) pool.close().then(() => isClosed = true);
         for (let turn = 0; turn < 5; turn++) await time.tickAsync(20);
         assert(isClosed, where);
@@ -102,7 +102,7 @@ Deno.test({
       goesOn = false;
       let late: SharedBlockPool | undefined;
       let block: Block | undefined;
-      stepwise(() => stage.actor.as(() => stage.seat.leave()), (at) => {
+      stepwise(() => stage.actor.as(() => stage.attachment.leave()), (at) => {
         if (at !== step) return;
         goesOn = true;
         try {
@@ -151,7 +151,7 @@ Deno.test({
         });
         assert(control.state < GONE, where);
         met.in++;
-        stage.seat.leave();
+        stage.attachment.leave();
       } catch (error) {
         assertEquals((error as { code?: string }).code, "closed", where);
         met.closed++;
@@ -206,25 +206,25 @@ function left() {
   control.words[HEADER.STATE] = OPEN;
   const region = new Region(options);
   const ledger = Ledger.alone(2);
-  const roster = new Roster(control);
+  const registry = new WorkerRegistry(control);
   const end = (id: number) =>
-    new Ending(control, region, ledger, roster, id).tryEnd();
-  const maker = roster.enter();
-  roster.rest(maker);
+    new SharedShutdown(control, region, ledger, registry, id).tryEnd();
+  const maker = registry.enter();
+  registry.rest(maker);
   let guest = 0;
   return {
     control,
-    come: () => void (guest = roster.enter()),
+    come: () => void (guest = registry.enter()),
     go: () => {
       if (guest === 0) return;
-      roster.rest(guest);
+      registry.rest(guest);
       end(guest);
-      roster.exit(guest);
+      registry.exit(guest);
       guest = 0;
     },
     leave: () => {
       end(maker);
-      roster.exit(maker);
+      registry.exit(maker);
     },
   };
 }
@@ -265,7 +265,7 @@ Deno.test("an isolate that holds a block does not rest, whatever its counts say"
   assert(isClosed);
 });
 
-/** Where it stands how many slots a seat has taken. */
+/** Where it stands how many slots an attachment has taken. */
 function countsOf(pool: SharedBlockPool, { workerId }: SharedBlockPool) {
   const control = new Control(pool.maxBlocks, pool.handle.control);
   return { words: control.words, at: control.at(workerId, WORKER.TAKES) };

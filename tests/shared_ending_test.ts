@@ -52,7 +52,7 @@ for (const when of ["before", "after"]) {
       });
       const stage = new Stage();
       stage.sit();
-      stage.held.push(stage.seat.acquireSync());
+      stage.held.push(stage.attachment.acquireSync());
       const { pool, control } = stage;
       const closed = pool.close();
       isDying = true;
@@ -126,7 +126,7 @@ Deno.test({
   name: "the last one to leave looks for those who died meanwhile",
   fn: () => {
     const stage = new Stage();
-    stage.third((seat) => void seat.acquireSync());
+    stage.third((attachment) => void attachment.acquireSync());
     stage.pool.leave();
     assertEquals(numbers(stage.pool).mappedBytes, 0);
   },
@@ -163,13 +163,13 @@ for (const name of FIRST_DEATHS) {
           });
           stage.kill();
           const second = stepwise(
-            () => void other.seat.reclaim({}),
+            () => void other.attachment.reclaim({}),
             (at) => {
               if (at === step) throw new Death();
             },
           );
           goesOn = second > step;
-          stage.kill(other.seat.workerId);
+          stage.kill(other.attachment.workerId);
           other.end();
           const where = `${name}, access ${first}, then ${step}`;
           const doomed = stage.doomed();
@@ -195,7 +195,7 @@ function stepsOf(name: string): number {
   stage.sit();
   stage.actor.as(() => before?.(stage));
   const count = stepwise(() => stage.actor.as(() => act(stage)), () => {});
-  stage.seat.leave();
+  stage.attachment.leave();
   stage.pool.leave();
   return count;
 }

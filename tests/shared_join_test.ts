@@ -1,5 +1,5 @@
 // A pool found by its name: one pool for all who join, whoever comes when, whoever computes, leaves
-// or dies meanwhile; and the board on which threads see each other without asking.
+// or dies meanwhile; and the registry on which threads see each other without asking.
 
 import {
   assert,
@@ -13,7 +13,11 @@ import {
 import { FakeTime } from "@std/testing/time";
 import type { Threads } from "../ffi/backend.ts";
 import { PAGE_BYTES } from "../ffi/process_page.ts";
-import { Board, keyOf, MAKING } from "../shared/board.ts";
+import {
+  keyOf,
+  MAKING,
+  ProcessRegistry,
+} from "../shared/join/process_registry.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
 import { PAGE, sharedPool } from "./shared/pools.ts";
 import { type Puppet, troupe } from "./shared/puppet.ts";
@@ -237,7 +241,7 @@ Deno.test("wrong names and options are refused, other options than the pool's to
 
 Deno.test("a pool whose members never answer is a timeout, and nothing is made", async () => {
   const name = newName();
-  // On the board, and deaf.
+  // On the registry, and deaf.
   const entry = openBoard().enter(keyOf(name), 4711);
   try {
     using time = new FakeTime();
@@ -316,7 +320,7 @@ class Stranger implements Disposable {
   }
 }
 
-Deno.test("whoever was refused takes no seat, whatever he hears after that", async () => {
+Deno.test("whoever was refused takes no attachment, whatever he hears after that", async () => {
   using puppets = await threads(1);
   const [puppet] = puppets;
   const name = newName();
@@ -418,7 +422,7 @@ for (
 ) {
   Deno.test({
     name:
-      `where others have ${others.length} places of the board (${others}), ` +
+      `where others have ${others.length} places of the registry (${others}), ` +
       "nothing of theirs is touched",
     ignore: !canRunDeno,
     fn: async () => {
@@ -584,14 +588,14 @@ Deno.test("threads that join, compute, leave and die at random never have two po
   await pool.close();
 });
 
-/** The board of this process, which the first join has made. */
-function openBoard(): Board {
-  const board = Board.find();
-  assert(board !== undefined);
-  return board;
+/** The registry of this process, which the first join has made. */
+function openBoard(): ProcessRegistry {
+  const registry = ProcessRegistry.find();
+  assert(registry !== undefined);
+  return registry;
 }
 
-/** A board of its own, and the threads that run: a test says who. */
+/** A registry of its own, and the threads that run: a test says who. */
 function play(bytes = PAGE_BYTES) {
   const alive = new Set([1]);
   let current = 1;
@@ -599,14 +603,14 @@ function play(bytes = PAGE_BYTES) {
     current: () => current,
     isAlive: (thread) => alive.has(thread),
   };
-  const board = new Board(new ArrayBuffer(bytes), threads);
+  const registry = new ProcessRegistry(new ArrayBuffer(bytes), threads);
   /** Enters as that thread. */
   const enter = (thread: number, name: string, pool: number) => {
     alive.add(thread);
     current = thread;
-    return board.enter(keyOf(name), pool);
+    return registry.enter(keyOf(name), pool);
   };
-  return { alive, board, enter };
+  return { alive, registry, enter };
 }
 
 Deno.test("who is making a pool stands against everybody of its name, and nobody else", () => {
@@ -645,12 +649,12 @@ Deno.test("the entries of dead threads count for nothing, and are used again", (
 });
 
 Deno.test("an isolate on the thread of one that has ended takes back what that one said", () => {
-  const { board, enter } = play();
+  const { registry, enter } = play();
   enter(1, "a", 7);
   enter(1, "b", 8);
   const other = enter(2, "c", 9);
   enter(1, "d", MAKING);
-  board.clear();
+  registry.clear();
   for (const name of "abd") {
     const maker = enter(2, name, MAKING);
     assert(!maker.isDisputed, name);
@@ -660,9 +664,9 @@ Deno.test("an isolate on the thread of one that has ended takes back what that o
 });
 
 Deno.test("without numbers of threads an entry counts until it is left", () => {
-  const board = new Board(new ArrayBuffer(PAGE_BYTES), undefined);
-  const first = board.enter(keyOf("a"), 7);
-  const second = board.enter(keyOf("a"), MAKING);
+  const registry = new ProcessRegistry(new ArrayBuffer(PAGE_BYTES), undefined);
+  const first = registry.enter(keyOf("a"), 7);
+  const second = registry.enter(keyOf("a"), MAKING);
   assert(second.isDisputed);
   first.leave();
   assert(!second.isDisputed);

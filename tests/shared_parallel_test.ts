@@ -39,13 +39,15 @@ async function ask(port: number): Promise<Said> {
   }
 }
 
-/** Asks until every thread has its seat. */
+/** Asks until every thread has its attachment. */
 async function joined(port: number): Promise<void> {
   const end = performance.now() + PATIENCE_MS;
-  for (let seats = 0; seats < THREADS;) {
-    if (performance.now() > end) throw new Error(`only ${seats} have joined`);
+  for (let attachments = 0; attachments < THREADS;) {
+    if (performance.now() > end) {
+      throw new Error(`only ${attachments} have joined`);
+    }
     try {
-      seats = (await ask(port)).pool.attachedWorkers;
+      attachments = (await ask(port)).pool.attachedWorkers;
     } catch (error) {
       // A thread that listens before the others do, or none yet.
       if (!(error instanceof TypeError)) throw error;
@@ -54,7 +56,7 @@ async function joined(port: number): Promise<void> {
   }
 }
 
-/** What every thread says, by its seat. */
+/** What every thread says, by its attachment. */
 async function all(port: number): Promise<Map<number, SharedPoolStats>> {
   const said = new Map<number, SharedPoolStats>();
   for (let asked = 0; said.size < THREADS && asked < 1000; asked++) {

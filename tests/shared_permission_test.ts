@@ -59,8 +59,8 @@ Deno.test(
           });
         await ask({ handle: pool.handle });
         const other = SharedBlockPool.attach(pool.handle);
-        const tickets = [pool, other, other, pool].map((seat) => {
-          const block = seat.acquireSync();
+        const tickets = [pool, other, other, pool].map((attachment) => {
+          const block = attachment.acquireSync();
           block.bytes[0] = 7;
           return block.detach();
         });

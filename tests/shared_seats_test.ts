@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Backend, Threads } from "../ffi/backend.ts";
 import { Control, HEADER, WORKER } from "../shared/control.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "../shared/mod.ts";
-import { Roster } from "../shared/roster.ts";
+import { WorkerRegistry } from "../shared/worker_registry.ts";
 import { native, replacing } from "./shared/backends.ts";
 import { numbers, sharedPool, whole } from "./shared/pools.ts";
 import { Puppet } from "./shared/puppet.ts";
@@ -44,7 +44,8 @@ Deno.test("attach() refuses a copy of the control block, by which a block would 
 });
 
 Deno.test({
-  name: "a seat whose thread's number was given to another thread is found out",
+  name:
+    "an attachment whose thread's number was given to another thread is found out",
   ignore: !provesDeath || native().threads?.birth === undefined,
   fn: async () => {
     const pool = sharedPool({ shrinkIntervalMs: 5 });
@@ -56,11 +57,11 @@ Deno.test({
       held.push(pool.acquireSync());
     });
     assertEquals(pool.reclaim({}), 0);
-    // Its thread runs, and is not the one that took the seat.
+    // Its thread runs, and is not the one that took the attachment.
     control.words[born[1]]++;
     await until(() => numbers(pool).attachedWorkers === 2);
     assertEquals(numbers(pool).acquiredBlocks, 0);
-    // The other one has its seat.
+    // The other one has its attachment.
     await puppets[0].run(({ pool }) => pool.acquireSync().release());
     for (const puppet of puppets) puppet.kill();
     await pool.close();
@@ -74,24 +75,24 @@ Deno.test("nothing is taken from who comes while it is asked whether the one bef
   let next = 3;
   const threads: Threads = { current: () => mine, isAlive: () => ask() };
   using _ = withThreads(threads);
-  const roster = new Roster(control);
-  const me = roster.enter();
+  const registry = new WorkerRegistry(control);
+  const me = registry.enter();
   mine = 2;
-  const other = roster.enter();
+  const other = registry.enter();
   // While the OS is asked about its thread it leaves and ends, and another one takes its place.
   let turns = 0;
   ask = () => {
     if (turns++ === 0) {
-      roster.exit(other);
+      registry.exit(other);
       mine = next++;
-      assertEquals(roster.enter(), other);
+      assertEquals(registry.enter(), other);
     }
     return false;
   };
-  assertEquals(roster.dead(me), []);
+  assertEquals(registry.dead(me), []);
   assertEquals(turns, 1);
   turns = 0;
-  assertEquals(roster.beginReclaim(other, me), false);
+  assertEquals(registry.beginReclaim(other, me), false);
   const at = control.at(other, WORKER.RECLAIMER);
   assertEquals(control.words[at], 0);
 });
@@ -102,12 +103,12 @@ Deno.test("where a thread has no number nobody takes it for dead", () => {
     current: () => 0,
     isAlive: (thread) => thread === 0,
   });
-  const roster = new Roster(control);
-  const [me, other] = [roster.enter(), roster.enter()];
-  assertEquals(roster.others(me), [other]);
-  assertEquals(roster.dead(me), []);
+  const registry = new WorkerRegistry(control);
+  const [me, other] = [registry.enter(), registry.enter()];
+  assertEquals(registry.others(me), [other]);
+  assertEquals(registry.dead(me), []);
   // But if somebody says so.
-  assertEquals(roster.beginReclaim(other, me), true);
+  assertEquals(registry.beginReclaim(other, me), true);
 });
 
 Deno.test("where nothing proves a death, the word that one has stopped takes nothing from another", async () => {

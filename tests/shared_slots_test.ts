@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { Bell } from "../shared/bell.ts";
+import { Notifier } from "../shared/notifier.ts";
 import { Clock } from "../shared/clock.ts";
 import {
   ABANDONED,
@@ -175,7 +175,7 @@ Deno.test("slots that were claimed in vain are rung for", () => {
     const [resizer, taker] = [1, 2].map((id) => new SharedSlots(control, id));
     for (const slot of [0, 1]) resizer.open(slot);
     const clock = new Clock(control);
-    new Bell(control, clock, 3).listen(true);
+    new Notifier(control, clock, 3).listen(true);
     const before = words[HEADER.EPOCH];
     const region = {
       slabSlots: 2,
@@ -187,7 +187,7 @@ Deno.test("slots that were claimed in vain are rung for", () => {
       control,
       resizer,
       region as never,
-      new Bell(control, clock, 1),
+      new Notifier(control, clock, 1),
       () => {},
     );
     // Whoever looks for a block meanwhile finds the first slot claimed, and sleeps.
@@ -205,10 +205,10 @@ Deno.test("a release tells of itself where somebody may wait or the pool is clos
   assertEquals(slots.push(0), false);
   assert(slots.take(0));
   const clock = new Clock(control);
-  const bell = new Bell(control, clock, 2);
-  bell.listen(true);
+  const notifier = new Notifier(control, clock, 2);
+  notifier.listen(true);
   assertEquals(slots.push(0), true);
-  bell.listen(false);
+  notifier.listen(false);
   assert(slots.take(0));
   assertEquals(slots.push(0), false);
   assert(slots.take(0));
@@ -217,7 +217,7 @@ Deno.test("a release tells of itself where somebody may wait or the pool is clos
   assertEquals(slots.push(0), false);
   assert(slots.take(0));
   for (const id of [40, 200]) {
-    const far = new Bell(control, clock, id);
+    const far = new Notifier(control, clock, id);
     far.listen(true);
     assertEquals(slots.push(0), true);
     far.listen(false);

@@ -1,5 +1,5 @@
 // A Worker that dies at any access to the words that all share, plain ones included: those who are left
-// finish or undo what it was at. No block is lost, none has two owners, no seat stays taken, no count
+// finish or undo what it was at. No block is lost, none has two owners, no attachment stays taken, no count
 // stays wrong, the pool can be closed, and what stays mapped has its reason.
 
 import { assert, assertEquals } from "@std/assert";
@@ -68,22 +68,22 @@ for (const [name, act] of Object.entries(ACTS)) {
 /** The last that an actor does in a pool that somebody else closes, and awaits the end of. */
 const ENDS: Record<string, Act> = {
   "the release of the last block of a closing pool": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => held.pop()!.release(),
   },
   "leaving a closing pool as the last one": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
-    act: ({ seat }) => seat.leave(),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
+    act: ({ attachment }) => attachment.leave(),
   },
   "leaving a closing pool with a block that is out": {
-    before: ({ seat, held }) => {
-      held.push(seat.acquireSync());
+    before: ({ attachment, held }) => {
+      held.push(attachment.acquireSync());
       structuredClone(held[0].bytes, { transfer: [held[0].bytes.buffer] });
     },
-    act: ({ seat }) => seat.leave(),
+    act: ({ attachment }) => attachment.leave(),
   },
   "detaching the last block of a closing pool": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held, actor }) => {
       held.pop()!.detach();
       actor.keepHouse();

@@ -80,7 +80,7 @@ for (const [name, changes] of Object.entries(PLANTED)) {
     const small = { ...PLAN.options, maxBlocks: 8, initialBlocks: 1 };
     // Nobody mends what the planted bug breaks.
     await tree.replace(
-      "shared/janitor.ts",
+      "shared/reaper.ts",
       "slots.hints.confirm(slot)",
       "false",
       2,

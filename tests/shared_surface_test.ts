@@ -212,7 +212,7 @@ Deno.test("the 255th attach() is exhausted; an id that left is free again", asyn
   await pool.close();
 });
 
-Deno.test("release() of a block of another pool, or of the same pool's other seat, is refused", async () => {
+Deno.test("release() of a block of another pool, or of the same pool's other attachment, is refused", async () => {
   const pool = sharedPool();
   const other = SharedBlockPool.attach(pool.handle);
   const block = pool.acquireSync();
@@ -226,7 +226,7 @@ Deno.test("release() of a block of another pool, or of the same pool's other sea
   await pool.close();
 });
 
-Deno.test("what one seat releases another gets zeroed; views die with the lease", async () => {
+Deno.test("what one attachment releases another gets zeroed; views die with the lease", async () => {
   const pool = sharedPool({ maxBlocks: 1 });
   const other = SharedBlockPool.attach(pool.handle);
   const first = pool.acquireSync();
@@ -304,24 +304,24 @@ Deno.test({
   },
 });
 
-Deno.test("close() ends the pool for all seats, and waits for what any of them holds", async () => {
+Deno.test("close() ends the pool for all attachments, and waits for what any of them holds", async () => {
   const pool = sharedPool({ maxBlocks: 2 });
   const other = SharedBlockPool.attach(pool.handle);
   const block = other.acquireSync();
   const waiter = other.acquireMany(2);
   const closed = pool.close();
   await rejected("closed", waiter);
-  for (const seat of [pool, other]) {
-    refused("closed", () => seat.tryAcquire());
-    refused("closed", () => seat.adopt({ pool: 1, slot: 1, serial: 1 }));
-    await rejected("closed", seat.acquire());
-    assertEquals([seat.closed, seat.trim()], [true, 0]);
+  for (const attachment of [pool, other]) {
+    refused("closed", () => attachment.tryAcquire());
+    refused("closed", () => attachment.adopt({ pool: 1, slot: 1, serial: 1 }));
+    await rejected("closed", attachment.acquire());
+    assertEquals([attachment.closed, attachment.trim()], [true, 0]);
   }
   block.bytes[0] = 1;
   block.release();
   await closed;
   await other.close();
-  for (const seat of [pool, other]) gone(seat);
+  for (const attachment of [pool, other]) gone(attachment);
 });
 
 Deno.test("close() twice gives the same end, and dispose without waiting ends it, too", async () => {

@@ -23,7 +23,7 @@ interface Scene {
   readonly pool: SharedBlockPool;
   /** Written to, and held. */
   readonly block: Block;
-  /** Of a block that another seat has written to. */
+  /** Of a block that another attachment has written to. */
   readonly ticket: BlockTicket;
 }
 
@@ -59,11 +59,11 @@ const ACTS: Record<string, Act> = {
   trim: ({ pool }) => void pool.trim(),
   reclaim: ({ pool }) => void pool.reclaim({}),
   attach: ({ pool }) => {
-    const seat = SharedBlockPool.attach(pool.handle);
+    const attachment = SharedBlockPool.attach(pool.handle);
     try {
-      seat.leave();
+      attachment.leave();
     } catch (error) {
-      seat.leave();
+      attachment.leave();
       throw error;
     }
   },
@@ -196,7 +196,9 @@ for (const [name, end] of Object.entries(ENDS)) {
           shrinkIntervalMs: 2,
         });
         const other = SharedBlockPool.attach(pool.handle);
-        const blocks = [other, other, pool].map((seat) => seat.acquireSync());
+        const blocks = [other, other, pool].map((attachment) =>
+          attachment.acquireSync()
+        );
         for (const { bytes } of blocks.slice(1)) bytes[0] = 1;
         const { count } = await failing(number, () => void end(other));
         goesOn = count > number;

@@ -292,7 +292,7 @@ Deno.test("memory that does not come back zeroed does not spoil what is adopted 
   const other = SharedBlockPool.attach(pool.handle);
   const blocks = await pool.acquireMany(4);
   blocks[Symbol.dispose]();
-  // The seat that gave memory back takes what it has never seen for stale.
+  // The attachment that gave memory back takes what it has never seen for stale.
   assert(other.trim() > 0);
   const filled = await pool.acquireMany(4);
   for (const { bytes } of filled) bytes.fill(6);

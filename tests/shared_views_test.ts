@@ -23,7 +23,7 @@ Deno.test({
         zero: false,
       });
       const other = SharedBlockPool.attach(pool.handle);
-      /** Views in units of a quarter of the heap limit, about. */
+      /** ViewBudget in units of a quarter of the heap limit, about. */
       const views = () => {
         gc();
         return Math.floor(Deno.memoryUsage().external / 2 ** 27.5);

@@ -10,7 +10,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
-import { firstStain } from "../pool/guard.ts";
+import { firstStain } from "../pool/quarantine.ts";
 import { survives } from "./support/child.ts";
 import { gone, lawful } from "./support/law.ts";
 import { mappingsIn } from "./support/maps.ts";

@@ -12,7 +12,7 @@ export interface World {
   readonly rng: Rng;
   readonly tally: Tally;
   readonly homes: Home[];
-  /** Views kept for too long: they must be empty, or at least harmless. */
+  /** ViewBudget kept for too long: they must be empty, or at least harmless. */
   readonly ghosts: Uint8Array[];
   /** Buffers that left a lease and were still out at its end: theirs for ever. */
   readonly strays: Uint8Array[];

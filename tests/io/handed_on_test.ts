@@ -1,5 +1,5 @@
 // What is lent for a step and handed to something that queues: it must be refused
-// at once, and the loop must end. (Views were sent with the bytes of a later step.)
+// at once, and the loop must end. (ViewBudget were sent with the bytes of a later step.)
 
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { deadline } from "@std/async";

@@ -139,7 +139,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "lending: a buffer that came back and left again is vouched for",
-    file: "pool/escape.ts",
+    file: "pool/detached_buffers.ts",
     find: "if (dead === slot.view) {",
     put: "if (dead !== undefined) {",
     caughtBy: ["once_vouched_escape"],
@@ -202,14 +202,14 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "quarantine: pages stay accessible",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "if (this.#region.forbid(slot.index)) return true;",
     put: "",
     caughtBy: ["strict"],
   },
   {
     what: "quarantine: it has no bound over all pools",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "const MOST_FORBIDDEN = 8192;",
     put: "const MOST_FORBIDDEN = 1e6;",
     caughtBy: ["once_strict_pools"],
@@ -223,14 +223,14 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "quarantine: behind 1 GiB nothing is compared",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "start += piece) {",
     put: "start += Infinity) {",
     caughtBy: ["strict"],
   },
   {
     what: "quarantine: it has no bound",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "const MOST = 1024;",
     put: "const MOST = 1e6;",
     caughtBy: ["strict"],
@@ -238,20 +238,20 @@ export const BUGS: readonly Bug[] = [
   {
     what: "quarantine: nobody looks in when blocks run out",
     file: "pool/leases.ts",
-    find: "if (this.#quarantine.freeUp(free)) this.hooks.lost();",
+    find: "if (this.#quarantine.freeUp(free)) this.hooks.abandoned();",
     put: "",
     caughtBy: ["strict"],
   },
   {
     what: "poison: a late write is not looked for",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "if (offset >= 0) {",
     put: "if (offset > slot.view.length) {",
     caughtBy: ["strict"],
   },
   {
     what: "poison: it is left in the block",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "slot.view.fill(0);",
     put: "",
     caughtBy: ["strict"],
@@ -259,8 +259,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "lending: release() does not wait for the operation",
     file: "pool/leases.ts",
-    find: "if (slot.lends !== 0) {\n      slot.state = ENDING;",
-    put: "if (false) {\n      slot.state = ENDING;",
+    find: "if (slot.lends !== 0) {\n      slot.state = LEASE_ENDING;",
+    put: "if (false) {\n      slot.state = LEASE_ENDING;",
     caughtBy: ["lend"],
   },
   {
@@ -307,7 +307,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "reattach(): any memory is taken",
-    file: "pool/escape.ts",
+    file: "pool/detached_buffers.ts",
     find: "if (!region.isWhole(slot.index, buffer)) return undefined;",
     put: "",
     caughtBy: ["escape"],
@@ -322,7 +322,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandon: the slot of a leak is lent again",
     file: "pool/leases.ts",
-    find: "this.#revokeAndLose(leak.slot);",
+    find: "this.#revokeAndAbandon(leak.slot);",
     put: `this.region.revoke(leak.slot.view);
     leak.slot.touched = false;
     this.release(leak.slot, this.blockSize);`,
@@ -331,8 +331,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "leaks: raw views of a lost block stay alive",
     file: "pool/leases.ts",
-    find: "this.#revokeAndLose(leak.slot);",
-    put: "this.lose(leak.slot, isDetached(leak.slot));",
+    find: "this.#revokeAndAbandon(leak.slot);",
+    put: "this.abandonSlot(leak.slot, isDetached(leak.slot));",
     caughtBy: ["leaks"],
   },
   {
@@ -705,8 +705,9 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: an interrupted read leaves its views alive",
     file: "pool/leases.ts",
-    find: "this.lose(slot, mayBeRead || !this.#region.revoke(slot.view));",
-    put: "this.lose(slot, mayBeRead);",
+    find:
+      "this.abandonSlot(slot, mayBeRead || !this.#region.revoke(slot.view));",
+    put: "this.abandonSlot(slot, mayBeRead);",
     caughtBy: ["abandoned", "lend"],
   },
   {
@@ -726,7 +727,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "close: it unmaps under blocks that are out",
-    file: "pool/closing.ts",
+    file: "pool/shutdown.ts",
     find:
       "if (!this.#begun || this.#ended || this.#slots.acquired > 0) return;",
     put: "if (!this.#begun || this.#ended) return;",
@@ -734,21 +735,21 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "close: it unmaps a region with abandoned blocks",
-    file: "pool/closing.ts",
+    file: "pool/shutdown.ts",
     find: "this.#region.unmapBut(abandoned.slabs);",
     put: "this.#region.unmapBut([]);",
     caughtBy: ["close", "close_race", "abandoned"],
   },
   {
     what: "close: what is out when the time is over is not revoked",
-    file: "pool/closing.ts",
-    find: "this.#leases.loseAll();",
+    file: "pool/shutdown.ts",
+    find: "this.#leases.abandonAll();",
     put: "",
     caughtBy: ["close"],
   },
   {
     what: "close: views of free slots live on",
-    file: "pool/closing.ts",
+    file: "pool/shutdown.ts",
     find: "this.#leases.dropViews(0, Infinity, true);",
     put: "",
     caughtBy: ["kept_views"],
@@ -791,7 +792,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "reattach(): on the heap another block's buffer is taken",
-    file: "pool/escape.ts",
+    file: "pool/detached_buffers.ts",
     find: "return isAnothers ? undefined : buffer as ArrayBuffer;",
     put: "return isAnothers || true ? buffer as ArrayBuffer : undefined;",
     caughtBy: ["heap"],
@@ -806,7 +807,7 @@ export const BUGS: readonly Bug[] = [
   {
     what:
       "reattach(): the healed buffer stays alive beside the one that returns",
-    file: "pool/escape.ts",
+    file: "pool/detached_buffers.ts",
     find: "region.revoke(slot.view) && isHealed && slot.escaped > 0",
     put: "isHealed && slot.escaped > 0",
     caughtBy: ["escape"],
@@ -820,7 +821,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "poison: one byte in four is looked at",
-    file: "pool/guard.ts",
+    file: "pool/quarantine.ts",
     find: "for (let at = start + word * 4; at < start + size; at++) {",
     put: "for (let at = start + word * 4; at < start + size; at += 4) {",
     caughtBy: ["strict"],
@@ -857,34 +858,34 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "join: whoever is not answered makes a pool",
-    file: "shared/join.ts",
+    file: "shared/join/join.ts",
     find: "if (!entry.isDisputed) this.#found =",
     put: "this.#found =",
     caughtBy: ["shared_join"],
   },
   {
     what: "join: a pool that is closing keeps its name",
-    file: "shared/join.ts",
+    file: "shared/join/join.ts",
     find: "if (pool === undefined || pool.closed) return leave();",
     put: "if (pool === undefined || pool.closed) return;",
     caughtBy: ["shared_join"],
   },
   {
-    what: "join: who has left is still on the board",
-    file: "shared/join.ts",
+    what: "join: who has left is still on the registry",
+    file: "shared/join/join.ts",
     find: `pool.addEventListener("close", leave);`,
     put: "",
     caughtBy: ["shared_join"],
   },
   {
-    what: "board: the dead count",
-    file: "shared/board.ts",
+    what: "registry: the dead count",
+    file: "shared/join/process_registry.ts",
     find: "return this.#threads?.isAlive(thread) ?? true;",
     put: "return true;",
     caughtBy: ["shared_join"],
   },
   {
-    what: "board: memory of others is read for the mark",
+    what: "registry: memory of others is read for the mark",
     file: "ffi/posix.ts",
     find: "if (this.#c.access(base, F_OK) !== 0) return undefined;",
     put: "",
@@ -892,7 +893,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "line: a channel that hears nothing stays so",
-    file: "shared/line.ts",
+    file: "shared/join/channel.ts",
     find: `      this.#open().close();
       this.#channel.postMessage(message);`,
     put: "",
@@ -900,29 +901,29 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "join: an isolate that ends leaves its entry behind",
-    file: "shared/join.ts",
+    file: "shared/join/join.ts",
     find: `addEventListener("unload", leave);`,
     put: "",
     caughtBy: ["shared_join"],
   },
   {
-    what: "join: whoever was refused still takes a seat",
-    file: "shared/join.ts",
+    what: "join: whoever was refused still takes an attachment",
+    file: "shared/join/join.ts",
     find: "if (handle !== undefined && !this.#isOver) this.#hear(handle);",
     put: "if (handle !== undefined) this.#hear(handle);",
     caughtBy: ["shared_join"],
   },
   {
     what: "join: a member answers every question anew",
-    file: "shared/join.ts",
+    file: "shared/join/join.ts",
     find: "if (now - answered < ANSWER_MS) return;",
     put: "",
     caughtBy: ["shared_join"],
   },
   {
-    what: "board: an isolate that died without a word still counts",
-    file: "shared/board.ts",
-    find: "board.clear();",
+    what: "registry: an isolate that died without a word still counts",
+    file: "shared/join/process_registry.ts",
+    find: "registry.clear();",
     put: "",
     caughtBy: ["shared_join"],
   },
@@ -1050,7 +1051,7 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "close: nobody is told whom it waits for",
-    file: "pool/closing.ts",
+    file: "pool/shutdown.ts",
     find: "if (timeoutMs > NOTICE_MS) Timer.once(NOTICE_MS, this, warnOfWait);",
     put: "",
     caughtBy: ["close"],
@@ -1113,21 +1114,21 @@ export const BUGS: readonly Bug[] = [
   },
   {
     what: "end of the isolate: nothing listens to it",
-    file: "pool/estate.ts",
+    file: "pool/finalization.ts",
     find: `globalThis.addEventListener?.("unload", endAll);`,
     put: "",
     caughtBy: ["life"],
   },
   {
     what: "dropped pools: their memory stays",
-    file: "pool/estate.ts",
+    file: "pool/finalization.ts",
     find: "if (giveBack()) tell(",
     put: "tell(",
     caughtBy: ["life"],
   },
   {
     what: "view budget: there is none",
-    file: "pool/external.ts",
+    file: "pool/view_budget.ts",
     find: "return total > most;",
     put: "return total > Infinity;",
     caughtBy: ["external"],

@@ -203,14 +203,14 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "tickets: a batch that fails keeps what it has",
-    file: "shared/ticket_desk.ts",
+    file: "shared/tickets.ts",
     find: "for (const block of blocks) this.#leases.unadopt(block);",
     put: "",
     caughtBy: ["shared_tickets", "shared_permission"],
   },
   {
-    what: "seats: an id is taken before others look so far",
-    file: "shared/roster.ts",
+    what: "attachments: an id is taken before others look so far",
+    file: "shared/worker_registry.ts",
     find: `raise(words, HEADER.TOP_WORKER, worker);
       if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
         continue;
@@ -223,8 +223,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_steps"],
   },
   {
-    what: "seats: who reclaims does not look again at whom",
-    file: "shared/roster.ts",
+    what: "attachments: who reclaims does not look again at whom",
+    file: "shared/worker_registry.ts",
     find: `if (this.#mayReclaim(worker)) return true;
     Atomics.store(this.#words, at, 0);`,
     put: `if (at > 0) return true;
@@ -232,8 +232,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_between"],
   },
   {
-    what: "seats: the number of a thread is not read again",
-    file: "shared/roster.ts",
+    what: "attachments: the number of a thread is not read again",
+    file: "shared/worker_registry.ts",
     find: `!this.#threads.isAlive(thread) &&
       // It may have left and ended, and another thread have come, since its number was read.
       this.#threadOf(worker) === thread;`,
@@ -241,37 +241,39 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_seats"],
   },
   {
-    what: "seats: another thread of the same number keeps a dead one's seat",
-    file: "shared/roster.ts",
+    what:
+      "attachments: another thread of the same number keeps a dead one's attachment",
+    file: "shared/worker_registry.ts",
     find: "return born !== 0 && now !== 0 && now !== born &&",
     put: "return false &&",
     caughtBy: ["shared_seats"],
   },
   {
-    what: "seats: a thread without a number looks dead",
-    file: "shared/roster.ts",
+    what: "attachments: a thread without a number looks dead",
+    file: "shared/worker_registry.ts",
     find: `thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD &&`,
     put: "thread !== NO_THREAD &&",
     caughtBy: ["shared_seats"],
   },
   {
-    what: "seats: where nothing proves a death an id is given again at once",
-    file: "shared/roster.ts",
+    what:
+      "attachments: where nothing proves a death an id is given again at once",
+    file: "shared/worker_registry.ts",
     find: "const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;",
     put: "const first = 1;",
     caughtBy: ["shared_seats"],
   },
   {
-    what: "seats: what a dead worker was reclaiming stays so",
-    file: "shared/roster.ts",
+    what: "attachments: what a dead worker was reclaiming stays so",
+    file: "shared/worker_registry.ts",
     find: "Atomics.compareExchange(words, at, worker, 0);",
     put: "",
     caughtBy: ["shared_steps"],
   },
   {
-    what: "seats: others may reclaim before the id is free",
-    file: "shared/roster.ts",
+    what: "attachments: others may reclaim before the id is free",
+    file: "shared/worker_registry.ts",
     find: `this.exit(worker);
     // Last: until here no other worker reclaims the id, which may be its next owner's already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);`,
@@ -281,7 +283,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_between"],
   },
   {
-    what: "seats: attach() takes a copy of the control block",
+    what: "attachments: attach() takes a copy of the control block",
     file: "shared/handle.ts",
     find:
       "if (words[HEADER.HOME] === low && words[HEADER.HOME_HIGH] === high) return;",
@@ -289,43 +291,44 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_seats"],
   },
   {
-    what: "seats: whoever comes does not look whether the pool is open still",
-    file: "shared/seats.ts",
-    find: "if (control.state !== OPEN) throw closed();\n    const seat",
-    put: "const seat",
+    what:
+      "attachments: whoever comes does not look whether the pool is open still",
+    file: "shared/attach.ts",
+    find: "if (control.state !== OPEN) throw closed();\n    const attachment",
+    put: "const attachment",
     caughtBy: ["shared_closing"],
   },
   {
     what: "end: nobody looks again who is attached",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "if (this.#isDue) this.#end();",
     put: "if (words.length > 0) this.#end();",
     caughtBy: ["shared_closing"],
   },
   {
     what: "end: a dead worker keeps the right to end the pool",
-    file: "shared/janitor.ts",
-    find: "ending.forget(dead);",
+    file: "shared/reaper.ts",
+    find: "shutdown.forget(dead);",
     put: "",
     caughtBy: ["shared_steps"],
   },
   {
     what: "end: who gives the right to it up does not look again",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "Atomics.store(words, ENDER, 0);",
     put: "Atomics.store(words, ENDER, 0);\n      return;",
     caughtBy: ["shared_closing"],
   },
   {
     what: "end: a range is unmapped again",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "if (Atomics.load(words, MAPPING) === MAPPED) {",
     put: "if (true) {",
     caughtBy: ["shared_ending"],
   },
   {
     what: "end: pages of what somebody may still read are dropped",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "const isKept = slab < top && this.#isReachable(slab);",
     put:
       "const isKept = slab < top && false; if (slab < top && this.#isReachable(slab)) isAll = false;",
@@ -333,35 +336,35 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "end: it unmaps what somebody may still read",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "if (isKept) isAll = false;",
     put: "",
     caughtBy: ["shared_ending"],
   },
   {
     what: "end: an isolate rests by its count of blocks",
-    file: "shared/membership.ts",
+    file: "shared/lifecycle.ts",
     find: "if (slots.tally.countHeld(worker) > 0) return;",
     put: "if (slots.tally.held > 0) return;",
     caughtBy: ["shared_closing"],
   },
   {
     what: "end: the last one to leave does not look for the dead",
-    file: "shared/membership.ts",
-    find: "this.#janitor.reclaimDead();\n      leases.giveUpAll();",
+    file: "shared/lifecycle.ts",
+    find: "this.#reaper.reclaimDead();\n      leases.giveUpAll();",
     put: "leases.giveUpAll();",
     caughtBy: ["shared_ending"],
   },
   {
     what: "housekeeping: what a dead worker used is lent again",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "const isClean = kindOf(word) !== USED &&",
     put: "const isClean = word !== USED &&",
     caughtBy: ["shared_steps"],
   },
   {
     what: "housekeeping: what comes back from a ticket is not zeroed",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "(kindOf(word) !== SOILED || leases.wash(slot));",
     put: "true;",
     caughtBy: ["shared_steps", "shared_tickets"],
@@ -375,57 +378,57 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "housekeeping: a ticket comes back before its time",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "if (late < 0) return false;",
     put: "",
     caughtBy: ["shared_clock"],
   },
   {
     what: "housekeeping: nobody waits for who could zero a block",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "if (late < ticketTimeoutMs && !leases.canWash(slot)) return false;",
     put: "",
     caughtBy: ["shared_permission"],
   },
   {
     what: "housekeeping: a slot without a lease stays held",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "!leases.isLeased(slot)",
     put: "false",
     caughtBy: ["shared_slots"],
   },
   {
     what: "housekeeping: a free slot without a hint stays so",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "if (kind === FREE) found = slots.hints.confirm(slot) || found;",
     put: "if (kind === FREE) found = found || false;",
     caughtBy: ["shared_slots"],
   },
   {
     what: "housekeeping: slots that a dead worker was giving back stay claimed",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "if (kindOf(word) === CLAIMED) slots.drop(slot);",
     put: "",
     caughtBy: ["shared_steps"],
   },
   {
     what: "housekeeping: a dead worker keeps the right to change the size",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: "sizer.repair(dead);",
     put: "",
     caughtBy: ["shared_steps"],
   },
   {
     what: "housekeeping: a dead worker still waits",
-    file: "shared/janitor.ts",
-    find: "bell.forget(dead);",
+    file: "shared/reaper.ts",
+    find: "notifier.forget(dead);",
     put: "",
     caughtBy: ["shared_steps"],
   },
   {
     what: "supply: slots that were claimed in vain are not rung for",
     file: "shared/shared_supply.ts",
-    find: "if (end > first) this.#bell.ring();",
+    find: "if (end > first) this.#notifier.notify();",
     put: "",
     caughtBy: ["shared_slots"],
   },
@@ -446,14 +449,14 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "taking: the state is not looked at after the swap",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "if (words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
     put: "",
     caughtBy: ["shared_closing"],
   },
   {
     what: "taking: several are taken from a pool that has just been closed",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find:
       "if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
     put: "",
@@ -461,43 +464,44 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "taking: the reserve is for everybody",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
     caughtBy: ["shared_between"],
   },
   {
     what: "taking: who is refused for nothing is refused all the same",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: 'if (kept > 0 && tally.countFree() >= needed) return "busy";',
     put: "",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a count of abandoned blocks is believed",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "&& this.#slots.tally.countAbandoned() > most;",
     put: ";",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a count of blocks in use is believed",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "needed > this.#maxBlocks - tally.countUsed();",
     put: "true;",
     caughtBy: ["shared_counts"],
   },
   {
     what: "taking: a batch that is not enough is kept",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "if (!isDone) this.putBack(blocks);",
     put: "",
     caughtBy: ["shared_between"],
   },
   {
     what: "waiting: others are not rung for",
-    file: "shared/shared_acquirer.ts",
-    find: "this.#hints.restore();\n    this.#bell.ring();\n  }\n\n  report()",
+    file: "shared/shared_slot_acquirer.ts",
+    find:
+      "this.#hints.restore();\n    this.#notifier.notify();\n  }\n\n  report()",
     put: "this.#hints.restore();\n  }\n\n  report()",
     caughtBy: ["shared_slots"],
   },
@@ -525,43 +529,43 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_between"],
   },
   {
-    what: "bell: a turn does not end by itself",
-    file: "shared/bell.ts",
+    what: "notifier: a turn does not end by itself",
+    file: "shared/notifier.ts",
     find: "return between(end, this.#clock.now()) >= 0;",
     put: "return between(end, end) > 0;",
     caughtBy: ["shared_bell"],
   },
   {
-    what: "bell: who had the last turn has the next one, too",
-    file: "shared/bell.ts",
+    what: "notifier: who had the last turn has the next one, too",
+    file: "shared/notifier.ts",
     find: "if (turn === this.#worker) return this.dropTurn();",
     put: "",
     caughtBy: ["shared_bell"],
   },
   {
-    what: "bell: a dead worker keeps its turn",
-    file: "shared/bell.ts",
+    what: "notifier: a dead worker keeps its turn",
+    file: "shared/notifier.ts",
     find: ");\n    this.#endTurn(worker);",
     put: ");",
     caughtBy: ["shared_bell"],
   },
   {
-    what: "bell: those with high ids are not rung for",
-    file: "shared/bell.ts",
+    what: "notifier: those with high ids are not rung for",
+    file: "shared/notifier.ts",
     find: "for (let at = WAITERS; at <= last; at++)",
     put: "for (let at = WAITERS; at <= WAITERS; at++)",
     caughtBy: ["shared_bell"],
   },
   {
-    what: "bell: a release does not see that those with high ids wait",
-    file: "shared/bell.ts",
+    what: "notifier: a release does not see that those with high ids wait",
+    file: "shared/notifier.ts",
     find: "for (let at = last; at >= WAITERS; at--)",
     put: "for (let at = WAITERS; at >= WAITERS; at--)",
     caughtBy: ["shared_slots"],
   },
   {
-    what: "seats: one that is given back looks attached for a moment",
-    file: "shared/roster.ts",
+    what: "attachments: one that is given back looks attached for a moment",
+    file: "shared/worker_registry.ts",
     find: "for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
     put:
       "this.#become(worker, ATTACHED);\n    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
@@ -569,9 +573,10 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what:
-      "seats: whoever cannot stay does not look whether it was the last one",
-    file: "shared/seats.ts",
-    find: "new Ending(control, region, ledger, roster, worker).tryEnd();",
+      "attachments: whoever cannot stay does not look whether it was the last one",
+    file: "shared/attach.ts",
+    find:
+      "new SharedShutdown(control, region, ledger, registry, worker).tryEnd();",
     put: "",
     caughtBy: ["shared_closing"],
   },
@@ -612,7 +617,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what:
       "taking: what was given back before it was cut short is given back again",
-    file: "shared/shared_acquirer.ts",
+    file: "shared/shared_slot_acquirer.ts",
     find: "this.#undo(blocks);",
     put: "for (const block of blocks) this.#leases.undo(block);",
     caughtBy: ["once_given_back_twice"],
@@ -626,20 +631,20 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "parts: a block is lent without a mark",
-    file: "shared/parts.ts",
+    file: "shared/assembly.ts",
     find: "if (change > 0) slots.expose(slot);",
     put: "",
     caughtBy: ["shared_slots"],
   },
   {
     what: "parts: others do not see that a block is lent",
-    file: "shared/parts.ts",
+    file: "shared/assembly.ts",
     find: "Atomics.add(control.lends, slot, change);",
     put: "",
     caughtBy: ["shared_workers"],
   },
   {
-    what: "pool: it releases blocks of another seat",
+    what: "pool: it releases blocks of another attachment",
     file: "shared/shared_block_pool.ts",
     find: "this.#parts.leases.checkOwn(block);",
     put: "",
@@ -669,9 +674,9 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "ends: a handle is good although its pool has gone",
-    file: "shared/seats.ts",
+    file: "shared/attach.ts",
     find: "if (ledger === undefined) throw closed();",
-    put: "if (ledger === undefined) return sitDown(handle, made);",
+    put: "if (ledger === undefined) return attach(handle, made);",
     caughtBy: ["shared_life"],
   },
   {
@@ -683,9 +688,9 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared_life"],
   },
   {
-    what: "ends: the seat of a dropped pool stays taken",
-    file: "shared/seats.ts",
-    find: "const isOurs = roster.forsake(worker, turn);",
+    what: "ends: the attachment of a dropped pool stays taken",
+    file: "shared/attach.ts",
+    find: "const isOurs = registry.markUnreachable(worker, turn);",
     put: "const isOurs = true;",
     caughtBy: ["shared_life"],
   },
@@ -700,7 +705,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "clock: the end of a ticket is looked at after the time",
-    file: "shared/janitor.ts",
+    file: "shared/reaper.ts",
     find: `const end = Atomics.load(deadline, slot);
     // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
     // between.
@@ -712,14 +717,14 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what:
       "views: those of blocks that others hold are kept whatever they weigh",
-    file: "shared/membership.ts",
+    file: "shared/lifecycle.ts",
     find: "this.#parts.leases.shedViews();",
     put: "",
     caughtBy: ["shared_views"],
   },
   {
     what: "ends: what has gone in order is given back once more",
-    file: "shared/ending.ts",
+    file: "shared/shutdown.ts",
     find: "this.#ledger.forget();",
     put: "",
     caughtBy: ["shared_life"],

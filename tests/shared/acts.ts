@@ -6,7 +6,7 @@ import type { Stage } from "./stage.ts";
 
 /** Something an actor does, with what must be there before. */
 export interface Act {
-  /** The actor has no seat before. */
+  /** The actor has no attachment before. */
   readonly comes?: true;
   readonly options?: Partial<SharedPoolOptions>;
   readonly before?: (stage: Stage) => void;
@@ -14,12 +14,14 @@ export interface Act {
 }
 
 export const ACTS: Record<string, Act> = {
-  "acquire": { act: ({ seat, held }) => held.push(seat.acquireSync()) },
+  "acquire": {
+    act: ({ attachment, held }) => held.push(attachment.acquireSync()),
+  },
   "acquire that grows": {
     before: (stage) => stage.take(),
-    act: ({ seat, held }) => {
-      held.push(seat.acquireSync());
-      held.push(seat.acquireSync());
+    act: ({ attachment, held }) => {
+      held.push(attachment.acquireSync());
+      held.push(attachment.acquireSync());
     },
   },
   "acquire that is refused": {
@@ -30,7 +32,7 @@ export const ACTS: Record<string, Act> = {
   },
   "acquire above a reserve": {
     options: { reservedBlocks: 2 },
-    act: ({ seat, held }) => held.push(seat.acquireSync()),
+    act: ({ attachment, held }) => held.push(attachment.acquireSync()),
   },
   "acquire that the reserve refuses": {
     options: { reservedBlocks: 2, initialBlocks: 6 },
@@ -40,28 +42,28 @@ export const ACTS: Record<string, Act> = {
     act: tryTake,
   },
   "bytes": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => void held[0].bytes.fill(1),
   },
   "release": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => held.pop()!.release(),
   },
   "release of what was used": {
-    before: ({ seat, held }) => {
-      held.push(seat.acquireSync());
+    before: ({ attachment, held }) => {
+      held.push(attachment.acquireSync());
       held[0].bytes.fill(1);
     },
     act: ({ held }) => held.pop()!.release(),
   },
   "acquire of what was given back last": {
-    before: ({ seat }) => seat.acquireSync().release(),
-    act: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment }) => attachment.acquireSync().release(),
+    act: ({ attachment, held }) => held.push(attachment.acquireSync()),
   },
   "release of what was taken again": {
-    before: ({ seat, held }) => {
-      seat.acquireSync().release();
-      held.push(seat.acquireSync());
+    before: ({ attachment, held }) => {
+      attachment.acquireSync().release();
+      held.push(attachment.acquireSync());
     },
     act: ({ held }) => held.pop()!.release(),
   },
@@ -77,8 +79,8 @@ export const ACTS: Record<string, Act> = {
     act: (stage) => takeMany(stage, 3),
   },
   "detach": {
-    before: ({ seat, held }) => {
-      held.push(seat.acquireSync());
+    before: ({ attachment, held }) => {
+      held.push(attachment.acquireSync());
       held[0].bytes.fill(1);
     },
     act: ({ held, tickets }) => tickets.push(held.pop()!.detach()),
@@ -89,21 +91,22 @@ export const ACTS: Record<string, Act> = {
       block.bytes.fill(1);
       tickets.push(block.detach());
     },
-    act: ({ seat, tickets, held }) => held.push(seat.adopt(tickets[0])),
+    act: ({ attachment, tickets, held }) =>
+      held.push(attachment.adopt(tickets[0])),
   },
   "release of what was adopted": {
-    before: ({ pool, seat, held }) => {
+    before: ({ pool, attachment, held }) => {
       const block = pool.acquireSync();
       block.bytes.fill(1);
-      held.push(seat.adopt(block.detach()));
+      held.push(attachment.adopt(block.detach()));
     },
     act: ({ held }) => held.pop()!.release(),
   },
   "detachMany": {
-    before: ({ seat, held }) => {
-      held.push(seat.acquireSync(), seat.acquireSync());
+    before: ({ attachment, held }) => {
+      held.push(attachment.acquireSync(), attachment.acquireSync());
     },
-    act: ({ held, seat }) => void seat.detachMany(held.splice(0)),
+    act: ({ held, attachment }) => void attachment.detachMany(held.splice(0)),
   },
   "adoptMany": {
     before: (stage) => {
@@ -111,14 +114,15 @@ export const ACTS: Record<string, Act> = {
       for (const { bytes } of blocks) bytes.fill(1);
       stage.numbers = stage.pool.detachMany(blocks);
     },
-    act: ({ seat, numbers, held }) => held.push(...seat.adoptMany(numbers)),
+    act: ({ attachment, numbers, held }) =>
+      held.push(...attachment.adoptMany(numbers)),
   },
   "abandon": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => held.pop()!.abandon(),
   },
   "lend": {
-    before: ({ seat, held }) => held.push(seat.acquireSync()),
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => void held[0].lend(new Promise(() => {})),
   },
   "trim": {
@@ -126,7 +130,7 @@ export const ACTS: Record<string, Act> = {
       const blocks = [1, 2, 3, 4, 5].map(() => pool.acquireSync());
       for (const block of blocks) block.release();
     },
-    act: ({ seat }) => void seat.trim(),
+    act: ({ attachment }) => void attachment.trim(),
   },
   "attach": {
     comes: true,
@@ -139,11 +143,11 @@ export const ACTS: Record<string, Act> = {
     act: (stage) => stage.sit(),
   },
   "leave": {
-    before: ({ seat }) => {
-      seat.acquireSync().bytes[0] = 1;
-      seat.acquireSync();
+    before: ({ attachment }) => {
+      attachment.acquireSync().bytes[0] = 1;
+      attachment.acquireSync();
     },
-    act: ({ seat }) => seat.leave(),
+    act: ({ attachment }) => attachment.leave(),
   },
   "housekeeping that ends a ticket's time": {
     before: ({ pool, actor }) => {
@@ -159,24 +163,27 @@ export const ACTS: Record<string, Act> = {
   },
   "reclaim of a third": {
     before: (stage) =>
-      stage.third((seat) => {
-        seat.acquireSync().bytes[0] = 1;
-        void seat.acquireSync().lend(new Promise(() => {}));
-        seat.acquireSync();
+      stage.third((attachment) => {
+        attachment.acquireSync().bytes[0] = 1;
+        void attachment.acquireSync().lend(new Promise(() => {}));
+        attachment.acquireSync();
         const sent = stage.pool.acquireSync();
         sent.bytes[0] = 1;
-        seat.adopt(sent.detach());
+        attachment.adopt(sent.detach());
       }),
-    act: ({ seat }) => void seat.reclaim({}),
+    act: ({ attachment }) => void attachment.reclaim({}),
   },
 };
 
 /** The others may have given back meanwhile what was not to be had. */
-function tryTake({ seat, held }: Stage): void {
-  const block = seat.tryAcquire();
+function tryTake({ attachment, held }: Stage): void {
+  const block = attachment.tryAcquire();
   if (block !== undefined) held.push(block);
 }
 
-function takeMany({ seat, held }: Stage, count: number): void {
-  seat.acquireMany(count).then((blocks) => held.push(...blocks), () => {});
+function takeMany({ attachment, held }: Stage, count: number): void {
+  attachment.acquireMany(count).then(
+    (blocks) => held.push(...blocks),
+    () => {},
+  );
 }

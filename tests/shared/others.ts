@@ -49,9 +49,9 @@ const OTHERS: Record<string, (stage: Stage) => void> = {
     }
   },
   "come and go": ({ pool }) => {
-    const seat = SharedBlockPool.attach(pool.handle);
-    seat.tryAcquire()?.bytes.fill(1);
-    seat.leave();
+    const attachment = SharedBlockPool.attach(pool.handle);
+    attachment.tryAcquire()?.bytes.fill(1);
+    attachment.leave();
   },
   "look after the pool": (stage) => {
     const { keepHouse } = stage.neighbour();
@@ -60,16 +60,16 @@ const OTHERS: Record<string, (stage: Stage) => void> = {
   },
   "die, and be found dead": (stage) => {
     if (!provesDeath) return;
-    stage.third((seat) => {
-      seat.tryAcquire();
+    stage.third((attachment) => {
+      attachment.tryAcquire();
       stage.pool.tryAcquire()?.detach();
     });
     stage.pool.reclaim({});
   },
   "find the dead, and come in their place": (stage) => {
     stage.pool.reclaim({});
-    const { seat } = stage.neighbour();
-    const block = seat.tryAcquire();
+    const { attachment } = stage.neighbour();
+    const block = attachment.tryAcquire();
     if (block !== undefined) stage.ours.push(block);
   },
 };
@@ -132,6 +132,6 @@ function check(stage: Stage, where: string): void {
   assertEquals(new Set(places).size, places.length, `${where}: twice`);
   for (const { workerId } of others) {
     const thread = control.words[control.at(workerId, WORKER.THREAD)];
-    assert(thread !== 0, `${where}: ${workerId} has lost its seat`);
+    assert(thread !== 0, `${where}: ${workerId} has lost its attachment`);
   }
 }

@@ -223,8 +223,8 @@ async function waiters(round: number): Promise<void> {
   await using pool = SharedBlockPool.create({ ...OPTIONS, maxBlocks: 8 });
   const other = SharedBlockPool.attach(pool.handle);
   const blocks = Array.from({ length: 8 }, () => pool.acquireSync());
-  const waiting = [pool, other].flatMap((seat) =>
-    Array.from({ length: 4 }, () => seat.acquire())
+  const waiting = [pool, other].flatMap((attachment) =>
+    Array.from({ length: 4 }, () => attachment.acquire())
   );
   let left = blocks.length;
   dive(round, () => {
@@ -239,15 +239,15 @@ async function waiters(round: number): Promise<void> {
 
 /** Left and closed in the last frames, with blocks out: nothing stays mapped. */
 async function ends(round: number): Promise<void> {
-  const seats: SharedBlockPool[] = new Array(4096);
+  const attachments: SharedBlockPool[] = new Array(4096);
   let made = 0;
   const pool = SharedBlockPool.create(OPTIONS);
   dive(round, () => {
-    seats[made] = SharedBlockPool.attach(pool.handle);
+    attachments[made] = SharedBlockPool.attach(pool.handle);
     made = made + 1;
   });
-  const all = seats.slice(0, made);
-  for (const seat of all) seat.acquireSync().bytes[0] = 1;
+  const all = attachments.slice(0, made);
+  for (const attachment of all) attachment.acquireSync().bytes[0] = 1;
   let at = 0;
   dive(round, () => {
     all[at % made].leave();
@@ -259,7 +259,7 @@ async function ends(round: number): Promise<void> {
     closed[asked] = pool.close();
     asked = asked + 1;
   });
-  for (const seat of all) seat.leave();
+  for (const attachment of all) attachment.leave();
   await Promise.allSettled(closed.slice(0, asked));
   await pool.close();
   assertEquals(pool.stats().mappedBytes, 0);

@@ -1,4 +1,4 @@
-// A shared pool of small size in one isolate, an actor with a seat in it, and ways into every state;
+// A shared pool of small size in one isolate, an actor with an attachment in it, and ways into every state;
 // and what must be true of it when the actor has died, or when all is over.
 
 import { assert, assertEquals } from "@std/assert";
@@ -27,9 +27,9 @@ export class Stage {
   readonly pool: SharedBlockPool;
   readonly control: Control;
   readonly actor = new Actor();
-  /** The actor's seat, once it has one. */
-  seat!: SharedBlockPool;
-  /** The id of the seat that it has or takes. */
+  /** The actor's attachment, once it has one. */
+  attachment!: SharedBlockPool;
+  /** The id of the attachment that it has or takes. */
   id = 2;
   /** Blocks of the actor. */
   readonly held: Block[] = [];
@@ -56,10 +56,12 @@ export class Stage {
     this.control = new Control(maxBlocks, this.pool.handle.control);
   }
 
-  /** The actor takes its seat. */
+  /** The actor takes its attachment. */
   sit(): void {
-    this.seat = this.actor.as(() => SharedBlockPool.attach(this.pool.handle));
-    this.id = this.seat.workerId;
+    this.attachment = this.actor.as(() =>
+      SharedBlockPool.attach(this.pool.handle)
+    );
+    this.id = this.attachment.workerId;
   }
 
   /** The others take a block, if there is one. */
@@ -107,13 +109,13 @@ export class Stage {
     return seen.length - used | 0;
   }
 
-  /** A third seat, which looks after the pool when it is told to. */
-  neighbour(): { seat: SharedBlockPool; keepHouse(): void; end(): void } {
+  /** A third attachment, which looks after the pool when it is told to. */
+  neighbour(): { attachment: SharedBlockPool; keepHouse(): void; end(): void } {
     const actor = new Actor();
-    const seat = actor.as(() => SharedBlockPool.attach(this.pool.handle));
-    this.others.push(seat);
+    const attachment = actor.as(() => SharedBlockPool.attach(this.pool.handle));
+    this.others.push(attachment);
     return {
-      seat,
+      attachment,
       keepHouse: () => actor.keepHouse(),
       end: () => actor.end(),
     };
@@ -122,23 +124,25 @@ export class Stage {
   /** From now on the actor's thread has ended, for all that anybody can know. */
   kill(id = this.id): void {
     const at = this.control.at(id, WORKER.THREAD);
-    // Whoever has no seat leaves nothing.
+    // Whoever has no attachment leaves nothing.
     if (this.control.words[at] !== 0) this.control.words[at] = NO_THREAD;
     this.actor.end();
   }
 
-  /** A seat of somebody who dies with what `act` leaves. */
-  third(act: (seat: SharedBlockPool) => void): void {
-    const seat = new Actor().as(() => SharedBlockPool.attach(this.pool.handle));
-    act(seat);
-    this.control.words[this.control.at(seat.workerId, WORKER.THREAD)] =
+  /** An attachment of somebody who dies with what `act` leaves. */
+  third(act: (attachment: SharedBlockPool) => void): void {
+    const attachment = new Actor().as(() =>
+      SharedBlockPool.attach(this.pool.handle)
+    );
+    act(attachment);
+    this.control.words[this.control.at(attachment.workerId, WORKER.THREAD)] =
       NO_THREAD;
   }
 
   /** Gives everything back and closes; at the end no block may be missing. */
   async end(): Promise<void> {
-    for (const seat of this.others) seat.leave();
-    this.seat?.leave();
+    for (const attachment of this.others) attachment.leave();
+    this.attachment?.leave();
     for (const block of [...this.held, ...this.ours]) block[Symbol.dispose]();
     await this.pool.close();
   }
@@ -161,7 +165,7 @@ export async function inOrder(
   assertEquals(control.words[HEADER.WAITERS], 0, told);
   assert(control.words[HEADER.ABANDONED] >= doomed, told);
   assertEquals(stats.waiting, 0, told);
-  // No seat is taken that nobody would find.
+  // No attachment is taken that nobody would find.
   const taken = Array.from(
     { length: MOST_WORKERS },
     (_, at) => control.words[control.at(at + 1, WORKER.THREAD)],

@@ -1,5 +1,5 @@
 // Every access to the words of a control block, atomic or plain, as a step at which a test can end the
-// worker that makes it, or let others run. The pool's own code runs, in one isolate with several seats;
+// worker that makes it, or let others run. The pool's own code runs, in one isolate with several attachments;
 // in the test's hands are the globals that it reaches its words by: `Atomics`, and what makes arrays.
 
 import { Timer } from "../../pool/timers.ts";
@@ -17,7 +17,7 @@ export const NO_THREAD = await endedThread();
 /** Thrown where a worker dies. */
 export class Death extends Error {}
 
-/** The file ends: the seats of the dead are left as all others are, and refuse who waits there. */
+/** The file ends: the attachments of the dead are left as all others are, and refuse who waits there. */
 let isOver = false;
 addEventListener("unload", () => isOver = true);
 
@@ -164,7 +164,7 @@ globalThis.Atomics = new Proxy(real.Atomics, {
   },
 });
 
-/** What a seat has besides the pool's words: its timers, which end with it. */
+/** What an attachment has besides the pool's words: its timers, which end with it. */
 export class Actor {
   readonly #timers: { readonly act: () => void; readonly timer: Timer }[] = [];
 

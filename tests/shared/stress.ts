@@ -22,7 +22,7 @@ export interface StressPlan {
 export interface StressTask extends StressPlan {
   readonly me: number;
   readonly handle: SharedPoolHandle;
-  /** Rings of tickets, one for each ordered pair of Workers; then the board. */
+  /** Rings of tickets, one for each ordered pair of Workers; then the registry. */
   readonly rings: SharedArrayBuffer;
 }
 
@@ -49,7 +49,7 @@ export interface StressResult extends StressCounts {
 export const RING = 64;
 /** Words of a ring: where it is read and written, and the tickets with their stamps. */
 export const RING_WORDS = 2 + 4 * RING;
-/** Words of the board: a number that is odd while it is being written, and a ticket with its stamp. */
+/** Words of the registry: a number that is odd while it is being written, and a ticket with its stamp. */
 export const BOARD_WORDS = 5;
 
 const SCRIPT = new URL("./stress_worker.ts", import.meta.url).href;

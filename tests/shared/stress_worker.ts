@@ -65,7 +65,7 @@ class Stressed {
   readonly #rng: Rng;
   readonly #held: Held[] = [];
   readonly #most: number;
-  readonly #board: Int32Array;
+  readonly #registry: Int32Array;
   #stamp = 0;
 
   constructor(
@@ -75,7 +75,7 @@ class Stressed {
     this.#task = task;
     this.#pool = pool;
     this.#rng = new Rng(task.seed + task.me);
-    this.#board = new Int32Array(
+    this.#registry = new Int32Array(
       task.rings,
       4 * RING_WORDS * task.workers ** 2,
       BOARD_WORDS,
@@ -169,18 +169,18 @@ class Stressed {
 
   /** Puts a ticket where all can see it, in place of the one before. */
   #post(): void {
-    const board = this.#board;
+    const registry = this.#registry;
     const number = this.#write();
     if (number === undefined) return;
     const held = this.#drop();
-    if (held === undefined) board[4] = 0;
+    if (held === undefined) registry[4] = 0;
     else {
       this.#check(held.block, held.stamp, "at detach");
       const { pool, slot, serial } = held.block.detach();
       this.counts.sent++;
-      board.set([pool, slot, serial, held.stamp], 1);
+      registry.set([pool, slot, serial, held.stamp], 1);
     }
-    Atomics.store(board, 0, number + 2);
+    Atomics.store(registry, 0, number + 2);
   }
 
   /** Takes the last ticket down. */
@@ -189,35 +189,37 @@ class Stressed {
     for (let i = 0; i < 1e6; i++) {
       const number = this.#write();
       if (number === undefined) continue;
-      this.#board[4] = 0;
-      return void Atomics.store(this.#board, 0, number + 2);
+      this.#registry[4] = 0;
+      return void Atomics.store(this.#registry, 0, number + 2);
     }
   }
 
-  /** Begins to write on the board, unless somebody else does; the ticket there is not to be lost. */
+  /** Begins to write on the registry, unless somebody else does; the ticket there is not to be lost. */
   #write(): number | undefined {
-    const board = this.#board;
-    const number = Atomics.load(board, 0);
+    const registry = this.#registry;
+    const number = Atomics.load(registry, 0);
     if (number % 2 !== 0) return undefined;
-    if (Atomics.compareExchange(board, 0, number, number + 1) !== number) {
+    if (Atomics.compareExchange(registry, 0, number, number + 1) !== number) {
       return undefined;
     }
-    const [, pool, slot, serial, stamp] = board;
+    const [, pool, slot, serial, stamp] = registry;
     if (stamp !== 0) this.#adopt({ pool, slot, serial }, stamp);
     return number;
   }
 
-  /** Waits a moment for the next ticket on the board, and goes for it together with the others. */
+  /** Waits a moment for the next ticket on the registry, and goes for it together with the others. */
   #duel(): void {
-    const board = this.#board;
-    const before = Atomics.load(board, 0);
+    const registry = this.#registry;
+    const before = Atomics.load(registry, 0);
     let now = before;
     for (let i = 0; i < 500 && now === before; i++) {
-      now = Atomics.load(board, 0);
+      now = Atomics.load(registry, 0);
     }
-    if (now % 2 !== 0) now = Atomics.load(board, 0);
-    const [, pool, slot, serial, stamp] = board;
-    if (now % 2 !== 0 || Atomics.load(board, 0) !== now || stamp === 0) return;
+    if (now % 2 !== 0) now = Atomics.load(registry, 0);
+    const [, pool, slot, serial, stamp] = registry;
+    if (now % 2 !== 0 || Atomics.load(registry, 0) !== now || stamp === 0) {
+      return;
+    }
     this.#adopt({ pool, slot, serial }, stamp);
   }
 

@@ -71,7 +71,7 @@ export class Trial {
   /** Their slots. */
   readonly #held = new Set<number>();
   readonly #waiting: Waiter[] = [];
-  /** Views of leases that have ended. */
+  /** ViewBudget of leases that have ended. */
   readonly #stale: Uint8Array[] = [];
   /** What the pool's events told. */
   readonly #resizes: Resize[] = [];

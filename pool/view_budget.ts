@@ -15,7 +15,7 @@ let total = 0;
 let most: number | undefined;
 
 /** The views that the slots of one pool have. */
-export class Views {
+export class ViewBudget {
   #bytes = 0;
 
   /** A slot has got a view of so many bytes, or, below 0, has none any more. */
@@ -31,7 +31,7 @@ export class Views {
 }
 
 /** Whether there are more bytes in views than the collector should have to count. */
-export function hasTooManyViews(): boolean {
+export function isOverViewBudget(): boolean {
   most ??= SHARE * getHeapStatistics().heap_size_limit;
   return total > most;
 }

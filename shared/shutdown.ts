@@ -22,17 +22,17 @@ import {
   UNMAPPING,
   USED,
 } from "./control.ts";
-import type { Roster } from "./roster.ts";
+import type { WorkerRegistry } from "./worker_registry.ts";
 
 const { STATE, ENDER, MAPPING } = HEADER;
 
 /** The end of one pool, as one worker sees and brings it about. */
-export class Ending {
+export class SharedShutdown {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #region: Region;
   readonly #ledger: Ledger;
-  readonly #roster: Roster;
+  readonly #registry: WorkerRegistry;
   readonly #worker: number;
 
   /** Acts for one worker id, which must rest when it calls `tryEnd`. */
@@ -40,14 +40,14 @@ export class Ending {
     control: Control,
     region: Region,
     ledger: Ledger,
-    roster: Roster,
+    registry: WorkerRegistry,
     worker: number,
   ) {
     this.#control = control;
     this.#words = control.words;
     this.#region = region;
     this.#ledger = ledger;
-    this.#roster = roster;
+    this.#registry = registry;
     this.#worker = worker;
   }
 
@@ -72,7 +72,7 @@ export class Ending {
   }
 
   get #isDue(): boolean {
-    return this.#roster.attached().length === 0 &&
+    return this.#registry.attached().length === 0 &&
       Atomics.load(this.#words, STATE) < GONE;
   }
 

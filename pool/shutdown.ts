@@ -10,7 +10,7 @@ import { SmritiError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import { show } from "./checks.ts";
 import type { Parts } from "./parts.ts";
-import { outstandingBlocks } from "./refusal.ts";
+import { outstandingBlocks } from "./lease_errors.ts";
 import type { Region } from "./region.ts";
 import type { Slots } from "./slots.ts";
 import type { Supply } from "./supply.ts";
@@ -28,7 +28,7 @@ export interface WaitsToClose {
 }
 
 /** Ends one pool. */
-export class Closing implements WaitsToClose {
+export class Shutdown implements WaitsToClose {
   /** Of the pool. */
   readonly name: string;
   readonly #region: Region;
@@ -120,7 +120,7 @@ export class Closing implements WaitsToClose {
           outstandingBlocks(this.#leases.outstanding()),
       ),
     );
-    this.#leases.loseAll();
+    this.#leases.abandonAll();
   }
 }
 

@@ -27,7 +27,7 @@ const MIN = -(2 ** 31);
 const MAX = 2 ** 31 - 1;
 
 /** The tickets of one isolate. */
-export class TicketDesk {
+export class Tickets {
   readonly #options: SharedFilledOptions;
   readonly #pool: number;
   readonly #slots: SharedSlots;

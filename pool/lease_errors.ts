@@ -1,10 +1,10 @@
 /**
  * Words for those who use a lease that has ended, or one that is busy.
  */
-import { ageOf } from "./census.ts";
+import { ageOf } from "./inspect.ts";
 import { show } from "./checks.ts";
 import { SmritiError } from "./errors.ts";
-import { LOST, type Slot } from "./slot.ts";
+import { LEASE_ABANDONED, type Slot } from "./slot.ts";
 
 /** A block in words: its tag and age, as far as they are known. */
 export function called(pool: string, slot: Slot): string {
@@ -29,7 +29,9 @@ export function refusal(
   slot: Slot,
   use: "use" | "release",
 ): SmritiError {
-  const what = slot.state === LOST ? "was abandoned" : "was released";
+  const what = slot.state === LEASE_ABANDONED
+    ? "was abandoned"
+    : "was released";
   const advice = use === "release"
     ? "release each block once"
     : "acquire another one, or release later";

@@ -6,7 +6,7 @@
  * with it that of a channel opened meanwhile, which then hears nothing and throws when it posts.
  * Another one opened after that, even if closed at once, gets all of them subscribed again.
  */
-import { Timer } from "../pool/timers.ts";
+import { Timer } from "../../pool/timers.ts";
 
 /**
  * When a new line is tried out: after so many ms, and then after twice as many each time. At each
@@ -24,7 +24,7 @@ interface Channel {
 }
 
 /** One end of the line of that name. */
-export class Line {
+export class JoinChannel {
   readonly #open: () => Channel;
   readonly #channel: Channel;
   #trial: Timer | undefined;
@@ -37,9 +37,11 @@ export class Line {
   }
 
   /** Opens a line. Only Node's channels can be unref'd: loaded by those who want one, and nobody else. */
-  static async open(name: string): Promise<Line> {
+  static async open(name: string): Promise<JoinChannel> {
     const { BroadcastChannel } = await import("node:worker_threads");
-    return new Line(() => new BroadcastChannel(name) as unknown as Channel);
+    return new JoinChannel(() =>
+      new BroadcastChannel(name) as unknown as Channel
+    );
   }
 
   /** Whom to tell what others say, from now on; never `null`. */
@@ -66,7 +68,7 @@ export class Line {
   }
 
   #tryIn(ms: number): void {
-    this.#trial = Timer.once(ms, this as Line, (line) => {
+    this.#trial = Timer.once(ms, this as JoinChannel, (line) => {
       line.say(null);
       if (ms < LAST_TRIAL_MS) line.#tryIn(2 * ms);
     });

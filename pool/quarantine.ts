@@ -12,7 +12,12 @@ import { stackOf } from "./leaks.ts";
 import { show } from "./checks.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
-import { ENDED, LOST, QUARANTINED, type Slot } from "./slot.ts";
+import {
+  LEASE_ABANDONED,
+  LEASE_ENDED,
+  LEASE_QUARANTINED,
+  type Slot,
+} from "./slot.ts";
 import type { Slots } from "./slots.ts";
 
 /** The most slots in quarantine: with two mappings each, 3 % of Linux's default limit. */
@@ -63,7 +68,7 @@ export class Quarantine {
   admit(slot: Slot): void {
     slot.view.fill(POISON);
     const isClosed = this.#forbid(slot);
-    slot.state = QUARANTINED;
+    slot.state = LEASE_QUARANTINED;
     this.#slots.quarantine();
     this.#queue.set(slot, isClosed);
   }
@@ -93,7 +98,7 @@ export class Quarantine {
       return true;
     }
     slot.view.fill(0);
-    slot.state = ENDED;
+    slot.state = LEASE_ENDED;
     slot.trace = undefined;
     this.#slots.restore(slot.index);
     return false;
@@ -118,7 +123,7 @@ export class Quarantine {
     // What the OS would not open again goes with the mapping.
     for (const [slot, isClosed] of this.#queue) {
       if (isClosed) this.#count(-1);
-      slot.state = ENDED;
+      slot.state = LEASE_ENDED;
     }
     this.#queue.clear();
   }
@@ -147,7 +152,7 @@ export class Quarantine {
 
   #condemn(slot: Slot, offset: number): void {
     const byte = slot.view[offset];
-    slot.state = LOST;
+    slot.state = LEASE_ABANDONED;
     this.#slots.abandonQuarantined();
     this.#used[slot.index] = 1;
     // SAFETY: its view is the only one, and nobody has it: an operation may write, and none may read.

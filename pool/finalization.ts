@@ -5,12 +5,12 @@
  * Holds no pool: a pool that is in use is held by who uses it, and its timers hold it weakly.
  */
 import { quote } from "./checks.ts";
-import type { Views } from "./external.ts";
+import type { ViewBudget } from "./view_budget.ts";
 import { type Ledger, tell } from "./ledger.ts";
 import type { Region } from "./region.ts";
 
 /** What is left of a pool that has become unreachable. Must not hold the pool. */
-export interface Estate {
+export interface Registration {
   readonly name: string;
   /** Where the pool was made. */
   readonly place: string;
@@ -19,15 +19,15 @@ export interface Estate {
 }
 
 /** What is needed to give the memory of a pool of one isolate back without the pool. */
-export interface Belongings {
+export interface PoolMemory {
   readonly region: Region;
   readonly ledger: Ledger;
-  readonly views: Views;
+  readonly views: ViewBudget;
   /** Whether views may be alive of slots that are not in use (`safety: "trust"`). */
   readonly hasStaleViews: boolean;
 }
 
-interface Dropped extends Estate {
+interface Dropped extends Registration {
   /** Nothing is left to end with the isolate. */
   readonly settle: () => void;
 }
@@ -50,7 +50,7 @@ const dropped = new FinalizationRegistry<Dropped>(
  */
 export function enter<T extends object>(
   pool: T,
-  estate: Estate,
+  registration: Registration,
   end: (pool: T) => void,
 ): void {
   if (!listens) {
@@ -65,11 +65,15 @@ export function enter<T extends object>(
   };
   open.add(endIt);
   ends.set(pool, endIt);
-  dropped.register(pool, { ...estate, settle: () => open.delete(endIt) }, pool);
+  dropped.register(
+    pool,
+    { ...registration, settle: () => open.delete(endIt) },
+    pool,
+  );
 }
 
 /** The pool has ended in order. */
-export function settled(pool: object): void {
+export function unregisterPool(pool: object): void {
   dropped.unregister(pool);
   open.delete(ends.get(pool)!);
 }
@@ -86,8 +90,8 @@ function endAll(): void {
 }
 
 /** Nothing can reach the pool any more, nor a handle of a lease: all goes back that is not in use. */
-export function giveAllBack(
-  { region, ledger, views, hasStaleViews }: Belongings,
+export function releaseMemory(
+  { region, ledger, views, hasStaleViews }: PoolMemory,
 ): void {
   const { slabs, slabSlots } = region;
   const kept = new Set<number>();

@@ -1,19 +1,19 @@
 /**
- * One isolate's membership in a shared pool: begins with an id, keeps house while it lasts, and ends
+ * One isolate's lifecycle in a shared pool: begins with an id, keeps house while it lasts, and ends
  * when the isolate leaves or the pool does. The last one out unmaps.
  *
  * Nothing here keeps a process alive but a `close()` that is awaited.
  */
 import { show } from "../pool/checks.ts";
-import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/closing.ts";
+import { NOTICE_MS, type WaitsToClose, warnOfWait } from "../pool/shutdown.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
-import { settled } from "../pool/estate.ts";
+import { unregisterPool } from "../pool/finalization.ts";
 import { sweep } from "../pool/ledger.ts";
-import { outstandingBlocks } from "../pool/refusal.ts";
+import { outstandingBlocks } from "../pool/lease_errors.ts";
 import { Timer } from "../pool/timers.ts";
 import { CLOSING, GONE, HEADER, OPEN } from "./control.ts";
-import { Janitor, type JanitorParts } from "./janitor.ts";
+import { Reaper, type ReaperParts } from "./reaper.ts";
 import { housekeepingMs } from "./shared_sizer.ts";
 import type { WaitLoop } from "./wait_loop.ts";
 
@@ -24,23 +24,23 @@ const HOT_OPEN = OPEN;
 /** How often while a `close()` is awaited. */
 const CLOSING_MS = 20;
 
-/** What a membership works with. */
-export interface MembershipParts extends JanitorParts {
+/** What a lifecycle works with. */
+export interface LifecycleParts extends ReaperParts {
   readonly waitLoop: WaitLoop;
   readonly onEnd: () => void;
 }
 
-/** The membership of one isolate. */
-export class Membership implements WaitsToClose {
-  readonly #parts: MembershipParts;
+/** The lifecycle of one isolate. */
+export class Lifecycle implements WaitsToClose {
+  readonly #parts: LifecycleParts;
   readonly #words: Int32Array;
-  readonly #janitor: Janitor;
+  readonly #reaper: Reaper;
   #timer: Timer | undefined;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
   /** The id was given back. */
   #isOut = false;
-  /** The janitor is at work. */
+  /** The reaper is at work. */
   #cleaning = false;
   /** The pool is closing and nothing of it is left here. */
   #resting = false;
@@ -51,18 +51,18 @@ export class Membership implements WaitsToClose {
   /** What the user holds: it lives as long as a block here does. */
   #holder: object | undefined;
 
-  /** With an id that the roster gave. */
-  constructor(parts: MembershipParts) {
+  /** With an id that the registry gave. */
+  constructor(parts: LifecycleParts) {
     this.#parts = parts;
     this.#words = parts.control.words;
-    this.#janitor = new Janitor(parts);
+    this.#reaper = new Reaper(parts);
   }
 
   /** Begins to keep house. What fails here leaves nothing behind. */
   start(): void {
     const { clock, options } = this.#parts;
     const ms = housekeepingMs(options);
-    this.#timer = Timer.every(ms, this as Membership, (own) => {
+    this.#timer = Timer.every(ms, this as Lifecycle, (own) => {
       clock.tick(ms);
       own.keepHouse();
     });
@@ -75,7 +75,7 @@ export class Membership implements WaitsToClose {
     return !this.#ended;
   }
 
-  /** From now on `holder` stands for this membership, and is told of when that ends. */
+  /** From now on `holder` stands for this lifecycle, and is told of when that ends. */
   heldBy(holder: object): void {
     this.#holder = holder;
   }
@@ -131,16 +131,16 @@ export class Membership implements WaitsToClose {
   }
 
   #go(): void {
-    const { roster, worker, leases, ending } = this.#parts;
+    const { registry, worker, leases, shutdown } = this.#parts;
     if (!this.#resting) {
       // Those who died meanwhile would keep the memory mapped for ever.
-      this.#janitor.reclaimDead();
+      this.#reaper.reclaimDead();
       leases.giveUpAll();
       this.#rest();
     }
     if (!this.#isOut) {
-      ending.tryEnd();
-      roster.exit(worker);
+      shutdown.tryEnd();
+      registry.exit(worker);
       this.#isOut = true;
     }
     this.#end();
@@ -167,8 +167,8 @@ export class Membership implements WaitsToClose {
     headroom();
     // A listener that asks for it in the midst of it has it already.
     if (this.#left || this.#ended || this.#cleaning) return 0;
-    return this.#clean((janitor) =>
-      worker === undefined ? janitor.reclaimDead() : janitor.reclaim(worker)
+    return this.#clean((reaper) =>
+      worker === undefined ? reaper.reclaimDead() : reaper.reclaim(worker)
     );
   }
 
@@ -181,10 +181,10 @@ export class Membership implements WaitsToClose {
     this.#parts.dispatcher.tidy();
     this.#look();
     if (this.#ended) return;
-    this.#clean((janitor) => janitor.reclaimDead());
+    this.#clean((reaper) => reaper.reclaimDead());
     if (this.#left || this.#ended) return;
     // Resting, it has nothing that could be looked after.
-    if (!this.#resting) this.#clean((janitor) => janitor.inspect());
+    if (!this.#resting) this.#clean((reaper) => reaper.inspect());
     if (this.#left || this.#ended) return;
     if (this.#state !== OPEN) return this.#endIfLast();
     this.#parts.leases.shedViews();
@@ -193,13 +193,13 @@ export class Membership implements WaitsToClose {
   }
 
   /**
-   * Lets the janitor work. What it frees may go to a waiter, growing the pool may tell a listener,
-   * and that one may leave or close the pool: both wait until the janitor is done.
+   * Lets the reaper work. What it frees may go to a waiter, growing the pool may tell a listener,
+   * and that one may leave or close the pool: both wait until the reaper is done.
    */
-  #clean<T>(work: (janitor: Janitor) => T): T {
+  #clean<T>(work: (reaper: Reaper) => T): T {
     this.#cleaning = true;
     try {
-      return work(this.#janitor);
+      return work(this.#reaper);
     } finally {
       this.#cleaning = false;
       if (!this.#ended) {
@@ -223,17 +223,17 @@ export class Membership implements WaitsToClose {
 
   /** This isolate holds nothing and will take nothing any more: ends its views. */
   #rest(): void {
-    const { leases, roster, worker, bell } = this.#parts;
+    const { leases, registry, worker, notifier } = this.#parts;
     this.#resting = true;
     leases.endViews();
-    bell.forget(worker);
-    roster.rest(worker);
+    notifier.forget(worker);
+    registry.rest(worker);
   }
 
   #endIfLast(): void {
     // What the dead have left may have been zeroed here.
     if (this.#resting) this.#parts.leases.endViews();
-    this.#parts.ending.tryEnd();
+    this.#parts.shutdown.tryEnd();
     this.#look();
   }
 
@@ -245,7 +245,7 @@ export class Membership implements WaitsToClose {
     clearInterval(this.#keepAlive);
     clearTimeout(this.#deadline);
     this.#done.resolve();
-    if (this.#holder !== undefined) settled(this.#holder);
+    if (this.#holder !== undefined) unregisterPool(this.#holder);
     this.#parts.onEnd();
     // Lets this isolate's own watch end.
     Atomics.notify(this.#words, HEADER.STATE);
@@ -254,8 +254,8 @@ export class Membership implements WaitsToClose {
   /** What is still out, in words; nothing once the pool has ended. */
   get out(): string | undefined {
     if (this.#ended) return undefined;
-    const { leases, roster, worker } = this.#parts;
-    const others = roster.attached().filter((other) => other !== worker);
+    const { leases, registry, worker } = this.#parts;
+    const others = registry.attached().filter((other) => other !== worker);
     return `${outstandingBlocks(leases.outstanding())}; other isolates that ` +
       `hold blocks or have not answered: ${others.length}`;
   }
@@ -271,15 +271,15 @@ export class Membership implements WaitsToClose {
           `still out here and now revoked: ${this.out}`,
       ),
     );
-    leases.loseAll();
+    leases.abandonAll();
     this.check();
   }
 }
 
-/** Hears of the pool's end at once; the pending wait keeps nothing alive, the membership neither. */
+/** Hears of the pool's end at once; the pending wait keeps nothing alive, the lifecycle neither. */
 async function watch(
   words: Int32Array,
-  ref: WeakRef<Membership>,
+  ref: WeakRef<Lifecycle>,
 ): Promise<void> {
   try {
     do {

@@ -1,16 +1,21 @@
 /**
- * The board: which threads have joined which pool by its name. Every isolate of the process finds
+ * The registry: which threads have joined which pool by its name. Every isolate of the process finds
  * it without asking anybody, so a member that computes, and cannot answer, is known to be there.
  *
  * Entries of the process's page. An entry counts until it is left, or its thread is proven to have ended or to run another
  * isolate; then others may have it.
  */
-import type { Backend, Range, Threads } from "../ffi/backend.ts";
-import { findPage, openPage, PAGE, PAGE_BYTES } from "../ffi/process_page.ts";
-import { SmritiError } from "../pool/errors.ts";
-import { chooseBackend, outOfMemory, permitted } from "../pool/region.ts";
-import { hashOf } from "./handle.ts";
-import { knownThreads, raise } from "./roster.ts";
+import type { Backend, Range, Threads } from "../../ffi/backend.ts";
+import {
+  findPage,
+  openPage,
+  PAGE,
+  PAGE_BYTES,
+} from "../../ffi/process_page.ts";
+import { SmritiError } from "../../pool/errors.ts";
+import { chooseBackend, outOfMemory, permitted } from "../../pool/region.ts";
+import { hashOf } from "../handle.ts";
+import { knownThreads, raise } from "../worker_registry.ts";
 
 /** The pool of one who is only about to make it. */
 export const MAKING = 0;
@@ -31,8 +36,8 @@ const UNKNOWN = -1;
 /** A second hash of a name: together 64 bits. */
 const OTHER_BASIS = 0x1234_5679;
 
-/** Stands in an isolate that has looked at the board, whichever copy of this module did. */
-const LOOKED = Symbol.for("@smriti/pool board 1");
+/** Stands in an isolate that has looked at the registry, whichever copy of this module did. */
+const LOOKED = Symbol.for("@smriti/pool registry 1");
 
 /** What stands for a name: names may be long, and hold what a channel's name may not. */
 export interface Key {
@@ -47,12 +52,12 @@ export function keyOf(name: string): Key {
   return { hash: hashOf(name), again: hashOf(name, OTHER_BASIS) };
 }
 
-/** One process's board. */
-export class Board {
+/** One process's registry. */
+export class ProcessRegistry {
   readonly #words: Int32Array;
   readonly #threads: Threads | undefined;
 
-  /** Over the memory of a board. */
+  /** Over the memory of a registry. */
   constructor(
     memory: ArrayBuffer,
     threads: Threads | undefined = knownThreads(),
@@ -62,11 +67,11 @@ export class Board {
   }
 
   /**
-   * The board of this process, if it has one.
+   * The registry of this process, if it has one.
    *
    * @throws {SmritiError} `permission`, `unsupported`
    */
-  static find(): Board | undefined {
+  static find(): ProcessRegistry | undefined {
     const backend = chooseBackend("native");
     return permitted(backend, PAGE_BYTES, () => {
       const page = findPage(backend);
@@ -75,11 +80,11 @@ export class Board {
   }
 
   /**
-   * The board of this process, made if it has none.
+   * The registry of this process, made if it has none.
    *
    * @throws {SmritiError} `out-of-memory`, `permission`, `unsupported`
    */
-  static open(): Board {
+  static open(): ProcessRegistry {
     const backend = chooseBackend("native");
     return permitted(backend, PAGE_BYTES, () => {
       const page = openPage(backend);
@@ -157,14 +162,14 @@ export class Board {
   }
 }
 
-/** What one thread has said on the board. */
+/** What one thread has said on the registry. */
 export class Entry {
   readonly #words: Int32Array;
   readonly #at: number;
   readonly #asksOthers: () => boolean;
   #left = false;
 
-  /** For {@linkcode Board.enter} only. */
+  /** For {@linkcode ProcessRegistry.enter} only. */
   constructor(words: Int32Array, at: number, asksOthers: () => boolean) {
     this.#words = words;
     this.#at = at;
@@ -193,11 +198,11 @@ export class Entry {
   }
 }
 
-function boardAt(backend: Backend, range: Range): Board {
-  const board = new Board(backend.view(range, 0, range.size));
+function boardAt(backend: Backend, range: Range): ProcessRegistry {
+  const registry = new ProcessRegistry(backend.view(range, 0, range.size));
   if (!(LOOKED in globalThis)) {
     Object.defineProperty(globalThis, LOOKED, { value: true });
-    board.clear();
+    registry.clear();
   }
-  return board;
+  return registry;
 }

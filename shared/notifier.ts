@@ -1,8 +1,8 @@
 /**
  * How isolates wake each other, and who goes next when one has waited too long.
  *
- * Hints only: a ring that goes to an isolate that died is made good by the retries of those who
- * wait, and a turn ends by itself.
+ * An event count: an isolate reads its number, looks for a free block, and sleeps until the number
+ * changes. A notification that goes to an isolate that died is made good by retries; a turn ends by itself.
  */
 import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
@@ -15,8 +15,8 @@ export const RETRY_MS = 25;
 /** How long a turn lasts at most, in ms: its worker may be busy with something else. */
 const TURN_MS = 100;
 
-/** The bell of one pool, as one isolate hears and rings it. */
-export class Bell {
+/** The notifier of one pool, as one isolate uses it. */
+export class Notifier {
   readonly #words: Int32Array;
   readonly #clock: Clock;
   readonly #worker: number;
@@ -33,19 +33,19 @@ export class Bell {
     this.#bit = 1 << (worker & 31);
   }
 
-  /** The number that the next ring changes. Look for a free block after asking for it. */
+  /** The number that the next notification changes. Look for a free block after asking for it. */
   get epoch(): number {
     return Atomics.load(this.#words, HEADER.EPOCH);
   }
 
-  /** From now on the bell is to be rung for this isolate, or no more. */
+  /** From now on this isolate is to be notified, or no more. */
   listen(listens: boolean): void {
     if (listens) Atomics.or(this.#words, this.#at, this.#bit);
     else Atomics.and(this.#words, this.#at, ~this.#bit);
   }
 
   /** Something became free here: wakes another isolate in which acquires wait, if there is one. */
-  ring(): void {
+  notify(): void {
     const words = this.#words;
     const last = WAITERS + (words[TOP_WORKER]! >>> 5);
     for (let at = WAITERS; at <= last; at++) {
@@ -69,13 +69,13 @@ export class Bell {
     Atomics.notify(words, HEADER.EPOCH, count);
   }
 
-  /** The next ring may have been heard by one who no longer waits: hands it on. */
+  /** The last notification may have gone to an isolate that waits no longer: passes it on. */
   handOn(): void {
     Atomics.notify(this.#words, HEADER.EPOCH, 1);
   }
 
-  /** Resolves at the next ring after `epoch` was read, or after some time. Keeps nothing alive. */
-  async heard(epoch: number, timeoutMs: number): Promise<void> {
+  /** Resolves at the next notification after `epoch` was read, or after some time. Keeps nothing alive. */
+  async notified(epoch: number, timeoutMs: number): Promise<void> {
     const { async, value } = Atomics.waitAsync(
       this.#words,
       HEADER.EPOCH,
@@ -83,7 +83,7 @@ export class Bell {
       timeoutMs,
     );
     if (async) await value;
-    // It rang meanwhile. Not by a microtask: rings may come faster than they are answered.
+    // It came meanwhile. Not by a microtask: notifications may come faster than they are answered.
     else await new Promise<void>((resolve) => setTimeout(resolve, 0));
   }
 

@@ -7,7 +7,7 @@
  */
 import type { Dispatcher } from "../pool/dispatcher.ts";
 import type { SharedLeases } from "./shared_leases.ts";
-import type { Bell } from "./bell.ts";
+import type { Notifier } from "./notifier.ts";
 import { between, type Clock } from "./clock.ts";
 import {
   CLAIMED,
@@ -21,46 +21,46 @@ import {
   USED,
   workerOf,
 } from "./control.ts";
-import type { Ending } from "./ending.ts";
+import type { SharedShutdown } from "./shutdown.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import type { Roster } from "./roster.ts";
+import type { WorkerRegistry } from "./worker_registry.ts";
 import type { SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
 /** Slots looked at by one round: tens of microseconds. */
 const ROUND = 16_384;
 
-/** What a janitor works with. */
-export interface JanitorParts {
+/** What a reaper works with. */
+export interface ReaperParts {
   readonly options: SharedFilledOptions;
   readonly control: Control;
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
   readonly dispatcher: Dispatcher;
-  readonly bell: Bell;
+  readonly notifier: Notifier;
   readonly clock: Clock;
-  readonly roster: Roster;
-  readonly ending: Ending;
+  readonly registry: WorkerRegistry;
+  readonly shutdown: SharedShutdown;
   readonly worker: number;
 }
 
 /** Keeps house for one isolate. */
-export class Janitor {
-  readonly #parts: JanitorParts;
+export class Reaper {
+  readonly #parts: ReaperParts;
   /** The slot at which the next round begins. */
   #next = 0;
 
   /** Does nothing by itself. */
-  constructor(parts: JanitorParts) {
+  constructor(parts: ReaperParts) {
     this.#parts = parts;
   }
 
   /** Reclaims from every worker whose thread is proven to have ended. */
   reclaimDead(): number {
-    const { roster, worker } = this.#parts;
+    const { registry, worker } = this.#parts;
     let back = 0;
-    for (const dead of roster.dead(worker)) back += this.reclaim(dead);
+    for (const dead of registry.dead(worker)) back += this.reclaim(dead);
     return back;
   }
 
@@ -69,20 +69,28 @@ export class Janitor {
    * done again: should this worker die in between, another one begins anew.
    */
   reclaim(dead: number): number {
-    const { roster, worker, control, slots, sizer, bell, ending, dispatcher } =
-      this.#parts;
-    if (dead === worker || !roster.beginReclaim(dead, worker)) return 0;
+    const {
+      registry,
+      worker,
+      control,
+      slots,
+      sizer,
+      notifier,
+      shutdown,
+      dispatcher,
+    } = this.#parts;
+    if (dead === worker || !registry.beginReclaim(dead, worker)) return 0;
     slots.tally.settle(dead);
     let back = 0;
     for (let slot = 0; slot < control.owner.length; slot++) {
       if (this.#take(slot, dead)) back++;
     }
     sizer.repair(dead);
-    bell.forget(dead);
-    ending.forget(dead);
-    dispatcher.lost();
+    notifier.forget(dead);
+    shutdown.forget(dead);
+    dispatcher.abandoned();
     dispatcher.freed();
-    roster.endReclaim(dead);
+    registry.endReclaim(dead);
     return back;
   }
 

@@ -1,26 +1,32 @@
 /**
  * Finds a shared pool by name among the threads of one process, or has exactly one of them make it.
  *
- * The board says whether anybody has the pool; its handle comes over a line between the threads, and
+ * The registry says whether anybody has the pool; its handle comes over a line between the threads, and
  * every member answers, so the one who made it may die. A Web Lock lets one thread look at a time. It
- * is let go at once: held, it would keep a server from ending on SIGTERM.
+ * is let go at once: held, it would keep a server from shutdown on SIGTERM.
  */
-import { show } from "../pool/checks.ts";
-import { SmritiError } from "../pool/errors.ts";
-import { chooseBackend } from "../pool/region.ts";
-import { runtime } from "../pool/runtime.ts";
-import { Board, type Entry, type Key, keyOf, MAKING } from "./board.ts";
-import { HEADER } from "./control.ts";
+import { show } from "../../pool/checks.ts";
+import { SmritiError } from "../../pool/errors.ts";
+import { chooseBackend } from "../../pool/region.ts";
+import { runtime } from "../../pool/runtime.ts";
+import {
+  type Entry,
+  type Key,
+  keyOf,
+  MAKING,
+  ProcessRegistry,
+} from "./process_registry.ts";
+import { HEADER } from "../control.ts";
 import {
   readHandle,
   type SharedFilledOptions,
   type SharedPoolHandle,
-} from "./handle.ts";
-import { Line } from "./line.ts";
-import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
-import type { SharedBlockPool } from "./shared_block_pool.ts";
+} from "../handle.ts";
+import { JoinChannel } from "./channel.ts";
+import { fillSharedOptions, type SharedPoolOptions } from "../options.ts";
+import type { SharedBlockPool } from "../shared_block_pool.ts";
 
-/** How often the board is looked at and the members are asked, in ms. */
+/** How often the registry is looked at and the members are asked, in ms. */
 const ASK_MS = 20;
 /** A try that takes longer counts as this, in ms. */
 const LONGEST_TRY_MS = 100;
@@ -51,7 +57,7 @@ interface Maker {
   attach(handle: SharedPoolHandle): SharedBlockPool;
 }
 
-/** A pool that this thread has, and its entry on the board. */
+/** A pool that this thread has, and its entry on the registry. */
 interface Found {
   readonly pool: SharedBlockPool;
   readonly entry: Entry;
@@ -62,8 +68,8 @@ class Search {
   readonly #key: Key;
   readonly #options: SharedFilledOptions;
   readonly #maker: Maker;
-  readonly #line: Line;
-  #board: Board | undefined;
+  readonly #line: JoinChannel;
+  #registry: ProcessRegistry | undefined;
   /** Ends the wait for an answer. */
   #wake = (): void => {};
   #found: Found | undefined;
@@ -73,7 +79,7 @@ class Search {
     key: Key,
     options: SharedFilledOptions,
     maker: Maker,
-    line: Line,
+    line: JoinChannel,
   ) {
     this.#key = key;
     this.#options = options;
@@ -111,8 +117,8 @@ class Search {
     await locks.request(place, { ifAvailable: true }, (lock) => {
       if (lock === null || this.#isOver) return;
       try {
-        this.#board ??= Board.open();
-        this.#take(this.#board, MAKING, (entry) => {
+        this.#registry ??= ProcessRegistry.open();
+        this.#take(this.#registry, MAKING, (entry) => {
           const pool = this.#maker.create(this.#options);
           entry.made(numberOf(pool.handle));
           return pool;
@@ -137,11 +143,11 @@ class Search {
     try {
       const handle = readHandle(given);
       this.#compare(handle.options);
-      this.#board ??= Board.find();
-      // Whoever has the pool has a board, too.
-      if (this.#board === undefined) return;
+      this.#registry ??= ProcessRegistry.find();
+      // Whoever has the pool has a registry, too.
+      if (this.#registry === undefined) return;
       const attach = () => this.#maker.attach(handle);
-      this.#take(this.#board, numberOf(handle), attach);
+      this.#take(this.#registry, numberOf(handle), attach);
     } catch (error) {
       // What is no handle says nothing, and a pool that is just closing is none: the next answer
       // counts.
@@ -152,13 +158,13 @@ class Search {
     if (this.#isOver) this.#wake();
   }
 
-  /** Enters the board, and then makes or joins the pool if nobody has another. */
+  /** Enters the registry, and then makes or joins the pool if nobody has another. */
   #take(
-    board: Board,
+    registry: ProcessRegistry,
     pool: number,
     take: (entry: Entry) => SharedBlockPool,
   ): void {
-    const entry = board.enter(this.#key, pool);
+    const entry = registry.enter(this.#key, pool);
     try {
       if (!entry.isDisputed) this.#found = { entry, pool: take(entry) };
     } finally {
@@ -206,7 +212,7 @@ export async function joinByName(
   chooseBackend(filled.backend);
   refuseWithoutLocks();
   const key = keyOf(name);
-  const line = await Line.open(
+  const line = await JoinChannel.open(
     `smriti:${Deno.pid}:${key.hash}:${key.again}`,
   );
   try {
@@ -224,14 +230,14 @@ export async function joinByName(
 }
 
 /** Lets this thread answer those who ask, as long as the pool is open here. */
-function answer(line: Line, { pool, entry }: Found): SharedBlockPool {
+function answer(line: JoinChannel, { pool, entry }: Found): SharedBlockPool {
   listen(line, new WeakRef(pool), entry);
   return pool;
 }
 
 /** Holds no pool: one that has become unreachable has been left. */
 function listen(
-  line: Line,
+  line: JoinChannel,
   ref: WeakRef<SharedBlockPool>,
   entry: Entry,
 ): void {

@@ -3,77 +3,80 @@
  */
 import { Dispatcher } from "../pool/dispatcher.ts";
 import { OverdueWatch } from "../pool/overdue.ts";
-import type { LeaseHooks } from "../pool/lease_parts.ts";
+import type { LeaseHooks } from "../pool/leases.ts";
 import { Events } from "../pool/events.ts";
 import { checkSize } from "../pool/memory_limit.ts";
 import type { Ledger } from "../pool/ledger.ts";
 import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
-import { Bell } from "./bell.ts";
+import { Notifier } from "./notifier.ts";
 import { Clock } from "./clock.ts";
 import { type Control, COUNT, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
-import { Ending } from "./ending.ts";
-import { Membership } from "./membership.ts";
-import type { Roster } from "./roster.ts";
-import { SharedAcquirer } from "./shared_acquirer.ts";
+import { SharedShutdown } from "./shutdown.ts";
+import { Lifecycle } from "./lifecycle.ts";
+import type { WorkerRegistry } from "./worker_registry.ts";
+import { SharedSlotAcquirer } from "./shared_slot_acquirer.ts";
 import { SharedLeases } from "./shared_leases.ts";
 import { SharedSizer } from "./shared_sizer.ts";
 import { SharedSlots } from "./shared_slots.ts";
 import { mappedNow } from "./shared_stats.ts";
 import { SharedSupply } from "./shared_supply.ts";
-import { TicketDesk } from "./ticket_desk.ts";
+import { Tickets } from "./tickets.ts";
 import { WaitLoop } from "./wait_loop.ts";
 
 /** What an isolate attaches with. */
-export interface Seat {
+export interface Attachment {
   /** The pool's options. */
   readonly options: SharedFilledOptions;
   /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
   /** Which slots views may reach, for the isolates that outlive this pool's. */
   readonly ledger: Ledger;
-  /** Where the seat was taken. */
+  /** Where the attachment was taken. */
   readonly made: string;
   /** What all isolates see. */
   readonly control: Control;
   /** Who is attached. */
-  readonly roster: Roster;
+  readonly registry: WorkerRegistry;
   /** The id of this isolate. */
   readonly worker: number;
 }
 
 /** One isolate's share of a pool. */
-export interface SharedParts extends Seat {
+export interface SharedParts extends Attachment {
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
-  readonly acquirer: SharedAcquirer;
+  readonly acquirer: SharedSlotAcquirer;
   readonly dispatcher: Dispatcher;
   readonly waitLoop: WaitLoop;
-  readonly membership: Membership;
-  readonly desk: TicketDesk;
+  readonly lifecycle: Lifecycle;
+  readonly tickets: Tickets;
   readonly events: Events;
 }
 
 /** Connects the parts; with `creates`, commits the first blocks, too. */
-export function assemble(seat: Seat, creates: boolean): SharedParts {
-  const { options, region, ledger, control, worker } = seat;
+export function assemble(
+  attachment: Attachment,
+  creates: boolean,
+): SharedParts {
+  const { options, region, ledger, control, worker } = attachment;
   const { name } = options;
   const events = new Events();
   const counters = sharedCounters(control, worker);
   const clock = new Clock(control);
-  const bell = new Bell(control, clock, worker);
+  const notifier = new Notifier(control, clock, worker);
   const slots = new SharedSlots(control, worker, ledger.used);
   const hooks: LeaseHooks = {
     ended: () => {
       dispatcher.freed();
-      membership.check();
+      lifecycle.check();
     },
-    lost: () => {
-      dispatcher.lost();
-      membership.check();
+    abandoned: () => {
+      dispatcher.abandoned();
+      lifecycle.check();
     },
     leaked: ({ isNew, tag, stack }) => {
       if (isNew) events.emit("leak", () => ({ pool: name, tag, stack }));
@@ -90,14 +93,14 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     slots,
     counters,
     hooks,
-    (slot): BlockTicket => desk.send(slot),
+    (slot): BlockTicket => tickets.send(slot),
   );
-  const desk = new TicketDesk(options, control, slots, leases);
+  const tickets = new Tickets(options, control, slots, leases);
   const supply = new SharedSupply(
     control,
     slots,
     region,
-    bell,
+    notifier,
     (slot) => leases.wipe(slot),
   );
   const sizer = new SharedSizer(
@@ -110,19 +113,25 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     worker,
   );
   if (creates) sizer.start();
-  const ending = new Ending(control, region, ledger, seat.roster, worker);
+  const shutdown = new SharedShutdown(
+    control,
+    region,
+    ledger,
+    attachment.registry,
+    worker,
+  );
   const parts = {
-    ...seat,
+    ...attachment,
     slots,
     leases,
     sizer,
-    bell,
+    notifier,
     clock,
-    ending,
+    shutdown,
     events,
     counters,
   };
-  const acquirer = new SharedAcquirer(
+  const acquirer = new SharedSlotAcquirer(
     parts,
     (waiting) => waitLoop.update(waiting),
   );
@@ -134,14 +143,14 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     records: leases.records,
     waitingElsewhere: () => control.total(WORKER.WAITING) - words[waitingAt]!,
   });
-  const keepHouse = () => membership.keepHouse();
+  const keepHouse = () => lifecycle.keepHouse();
   const waitLoop = new WaitLoop({ ...parts, acquirer, dispatcher, keepHouse });
 
   const overdue = new OverdueWatch(options, leases.records, events);
   const notice = creates
     ? checkSize(options, region.layout, events)?.()
     : undefined;
-  const membership = new Membership({
+  const lifecycle = new Lifecycle({
     ...parts,
     dispatcher,
     waitLoop,
@@ -158,13 +167,13 @@ export function assemble(seat: Seat, creates: boolean): SharedParts {
     },
   });
   try {
-    membership.start();
+    lifecycle.start();
   } catch (error) {
     overdue.stop();
     notice?.stop();
     throw error;
   }
-  return { ...parts, acquirer, dispatcher, waitLoop, membership, desk };
+  return { ...parts, acquirer, dispatcher, waitLoop, lifecycle, tickets };
 }
 
 /** Counters of which all isolates see those that nothing else tells. */

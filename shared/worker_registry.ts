@@ -19,11 +19,11 @@ const DONE = 3;
 const NO_THREAD = 0;
 /** Stands for a thread where the OS does not number them: its end is never proven. */
 const UNKNOWN_THREAD = -1;
-/** Stands for the thread of a seat whose holder has become unreachable: as good as ended. */
-const FORSAKEN = -2;
+/** Stands for the thread of an attachment whose holder has become unreachable: as good as ended. */
+const UNREACHABLE = -2;
 
 /** The isolates of one pool. */
-export class Roster {
+export class WorkerRegistry {
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #threads: Threads | undefined;
@@ -92,14 +92,14 @@ export class Roster {
   }
 
   /**
-   * Nothing can use the seat any more, though its thread may run on; false if it is not that owner's any
+   * Nothing can use the attachment any more, though its thread may run on; false if it is not that owner's any
    * more.
    */
-  forsake(worker: number, turn: number): boolean {
+  markUnreachable(worker: number, turn: number): boolean {
     const thread = this.#threadOf(worker);
     if (thread === NO_THREAD || this.turnOf(worker) !== turn) return false;
     const at = this.#control.at(worker, WORKER.THREAD);
-    return Atomics.compareExchange(this.#words, at, thread, FORSAKEN) ===
+    return Atomics.compareExchange(this.#words, at, thread, UNREACHABLE) ===
       thread;
   }
 
@@ -166,7 +166,7 @@ export class Roster {
   /** Whether there is no thread of the number any more that took the id. */
   #hasEnded(worker: number): boolean {
     const thread = this.#threadOf(worker);
-    if (thread === FORSAKEN) return true;
+    if (thread === UNREACHABLE) return true;
     return this.#threads !== undefined && thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD && !this.#threads.isAlive(thread) &&
       // It may have left and ended, and another thread have come, since its number was read.

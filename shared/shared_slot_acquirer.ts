@@ -10,7 +10,7 @@ import type { Acquirer, Grant, Need } from "../pool/dispatcher.ts";
 import type { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import { type BlockArray, blockArray } from "../pool/pool.ts";
-import type { Bell } from "./bell.ts";
+import type { Notifier } from "./notifier.ts";
 import { type Control, COUNT, HEADER, OPEN } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import type { Hints } from "./hints.ts";
@@ -33,11 +33,11 @@ export interface AcquirerParts {
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
   readonly sizer: SharedSizer;
-  readonly bell: Bell;
+  readonly notifier: Notifier;
 }
 
 /** Acquires blocks for one isolate. */
-export class SharedAcquirer implements Acquirer {
+export class SharedSlotAcquirer implements Acquirer {
   readonly #maxBlocks: number;
   readonly #reservedBlocks: number;
   readonly #words: Int32Array;
@@ -45,7 +45,7 @@ export class SharedAcquirer implements Acquirer {
   readonly #hints: Hints;
   readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
-  readonly #bell: Bell;
+  readonly #notifier: Notifier;
   readonly #counts: Float64Array;
   /** Index of this worker's count of acquires. */
   readonly #acquiresAt: number;
@@ -59,7 +59,7 @@ export class SharedAcquirer implements Acquirer {
 
   /** `onQueue` is told how many acquires wait here. */
   constructor(parts: AcquirerParts, onQueue: (waiting: number) => void) {
-    const { options, control, slots, leases, sizer, bell, worker } = parts;
+    const { options, control, slots, leases, sizer, notifier, worker } = parts;
     this.#counts = control.counts;
     this.#acquiresAt = control.countAt(worker, COUNT.ACQUIRES);
     this.#onQueue = onQueue;
@@ -70,7 +70,7 @@ export class SharedAcquirer implements Acquirer {
     this.#hints = slots.hints;
     this.#leases = leases;
     this.#sizer = sizer;
-    this.#bell = bell;
+    this.#notifier = notifier;
   }
 
   get isClosed(): boolean {
@@ -95,7 +95,7 @@ export class SharedAcquirer implements Acquirer {
   fast(reserved: boolean, tag: string | undefined): Block | undefined {
     if (this.#waiting !== 0 || this.#closed) return undefined;
     const words = this.#words;
-    if (words[TURN] !== 0 || !this.#sizer.isCalm) return undefined;
+    if (words[TURN] !== 0 || !this.#sizer.isBelowWatermark) return undefined;
     let block: Block | undefined;
     if (this.#reservedBlocks !== 0 && !reserved) block = this.#above(tag);
     else {
@@ -123,13 +123,13 @@ export class SharedAcquirer implements Acquirer {
   }
 
   acquired(hadWaited: boolean): void {
-    if (hadWaited) this.#bell.dropTurn();
-    if (!this.#sizer.isCalm) this.#sizer.taken();
+    if (hadWaited) this.#notifier.dropTurn();
+    if (!this.#sizer.isBelowWatermark) this.#sizer.taken();
   }
 
   freed(): void {
     this.#hints.restore();
-    this.#bell.ring();
+    this.#notifier.notify();
   }
 
   report(): void {}
@@ -150,7 +150,7 @@ export class SharedAcquirer implements Acquirer {
     asked: boolean,
     isOff: () => boolean,
   ): Block | undefined {
-    if (!reserved && this.#bell.mustYield) return undefined;
+    if (!reserved && this.#notifier.mustYield) return undefined;
     const kept = this.#kept(reserved);
     for (let tries = 0; tries < ATTEMPTS;) {
       const block = kept === 0 ? this.#any(tag) : this.#above(tag);
@@ -169,7 +169,7 @@ export class SharedAcquirer implements Acquirer {
     isOff: () => boolean,
   ): BlockArray | undefined {
     headroom();
-    if (!reserved && this.#bell.mustYield) return undefined;
+    if (!reserved && this.#notifier.mustYield) return undefined;
     const kept = this.#kept(reserved);
     for (let tries = 0; tries < ATTEMPTS;) {
       // Not tried unless there are as many: what is taken and put back others may miss.
@@ -287,7 +287,7 @@ export class SharedAcquirer implements Acquirer {
   putBack(blocks: Block[]): void {
     this.#undo(blocks);
     this.#hints.restore();
-    this.#bell.ring();
+    this.#notifier.notify();
   }
 
   #undo(blocks: Block[]): void {

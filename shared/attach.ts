@@ -1,5 +1,5 @@
 /**
- * How an isolate gets a seat in a shared pool: by making it, or by the handle of one that is there.
+ * How an isolate gets an attachment in a shared pool: by making it, or by the handle of one that is there.
  *
  * The range is mapped before any isolate can attach, and an isolate that cannot stay leaves no trace.
  */
@@ -7,7 +7,7 @@ import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import { Region } from "../pool/region.ts";
-import type { Views } from "../pool/external.ts";
+import type { ViewBudget } from "../pool/view_budget.ts";
 import { Ledger, sweep } from "../pool/ledger.ts";
 import {
   Control,
@@ -17,7 +17,7 @@ import {
   OPEN,
   VERSION,
 } from "./control.ts";
-import { Ending } from "./ending.ts";
+import { SharedShutdown } from "./shutdown.ts";
 import {
   checkHome,
   markHome,
@@ -26,10 +26,10 @@ import {
   type SharedPoolHandle,
 } from "./handle.ts";
 import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
-import { assemble, type Seat, type SharedParts } from "./parts.ts";
-import { Roster } from "./roster.ts";
+import { assemble, type Attachment, type SharedParts } from "./assembly.ts";
+import { WorkerRegistry } from "./worker_registry.ts";
 
-/** Makes a pool and takes the first seat; `made` says where. */
+/** Makes a pool and takes the first attachment; `made` says where. */
 export function begin(given: SharedPoolOptions, made: string): SharedParts {
   headroom();
   const options = fillSharedOptions(given);
@@ -47,10 +47,18 @@ export function begin(given: SharedPoolOptions, made: string): SharedParts {
     words[HEADER.LEDGER] = place;
     markHome(control);
     Atomics.store(words, HEADER.STATE, OPEN);
-    const roster = new Roster(control);
-    const worker = roster.enter();
-    const seat = { options, region, ledger, made, control, roster, worker };
-    return assemble(seat, true);
+    const registry = new WorkerRegistry(control);
+    const worker = registry.enter();
+    const attachment = {
+      options,
+      region,
+      ledger,
+      made,
+      control,
+      registry,
+      worker,
+    };
+    return assemble(attachment, true);
   } catch (error) {
     region.unmap();
     ledger.close();
@@ -58,15 +66,15 @@ export function begin(given: SharedPoolOptions, made: string): SharedParts {
   }
 }
 
-/** Takes a seat in a pool that is there. */
-export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
+/** Takes an attachment in a pool that is there. */
+export function attach(handle: SharedPoolHandle, made: string): SharedParts {
   headroom();
   const { options, control: buffer, range } = readHandle(handle);
   // Before an id is taken: without permission there is no member.
   const region = new Region(options, range);
   const control = new Control(options.maxBlocks, buffer);
   checkHome(control);
-  const roster = new Roster(control);
+  const registry = new WorkerRegistry(control);
   const name = show(options.name);
   const closed = () => new SmritiError("closed", `pool ${name} is closed`);
   if (control.state !== OPEN) throw closed();
@@ -75,7 +83,7 @@ export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
   // From here on the memory stays. It may have gone with the last isolate that had it.
   const ledger = Ledger.join(words[HEADER.LEDGER]!, words[HEADER.POOL]!, slots);
   if (ledger === undefined) throw closed();
-  const worker = roster.enter();
+  const worker = registry.enter();
   if (worker === 0) {
     ledger.close();
     throw new SmritiError(
@@ -86,37 +94,45 @@ export function sitDown(handle: SharedPoolHandle, made: string): SharedParts {
   try {
     // Read last: the ender writes the state first and looks for ids then.
     if (control.state !== OPEN) throw closed();
-    const seat = { options, region, ledger, made, control, roster, worker };
-    return assemble(seat, false);
+    const attachment = {
+      options,
+      region,
+      ledger,
+      made,
+      control,
+      registry,
+      worker,
+    };
+    return assemble(attachment, false);
   } catch (error) {
     // An isolate that left meanwhile may have taken this one for another member.
-    roster.rest(worker);
-    new Ending(control, region, ledger, roster, worker).tryEnd();
-    roster.exit(worker);
+    registry.rest(worker);
+    new SharedShutdown(control, region, ledger, registry, worker).tryEnd();
+    registry.exit(worker);
     ledger.close();
     throw error;
   }
 }
 
 /**
- * How a seat goes back whose holder has become unreachable: it is dealt with as one of a dead worker, by
- * one who takes a seat for that. Whether the pool was open. Holds nothing but what all seats share.
+ * How an attachment goes back whose holder has become unreachable: it is dealt with as one of a dead worker, by
+ * one who takes an attachment for that. Whether the pool was open. Holds nothing but what all attachments share.
  */
-export function forsaken(
-  { options, region, ledger, made, control, roster, worker }: Seat,
-  views: Views,
+export function detachUnreachable(
+  { options, region, ledger, made, control, registry, worker }: Attachment,
+  views: ViewBudget,
 ): () => boolean {
-  const turn = roster.turnOf(worker);
+  const turn = registry.turnOf(worker);
   return () => {
     const isOpen = control.state === OPEN;
     views.forget();
-    const isOurs = roster.forsake(worker, turn);
-    const own = isOurs ? roster.enter() : 0;
-    // With all seats taken, others will deal with it.
+    const isOurs = registry.markUnreachable(worker, turn);
+    const own = isOurs ? registry.enter() : 0;
+    // With all attachments taken, others will deal with it.
     if (own === 0) ledger.close();
     else {
-      const seat = { options, region, ledger, made, control, roster };
-      assemble({ ...seat, worker: own }, false).membership.leave();
+      const attachment = { options, region, ledger, made, control, registry };
+      assemble({ ...attachment, worker: own }, false).lifecycle.leave();
     }
     return isOpen && isOurs;
   };
@@ -129,8 +145,10 @@ function listed(region: Region, name: string, place: string, pool: number) {
   return Ledger.openShared(lastPart, described, pool);
 }
 
-/** What others need to take a seat. */
-export function handleOf({ control, region, options }: Seat): SharedPoolHandle {
+/** What others need to take an attachment. */
+export function handleOf(
+  { control, region, options }: Attachment,
+): SharedPoolHandle {
   return Object.freeze({
     control: control.buffer,
     range: Object.freeze({ ...region.range }),
