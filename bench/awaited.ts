@@ -7,7 +7,7 @@ import { createPool as createLightning } from "lightning-pool";
 import { Pool as Tarn } from "tarn";
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { nsPerOperationAsync } from "./measure.ts";
-import { report } from "./report/child.ts";
+import { report } from "./child.ts";
 
 /** About so long does one measurement take. */
 const SLICE_MS = 50;

@@ -6,10 +6,12 @@ const hostname = "127.0.0.1";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += await conn.write(bytes.subarray(at));
-  }
+/** Writes all of it. */
+export async function writeAll(
+  to: { write(bytes: Uint8Array): Promise<number> },
+  bytes: Uint8Array,
+): Promise<void> {
+  while (bytes.length > 0) bytes = bytes.subarray(await to.write(bytes));
 }
 
 async function readAll(conn: Deno.Conn, into: Uint8Array): Promise<void> {
@@ -20,7 +22,8 @@ async function readAll(conn: Deno.Conn, into: Uint8Array): Promise<void> {
   }
 }
 
-async function connect(port: number): Promise<Deno.TcpConn> {
+/** Without waiting for acknowledgements between two writes. */
+export async function connect(port: number): Promise<Deno.TcpConn> {
   const conn = await Deno.connect({ hostname, port });
   conn.setNoDelay();
   return conn;
@@ -38,40 +41,36 @@ async function crowd(
   );
 }
 
-function upload(size: number): Uint8Array {
-  const head =
-    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`;
+/** A request, and its body of so many sevens. */
+function post(size: number, type = "text/plain"): [Uint8Array, Uint8Array] {
+  const head = encoder.encode(
+    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\n` +
+      `Content-Length: ${size}\r\n\r\n`,
+  );
   const message = new Uint8Array(head.length + size).fill(7);
-  message.set(encoder.encode(head));
-  return message;
+  message.set(head);
+  return [message, message.subarray(head.length)];
 }
 
-/** Reads an answer with a short body; gives the body. */
-async function reply(conn: Deno.Conn, buffer: Uint8Array): Promise<string> {
-  let text = "";
+/** Reads an answer with a short body. */
+export async function reply(
+  conn: Deno.Conn,
+  buffer: Uint8Array,
+): Promise<{ status: number; text: string }> {
+  let all = "";
   for (;;) {
     const size = await conn.read(buffer);
-    if (size === null) throw new Error(`the server has hung up after ${text}`);
-    text += decoder.decode(buffer.subarray(0, size));
+    if (size === null) throw new Error(`the server has hung up after ${all}`);
+    all += decoder.decode(buffer.subarray(0, size));
     const match =
-      /^HTTP\/1.1 (?:200|503) [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
-        .exec(text);
-    if (match !== null && match[2].length === Number(match[1])) return match[2];
-    if (/^HTTP\/1.1 (?!200|503)\d{3}/.test(text)) throw new Error(text);
+      /^HTTP\/1.1 (\d+) [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
+        .exec(all);
+    if (match === null || match[3].length < Number(match[2])) continue;
+    return { status: Number(match[1]), text: match[3] };
   }
 }
 
-/** `count` uploads of `size` bytes. */
-export async function uploads(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  answer = String(size + 7),
-): Promise<void> {
-  await send(port, upload(size), count, connections, answer);
-}
-
+/** Sends `count` of these messages; each must be answered so. */
 async function send(
   port: number,
   message: Uint8Array,
@@ -84,10 +83,21 @@ async function send(
     const buffer = new Uint8Array(1024);
     while (more()) {
       await writeAll(conn, message);
-      const text = await reply(conn, buffer);
-      if (text !== answer) throw new Error(`wrong answer ${text}`);
+      const { status, text } = await reply(conn, buffer);
+      if (text !== answer) throw new Error(`wrong answer ${status} ${text}`);
     }
   });
+}
+
+/** `count` uploads of `size` bytes. */
+export async function uploads(
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+  answer = String(size + 7),
+): Promise<void> {
+  await send(port, post(size)[0], count, connections, answer);
 }
 
 /** `count` uploads of about `size` bytes of NDJSON, answered by the sum of its lines. */
@@ -99,11 +109,8 @@ export async function texts(
 ): Promise<void> {
   const line = `${JSON.stringify({ n: 1, text: "x".repeat(80) })}\n`;
   const lines = Math.floor(size / line.length);
-  const message = upload(lines * line.length);
-  message.set(
-    encoder.encode(line.repeat(lines)),
-    message.length - lines * line.length,
-  );
+  const [message, body] = post(lines * line.length);
+  body.set(encoder.encode(line.repeat(lines)));
   await send(port, message, count, connections, String(lines));
 }
 
@@ -119,12 +126,10 @@ export async function forms(
     `--${boundary}\r\nContent-Disposition: form-data; name=f; filename=f\r\n` +
     "Content-Type: application/octet-stream\r\n\r\n";
   const end = `\r\n--${boundary}--\r\n`;
-  const length = start.length + size + end.length;
-  const head = "POST / HTTP/1.1\r\nHost: localhost\r\n" +
-    `Content-Type: multipart/form-data; boundary=${boundary}\r\nContent-Length: ${length}\r\n\r\n`;
-  const message = new Uint8Array(head.length + length).fill(7);
-  message.set(encoder.encode(head + start));
-  message.set(encoder.encode(end), message.length - end.length);
+  const type = `multipart/form-data; boundary=${boundary}`;
+  const [message, body] = post(start.length + size + end.length, type);
+  body.set(encoder.encode(start));
+  body.set(encoder.encode(end), start.length + size);
   await send(port, message, count, connections, String(size + 7));
 }
 
@@ -143,10 +148,9 @@ export async function answers(
   count: number,
   connections: number,
 ): Promise<void> {
-  const text = String(size);
-  const message = encoder.encode(
-    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
-  );
+  const text = encoder.encode(String(size));
+  const [message, body] = post(text.length);
+  body.set(text);
   await crowd(connections, count, async (more) => {
     using conn = await connect(port);
     const buffer = new Uint8Array(size + 1024);
@@ -289,7 +293,7 @@ export async function slowUploads(
   ms: number,
   opened: () => Promise<void>,
 ): Promise<{ answered: number; refused: number }> {
-  const message = upload(size);
+  const [message] = post(size);
   const conns: Deno.TcpConn[] = [];
   for (let i = 0; i < count; i++) conns.push(await connect(port));
   await opened();
@@ -304,7 +308,7 @@ export async function slowUploads(
       await writeAll(conn, message.subarray(step * piece, (step + 1) * piece));
       await pause(ms / steps);
     }
-    const text = await reply(conn, new Uint8Array(1024));
+    const { text } = await reply(conn, new Uint8Array(1024));
     if (text === "busy") refused++;
     else if (text === String(size + 7)) answered++;
     else throw new Error(`wrong answer ${text}`);

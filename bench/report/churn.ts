@@ -7,7 +7,7 @@
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { waitedMs } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, report } from "../child.ts";
 import { Histogram } from "./histogram.ts";
 import {
   over,

@@ -4,7 +4,7 @@
  */
 import { BlockPool } from "@smriti/pool";
 import { next } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, report } from "../child.ts";
 import { area, ideal, type Tick } from "./ideal.ts";
 import { over, type Scenario, type Section, type Turns } from "./section.ts";
 import { lines, type Series } from "./svg.ts";

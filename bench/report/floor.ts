@@ -2,7 +2,7 @@
  * The floor in C and Go, compiled here if the compilers and the libraries are; else a line that
  * says what was left out, and why. Installs nothing.
  */
-import { inProgram } from "./child.ts";
+import { inProgram } from "../child.ts";
 
 /** Nanoseconds for one operation in each shape. */
 export interface Shapes {

@@ -5,7 +5,7 @@
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { next, nsPerOperation, spread, stopwatch } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, report } from "../child.ts";
 import { over, type Scenario, type Section, type Turns } from "./section.ts";
 import { lines } from "./svg.ts";
 

@@ -5,7 +5,7 @@
 import { AWAITED } from "../awaited.ts";
 import { CASES, type Shapes } from "../cases.ts";
 import type { Spread } from "../measure.ts";
-import { inChild } from "./child.ts";
+import { inChild } from "../child.ts";
 import { compileFloor } from "./floor.ts";
 import {
   over,
@@ -19,6 +19,8 @@ import {
 import { machine } from "./machine.ts";
 import { bars } from "./svg.ts";
 
+const CASE = import.meta.resolve("../cases.ts");
+const AWAIT = import.meta.resolve("../awaited.ts");
 const SIZES = {
   "256 B": 256,
   "4 KiB": 4096,
@@ -58,7 +60,7 @@ async function run(turns: Turns): Promise<Section> {
   for (const [label, size] of Object.entries(SIZES)) {
     const contestants: Record<string, () => Promise<Shapes>> = {};
     for (const name of Object.keys(CASES)) {
-      contestants[name] = () => inChild("../cases.ts", [name, size]);
+      contestants[name] = () => inChild(CASE, [name, size]);
     }
     for (const [name, program] of Object.entries(floor.programs)) {
       contestants[name] = () => program(size);
@@ -70,7 +72,7 @@ async function run(turns: Turns): Promise<Section> {
     Object.fromEntries(
       Object.keys(AWAITED).map((name) => [
         name,
-        () => inChild<{ ns: number }>("../awaited.ts", [name]),
+        () => inChild<{ ns: number }>(AWAIT, [name]),
       ]),
     ),
   );

@@ -5,7 +5,7 @@
 import { BlockPool } from "@smriti/pool";
 import { PEERS } from "../awaited.ts";
 import { spread, stopwatch } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, report } from "../child.ts";
 import { over, type Scenario, type Section, type Turns } from "./section.ts";
 
 const BLOCKS = 100;

@@ -1,10 +1,11 @@
 /**
- * One measurement, in a process of its own: prints one number, of nanoseconds.
+ * One measurement, in a process of its own: nanoseconds of one operation.
  *
  *     deno run -A bench/shared/contestant.ts KIND NAME [WORKERS]
  */
 import { BlockPool } from "@smriti/pool";
 import { SharedBlockPool } from "@smriti/pool/shared";
+import { report } from "../child.ts";
 import { nsPerOperation } from "../measure.ts";
 import { nsWith, type Run } from "./crew.ts";
 import { nsByWay } from "./handover.ts";
@@ -64,6 +65,6 @@ async function measure(kind: string, name: string, workers: number) {
 }
 
 const [kind, name, workers] = Deno.args;
-console.log(await measure(kind, name, Number(workers)));
+report({ ns: await measure(kind, name, Number(workers)) });
 // The pools of the measurement are not closed one by one.
 Deno.exit(0);
