@@ -13,6 +13,7 @@ import {
   type Scenario,
   type Section,
   type Table,
+  tableOf,
   type Turns,
   type Verdict,
 } from "./section.ts";
@@ -107,13 +108,9 @@ async function run(turns: Turns): Promise<Section> {
     tables: [
       table("cycle", "ns: take one, write a byte, give it back"),
       table("held", "ns: 256 held, give a random one back, take another"),
-      {
-        heading: "ns: by `await`, 64 KiB, a block is free",
-        columns: ["take, write, give back"],
-        rows: Object.entries(awaits).map((
-          [name, all],
-        ) => [name, over(all, ({ ns }) => ns)]),
-      },
+      tableOf("ns: by `await`, 64 KiB, a block is free", awaits, {
+        "take, write, give back": ({ ns }) => ns,
+      }),
     ],
     verdicts: verdicts(at64, awaits),
     plots: [
