@@ -29,6 +29,14 @@ export async function connect(port: number): Promise<Deno.TcpConn> {
   return conn;
 }
 
+/** `count` turns of `size` bytes each on so many connections. */
+export type Load = (
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+) => Promise<void>;
+
 /** Runs `fn` on so many connections at once until `count` turns are over. */
 async function crowd(
   connections: number,
@@ -101,26 +109,16 @@ export async function uploads(
 }
 
 /** `count` uploads of about `size` bytes of NDJSON, answered by the sum of its lines. */
-export async function texts(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const texts: Load = async (port, size, count, connections) => {
   const line = `${JSON.stringify({ n: 1, text: "x".repeat(80) })}\n`;
   const lines = Math.floor(size / line.length);
   const [message, body] = post(lines * line.length);
   body.set(encoder.encode(line.repeat(lines)));
   await send(port, message, count, connections, String(lines));
-}
+};
 
 /** `count` multipart forms with one file of `size` bytes. */
-export async function forms(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const forms: Load = async (port, size, count, connections) => {
   const boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
   const start =
     `--${boundary}\r\nContent-Disposition: form-data; name=f; filename=f\r\n` +
@@ -131,7 +129,7 @@ export async function forms(
   body.set(encoder.encode(start));
   body.set(encoder.encode(end), start.length + size);
   await send(port, message, count, connections, String(size + 7));
-}
+};
 
 /** A store for a proxy to have something behind it. */
 export function store(): Deno.HttpServer<Deno.NetAddr> {
@@ -142,12 +140,7 @@ export function store(): Deno.HttpServer<Deno.NetAddr> {
 }
 
 /** `count` answers of `size` bytes. */
-export async function answers(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const answers: Load = async (port, size, count, connections) => {
   const text = encoder.encode(String(size));
   const [message, body] = post(text.length);
   body.set(text);
@@ -167,32 +160,29 @@ export async function answers(
       }
     }
   });
-}
+};
 
-/** `count` commands of the Redis protocol, `batch` at once, half of them with a value of `size`. */
-export async function commands(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  batch: number,
-): Promise<void> {
-  const value = "v".repeat(size);
-  const set = `*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$${size}\r\n${value}\r\n`;
-  const get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
-  const pairs = Math.ceil(batch / 2);
-  const message = encoder.encode((set + get).repeat(pairs));
-  const expected = `+OK\r\n$${size}\r\n${value}\r\n`.repeat(pairs);
-  await crowd(connections, count / (2 * pairs), async (more) => {
-    using conn = await connect(port);
-    const answer = new Uint8Array(expected.length);
-    while (more()) {
-      await writeAll(conn, message);
-      await readAll(conn, answer);
-      if (decoder.decode(answer) !== expected) throw new Error("wrong answer");
-    }
-  });
-}
+/** Commands of the Redis protocol, `batch` at once, half of them with a value of `size`. */
+export const commands =
+  (batch: number): Load => async (port, size, count, connections) => {
+    const value = "v".repeat(size);
+    const set = `*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$${size}\r\n${value}\r\n`;
+    const get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const pairs = Math.ceil(batch / 2);
+    const message = encoder.encode((set + get).repeat(pairs));
+    const expected = `+OK\r\n$${size}\r\n${value}\r\n`.repeat(pairs);
+    await crowd(connections, count / (2 * pairs), async (more) => {
+      using conn = await connect(port);
+      const answer = new Uint8Array(expected.length);
+      while (more()) {
+        await writeAll(conn, message);
+        await readAll(conn, answer);
+        if (decoder.decode(answer) !== expected) {
+          throw new Error("wrong answer");
+        }
+      }
+    });
+  };
 
 /** Answers each 4 bytes with as many as they say. For a proxy to have something behind it. */
 export function backend(): Deno.TcpListener {
@@ -218,42 +208,32 @@ export function backend(): Deno.TcpListener {
   return listener;
 }
 
-/** `count` requests for `size` bytes through a proxy; `fresh`: each on a connection of its own. */
-export async function requests(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  fresh: boolean,
-): Promise<void> {
-  const head = new Uint8Array(4);
-  new DataView(head.buffer).setUint32(0, size);
-  await crowd(connections, count, async (more) => {
-    const buffer = new Uint8Array(size);
-    let conn: Deno.TcpConn | undefined;
-    while (more()) {
-      conn ??= await connect(port);
-      await writeAll(conn, head);
-      await readAll(conn, buffer);
-      if (buffer[0] !== 7 || buffer[size - 1] !== 7) {
-        throw new Error("wrong bytes");
+/** Requests for `size` bytes through a proxy; `fresh`: each on a connection of its own. */
+export const requests =
+  (fresh: boolean): Load => async (port, size, count, connections) => {
+    const head = new Uint8Array(4);
+    new DataView(head.buffer).setUint32(0, size);
+    await crowd(connections, count, async (more) => {
+      const buffer = new Uint8Array(size);
+      let conn: Deno.TcpConn | undefined;
+      while (more()) {
+        conn ??= await connect(port);
+        await writeAll(conn, head);
+        await readAll(conn, buffer);
+        if (buffer[0] !== 7 || buffer[size - 1] !== 7) {
+          throw new Error("wrong bytes");
+        }
+        if (fresh) {
+          conn.close();
+          conn = undefined;
+        }
       }
-      if (fresh) {
-        conn.close();
-        conn = undefined;
-      }
-    }
-    conn?.close();
-  });
-}
+      conn?.close();
+    });
+  };
 
 /** `count` frames of `size` bytes, 4 of each connection under way at once. */
-export async function frames(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const frames: Load = async (port, size, count, connections) => {
   const message = new Uint8Array(4 + size).fill(7);
   new DataView(message.buffer).setUint32(0, size);
   const each = Math.ceil(count / connections);
@@ -273,17 +253,17 @@ export async function frames(
       }
     };
     const receive = async () => {
-      const reply = new Uint8Array(4);
+      const answer = new Uint8Array(4);
       while (answered < each) {
-        await readAll(conn, reply);
-        if (reply[0] !== 7) throw new Error("wrong answer");
+        await readAll(conn, answer);
+        if (answer[0] !== 7) throw new Error("wrong answer");
         answered++;
         wake?.();
       }
     };
     await Promise.all([send(), receive()]);
   });
-}
+};
 
 /** `count` uploads at once, each trickling for `ms`; gives how many were answered and refused. */
 export async function slowUploads(

@@ -119,9 +119,9 @@ function row(scenario: Scenario, results: Results<Value>): string {
 
 /** Rows for docs/io.md: ratios, with what they are of. */
 function advise(scenario: Scenario, results: Results<Value>): string[] {
-  const [first, second] = scenario.contestants;
+  const [against, second] = scenario.contestants;
   return scenario.advice.map(
-    ({ have, use, is = second, against = first, not }) => {
+    ({ have, use, is = second, not }) => {
       const cell = (value: Value, show: (number: number) => string) => {
         const figure = ratio(results[is], results[against], (r) => r[value]);
         const of = show(typical(results, against, value));

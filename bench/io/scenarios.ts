@@ -17,9 +17,8 @@ export interface Advice {
   readonly have: string;
   readonly use: string;
   readonly not: string;
-  /** The contestant that does so, and the one that it is compared with: the second and the first. */
+  /** The contestant that does so, compared with the first. Default: the second. */
   readonly is?: string;
-  readonly against?: string;
 }
 
 /** See the file. */
@@ -64,12 +63,7 @@ async function measured(args: string[]): Promise<Result> {
 /** Of one kind of server, `size` bytes a turn. */
 function turns(
   kind: string,
-  fn: (
-    port: number,
-    size: number,
-    count: number,
-    connections: number,
-  ) => Promise<void>,
+  fn: load.Load,
   size: number,
   count: number,
   connections: number,
@@ -90,7 +84,7 @@ function proxied(fresh: boolean): Scenario["run"] {
       ["proxy", contestant, target],
       (fresh ? 2000 : 8000) * share,
       (port, count) =>
-        load.requests(port, 64 * KIB, count, fresh ? 16 : 32, fresh),
+        load.requests(fresh)(port, 64 * KIB, count, fresh ? 16 : 32),
     );
   };
 }
@@ -290,14 +284,7 @@ export const SCENARIOS: Scenario[] = [
     name: "Redis protocol, values of 100 bytes, 16 commands at once",
     unit: "CPU µs a command",
     contestants: ["one array each", "bufferedReader"],
-    run: turns(
-      "resp",
-      (port, size, count, connections) =>
-        load.commands(port, size, count, connections, 16),
-      100,
-      160_000,
-      16,
-    ),
+    run: turns("resp", load.commands(16), 100, 160_000, 16),
     targets: held("bufferedReader", "one array each", NO_SLOWER),
     advice: [{
       have: "a protocol of lines and lengths",
@@ -309,14 +296,7 @@ export const SCENARIOS: Scenario[] = [
     name: "Redis protocol, values of 10 000 bytes, one command at a time",
     unit: "CPU µs a command",
     contestants: ["one array each", "bufferedReader"],
-    run: turns(
-      "resp",
-      (port, size, count, connections) =>
-        load.commands(port, size, count, connections, 2),
-      10_000,
-      16_000,
-      16,
-    ),
+    run: turns("resp", load.commands(2), 10_000, 16_000, 16),
     targets: held("bufferedReader", "one array each", NO_SLOWER),
     advice: [],
   },

@@ -13,26 +13,21 @@ import { next } from "../../bench/measure.ts";
 import type { ServerOptions, State } from "./server.ts";
 
 /** What may be asked for; sizes in bytes. */
-export interface Settings {
-  readonly port: number;
-  readonly minSize: number;
-  readonly maxSize: number;
-  readonly connections: number;
-  readonly maxBlocks: number;
-  readonly seconds: number;
-}
+export type Settings = Record<
+  "port" | "minSize" | "maxSize" | "connections" | "maxBlocks" | "seconds",
+  number
+>;
 
 const ROUNDS = 3;
 /** In each round a quarter of the connections, then all, then none: the pool grows and shrinks. */
-const CALM_SHARE = 0.2, BURST_SHARE = 0.45, PAUSE_SHARE = 0.35;
+const CALM_SHARE = 0.2, PAUSE_SHARE = 0.35;
 /** Both servers run this long uncounted first: compiling is no part of the comparison. */
 const WARM_UP_MS = 800;
 const LOOK_MS = 100;
 /** What the run may take beyond the seconds asked for, before it counts as stuck. */
 const GRACE_MS = 90_000;
-/** Bodies are made before the first request; fewer when they are large. */
-const MAX_BODIES = 256;
-const MAX_BODIES_BYTES = 256 * 1024 * 1024;
+/** Bodies are made before the first request. */
+const BODIES_BYTES = 256 * 1024 * 1024;
 /**
  * A body goes out in pieces with a rest between them, as a network would bring it. Sent at once it
  * would lie in the kernel's buffers as a whole, and the server would never have two uploads open.
@@ -61,14 +56,6 @@ class Side {
     readonly child: Child<{ port: number }, State>,
     readonly port: number,
   ) {}
-
-  get perSecond(): number {
-    return this.waitedMs.length / this.activeMs * 1_000;
-  }
-
-  get cpuPerRequest(): number {
-    return this.cpuMicros / this.waitedMs.length;
-  }
 
   percentile(share: number): number {
     const sorted = Float64Array.from(this.waitedMs).sort();
@@ -128,7 +115,7 @@ export async function runDemo(settings: Settings): Promise<number> {
   const { pool } = (await pooled.cost()).extra;
   for (const side of both) side.markCompacts = await side.child.stop();
   clearTimeout(deadline);
-  console.log(`\n${table(both)}\n\n${conclusion(both)}`);
+  console.log(`\n${table(both)}`);
   const problems = both.flatMap((side) => side.problems());
   const lost = pool!.acquiredBlocks + pool!.abandonedBlocks;
   if (lost > 0) problems.push(`pooled: ${lost} blocks were never released`);
@@ -155,7 +142,6 @@ export async function runDemo(settings: Settings): Promise<number> {
     // The pause after the load is included: work put off until then is still work.
     side.cpuMicros += after.cpuMicros - before.cpuMicros;
     side.peakBytes = after.peakBytes;
-    show();
   }
 }
 
@@ -165,14 +151,14 @@ function start(options: ServerOptions): Child<{ port: number }, State> {
 }
 
 function makeBodies(minSize: number, maxSize: number): Body[] {
-  const fitting = Math.floor(MAX_BODIES_BYTES / ((minSize + maxSize) / 2));
-  const count = Math.max(16, Math.min(MAX_BODIES, fitting));
+  const count = Math.floor(BODIES_BYTES / ((minSize + maxSize) / 2));
+  const most = Math.max(16, Math.min(256, count));
   // Every body is a window of its own on one random array: no two are equal, the array stays small.
-  const noise = new Uint8Array(maxSize + count);
+  const noise = new Uint8Array(maxSize + most);
   for (let at = 0; at < noise.length; at += 65_536) {
     crypto.getRandomValues(noise.subarray(at, at + 65_536));
   }
-  return Array.from({ length: count }, (_, index) => {
+  return Array.from({ length: most }, (_, index) => {
     // The extremes are always among them: the smallest, and the one that fills its whole block.
     const size = [minSize, maxSize][index] ??
       minSize + Math.floor(Math.random() * (maxSize - minSize + 1));
@@ -221,30 +207,20 @@ async function send(
   conn?.close();
 }
 
-/**
- * The live line: what the server under test is doing now. On a terminal one line is written over
- * and over; into a file or a pipe goes a line a second. Without arguments it ends the line.
- */
+/** What the server under test is doing, a line a second. */
 function screen(maxBlocks: number) {
   const start = performance.now();
-  const isTerminal = Deno.stdout.isTerminal();
-  let written = -Infinity;
+  let last = { label: "", ms: 0 };
   const pad = (value: number, size: number) => value.toFixed(0).padStart(size);
-  return (label?: string, cost?: Cost<State>): void => {
-    const now = performance.now();
-    if (cost === undefined) {
-      if (isTerminal) console.log();
-      written = -Infinity;
-      return;
-    }
-    if (!isTerminal && now - written < 1_000) return;
-    written = now;
-    const { requests, pool } = cost.extra;
-    let text = `${((now - start) / 1_000).toFixed(1).padStart(5)} s  ` +
-      `${label!.padEnd(15)}${pad(requests, 6)} requests  ` +
-      `${pad(cost.residentBytes / 1e6, 5)} MB`;
-    if (pool !== undefined) {
-      const { committedBlocks, acquiredBlocks, freeBlocks } = pool;
+  return (label: string, { extra, residentBytes }: Cost<State>): void => {
+    const ms = performance.now() - start;
+    if (label === last.label && ms - last.ms < 1_000) return;
+    last = { label, ms };
+    let text = `${(ms / 1_000).toFixed(1).padStart(5)} s  ` +
+      `${label.padEnd(15)}${pad(extra.requests, 6)} requests  ` +
+      `${pad(residentBytes / 1e6, 5)} MB`;
+    if (extra.pool !== undefined) {
+      const { committedBlocks, acquiredBlocks, freeBlocks } = extra.pool;
       const [dark, lit] = [acquiredBlocks, committedBlocks]
         .map((blocks) => Math.round(blocks / maxBlocks * 32));
       const bar = ("█".repeat(dark) + "▒".repeat(lit - dark)).padEnd(32, "·");
@@ -253,19 +229,17 @@ function screen(maxBlocks: number) {
           pad(freeBlocks, 3)
         } free  [${bar}]`;
     }
-    if (!isTerminal) return console.log(text);
-    const line = `\r\x1b[K${text.slice(0, Deno.consoleSize().columns - 1)}`;
-    Deno.stdout.writeSync(new TextEncoder().encode(line));
+    console.log(text);
   };
 }
 
 const ROWS: [title: string, digits: number, value: (side: Side) => number][] = [
   ["requests", 0, ({ waitedMs }) => waitedMs.length],
-  ["requests/s", 0, ({ perSecond }) => perSecond],
+  ["requests/s", 0, (side) => side.waitedMs.length / side.activeMs * 1e3],
   ["p50 ms", 1, (side) => side.percentile(0.5)],
   ["p99 ms", 1, (side) => side.percentile(0.99)],
   ["p99.9 ms", 1, (side) => side.percentile(0.999)],
-  ["server CPU µs/request", 0, ({ cpuPerRequest }) => cpuPerRequest],
+  ["server CPU µs/request", 0, (side) => side.cpuMicros / side.waitedMs.length],
   ["peak RSS MB", 0, ({ peakBytes }) => peakBytes / 1e6],
   ["mark-compacts", 0, ({ markCompacts }) => markCompacts],
   ["digests wrong", 0, ({ wrong }) => wrong],
@@ -285,20 +259,4 @@ function table(sides: Side[]): string {
     return line(title, ...cells, b > 0 ? (a / b).toFixed(2) : "");
   });
   return [heading, "─".repeat(heading.length), ...rows].join("\n");
-}
-
-/** The table in a sentence. It follows from the numbers of this run, whichever way they fall. */
-function conclusion([pooled, bytes]: Side[]): string {
-  const change = (value: (side: Side) => number, less: string) => {
-    const percent = Math.round((value(pooled) / value(bytes) - 1) * 100);
-    return `${Math.abs(percent)} % ${percent < 0 ? less : "more"}`;
-  };
-  return `Compared with ${bytes.name}, the ${pooled.name} server took ` +
-    `${
-      change((side) => side.cpuPerRequest, "less")
-    } processor time for each upload\n` +
-    `and ${
-      change((side) => side.peakBytes, "less")
-    } memory at its peak, and served ` +
-    `${change((side) => side.perSecond, "fewer")} uploads a second.`;
 }
