@@ -145,8 +145,8 @@ if (import.meta.main) {
   const { cycle, swap } = CASES[name](Number(size));
   report(
     {
-      cycle: nsPerOperation(cycle, SLICE_MS),
-      held: nsPerOperation(swap(HELD), SLICE_MS),
+      cycle: await nsPerOperation(cycle, SLICE_MS),
+      held: await nsPerOperation(swap(HELD), SLICE_MS),
     } satisfies Shapes,
   );
   Deno.exit(0);

@@ -49,7 +49,7 @@ interface Day {
 /** One way to have memory. */
 interface Contestant {
   take(): unknown;
-  give(one: unknown): void;
+  give(one: unknown): unknown;
   committed(used: number): number;
   grew(): number;
 }
@@ -78,39 +78,28 @@ const CONTESTANTS: Record<string, () => Contestant> = {
       grew: () => grows,
     };
   },
-  "grow-only list of arrays"() {
-    const list: Uint8Array[] = [];
-    let made = 0;
-    return {
-      take() {
-        let bytes = list.pop();
-        if (bytes === undefined) {
-          made++;
-          bytes = new Uint8Array(SIZE);
-        }
-        write(bytes);
-        return bytes;
-      },
-      give: (bytes) => void list.push(bytes as Uint8Array),
-      committed: () => made,
-      grew: () => made,
-    };
-  },
-  "fresh arrays"() {
-    let made = 0;
-    return {
-      take() {
-        made++;
-        const bytes = new Uint8Array(SIZE);
-        write(bytes);
-        return bytes;
-      },
-      give() {},
-      committed: (used) => used,
-      grew: () => made,
-    };
-  },
+  "grow-only list of arrays": () => arrays(true),
+  "fresh arrays": () => arrays(false),
 };
+
+function arrays(areKept: boolean): Contestant {
+  const list: Uint8Array[] = [];
+  let made = 0;
+  return {
+    take() {
+      let bytes = list.pop();
+      if (bytes === undefined) {
+        made++;
+        bytes = new Uint8Array(SIZE);
+      }
+      write(bytes);
+      return bytes;
+    },
+    give: (bytes) => areKept && list.push(bytes as Uint8Array),
+    committed: (used) => areKept ? made : used,
+    grew: () => made,
+  };
+}
 
 function share(hour: number): number {
   const at = CURVE.findIndex(([end]) => end > hour);

@@ -64,7 +64,7 @@ async function pipeline(contestant: string) {
 
 const SCENARIOS: readonly Scenario[] = [
   {
-    name: "acquire and release, one isolate, nobody else",
+    name: "acquire and release, one isolate alone",
     contestants: ["BlockPool", "SharedBlockPool"],
     run: (contestant) => measured("alone", contestant),
     targets: [
