@@ -67,10 +67,9 @@ class PlainReader implements Reader {
 /** By contestant. */
 export const READERS: Record<string, () => (conn: Deno.Conn) => Reader> = {
   "one array each": () => (conn) => new PlainReader(conn),
-  "bufferedReader": () => {
-    const pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 256 });
-    return (conn) => bufferedReader(conn, pool);
-  },
+  "bufferedReader":
+    (pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 256 })) =>
+    (conn) => bufferedReader(conn, pool),
 };
 
 /** The words of a command, in memory of their own: a value is kept. */

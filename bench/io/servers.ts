@@ -93,36 +93,22 @@ const UPLOADS: Record<string, () => Upload> = {
     }
     return size + last;
   },
-  "readBody": () => {
-    const pool = bodies();
-    return (request) => whole(pool, request);
+  "readBody": (pool = bodies()) => (request) => whole(pool, request),
+  "readBody, signal": (pool = bodies()) => (request) =>
+    whole(pool, request, AbortSignal.timeout(PATIENCE_MS)),
+  "readBody, 64 KiB": (pool = pages()) => (request) => whole(pool, request),
+  "collect": (pool = pages()) => async (request) => {
+    using chain = await collect(request, pool, { limit: MOST });
+    return chain!.byteLength + chain!.slice(-1)[0];
   },
-  "readBody, signal": () => {
-    const pool = bodies();
-    return (request) => whole(pool, request, AbortSignal.timeout(PATIENCE_MS));
-  },
-  "readBody, 64 KiB": () => {
-    const pool = pages();
-    return (request) => whole(pool, request);
-  },
-  "collect": () => {
-    const pool = pages();
-    return async (request) => {
-      using chain = await collect(request, pool, { limit: MOST });
-      return chain!.byteLength + chain!.slice(-1)[0];
-    };
-  },
-  "chunks": () => {
-    const pool = pages();
-    return async (request) => {
-      let size = 0;
-      let last = 0;
-      for await (const { bytes } of chunks(request, pool)) {
-        size += bytes.length;
-        last = bytes[bytes.length - 1];
-      }
-      return size + last;
-    };
+  "chunks": (pool = pages()) => async (request) => {
+    let size = 0;
+    let last = 0;
+    for await (const { bytes } of chunks(request, pool)) {
+      size += bytes.length;
+      last = bytes[bytes.length - 1];
+    }
+    return size + last;
   },
 };
 
@@ -139,13 +125,10 @@ const TEXTS: Record<string, () => Upload> = {
     }
     return sum;
   },
-  "lines": () => {
-    const pool = pages();
-    return async (request) => {
-      let sum = 0;
-      for await (const line of lines(request, pool)) sum += JSON.parse(line).n;
-      return sum;
-    };
+  "lines": (pool = pages()) => async (request) => {
+    let sum = 0;
+    for await (const line of lines(request, pool)) sum += JSON.parse(line).n;
+    return sum;
   },
 };
 
@@ -168,8 +151,7 @@ const FORMS: Record<string, () => Upload> = {
     }
     return seen;
   },
-  "busboy, collector": () => {
-    const pool = pages(2048);
+  "busboy, collector": (pool = pages(2048)) => {
     const take = async (stream: Readable) => {
       using filling = collector(pool, { limit: MOST_OF_FILE });
       for await (const part of stream) await filling.write(part);
@@ -196,29 +178,23 @@ const STORES: Record<
     const hash = createHash("md5").update(bytes).digest("hex");
     return await pass(target, hash, bytes);
   },
-  "collect, stream()": () => {
-    const pool = pages(2048);
-    return async (request, target) => {
-      using chain = (await collect(request, pool))!;
-      const hash = createHash("md5");
-      for (const { bytes } of chain.chunks()) hash.update(bytes);
-      return await pass(target, hash.digest("hex"), chain.stream());
-    };
+  "collect, stream()": (pool = pages(2048)) => async (request, target) => {
+    using chain = (await collect(request, pool))!;
+    const hash = createHash("md5");
+    for (const { bytes } of chain.chunks()) hash.update(bytes);
+    return await pass(target, hash.digest("hex"), chain.stream());
   },
   "pipeTo": () => async (request, target) => {
     const file = await Deno.open(target, { write: true });
     await request.body!.pipeTo(file.writable);
     return new Response("stored");
   },
-  "chunks": () => {
-    const pool = pages();
-    return async (request, target) => {
-      using file = await Deno.open(target, { write: true });
-      for await (const { bytes } of chunks(request, pool)) {
-        await writeAll(file, bytes);
-      }
-      return new Response("stored");
-    };
+  "chunks": (pool = pages()) => async (request, target) => {
+    using file = await Deno.open(target, { write: true });
+    for await (const { bytes } of chunks(request, pool)) {
+      await writeAll(file, bytes);
+    }
+    return new Response("stored");
   },
 };
 
@@ -242,12 +218,9 @@ const NODE_UPLOADS: Record<
     for await (const part of request) parts.push(part);
     return look(Buffer.concat(parts));
   },
-  "node, readBody": () => {
-    const pool = bodies();
-    return async (request) => {
-      using block = await pool.acquire();
-      return look((await readBody(request, block))!);
-    };
+  "node, readBody": (pool = bodies()) => async (request) => {
+    using block = await pool.acquire();
+    return look((await readBody(request, block))!);
   },
 };
 
@@ -264,13 +237,10 @@ async function serveNode(
 /** Answers made in memory: of a fresh array, and of a block. */
 const ANSWERS: Record<string, () => (size: number) => Response> = {
   "a fresh array": () => (size) => new Response(new Uint8Array(size).fill(7)),
-  "a block": () => {
-    const pool = pages();
-    return (size) => {
-      using block = pool.acquireSync();
-      const bytes = block.bytes.subarray(0, size).fill(7);
-      return new Response(bytes); // has copied it
-    };
+  "a block": (pool = pages()) => (size) => {
+    using block = pool.acquireSync();
+    const bytes = block.bytes.subarray(0, size).fill(7);
+    return new Response(bytes); // has copied it
   },
 };
 
@@ -284,15 +254,12 @@ const PROXIES: Record<string, () => Proxy> = {
       upstream.readable.pipeTo(client.writable),
     ]);
   },
-  "copy": () => {
-    const pool = pages();
-    return async (client, upstream) => {
-      using blocks = await pool.acquireMany(2);
-      await Promise.all([
-        copy(client, upstream, blocks[0]).then(() => upstream.closeWrite()),
-        copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
-      ]);
-    };
+  "copy": (pool = pages()) => async (client, upstream) => {
+    using blocks = await pool.acquireMany(2);
+    await Promise.all([
+      copy(client, upstream, blocks[0]).then(() => upstream.closeWrite()),
+      copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
+    ]);
   },
 };
 
@@ -330,17 +297,14 @@ const FRAMES: Record<string, () => Frames> = {
       rest = all.subarray(at);
     }
   },
-  "readFrames": () => {
-    const pool = pages();
-    return async (conn) => {
-      const reply = new Uint8Array(4);
-      for await (
-        const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
-      ) {
-        reply[0] = bytes[bytes.length - 1];
-        await conn.write(reply);
-      }
-    };
+  "readFrames": (pool = pages()) => async (conn) => {
+    const reply = new Uint8Array(4);
+    for await (
+      const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
+    ) {
+      reply[0] = bytes[bytes.length - 1];
+      await conn.write(reply);
+    }
   },
 };
 
@@ -359,19 +323,16 @@ const FILES: Record<string, () => Files> = {
     }));
     return seen;
   },
-  "readSync": () => {
-    const pool = pages();
-    // deno-lint-ignore require-await
-    return async (paths) => {
-      const block = pool.acquireSync();
-      let seen = 0;
-      for (const path of paths) {
-        using file = Deno.openSync(path);
-        seen += look(block.bytes.subarray(0, file.readSync(block.bytes)!));
-      }
-      block.release();
-      return seen;
-    };
+  // deno-lint-ignore require-await
+  "readSync": (pool = pages()) => async (paths) => {
+    const block = pool.acquireSync();
+    let seen = 0;
+    for (const path of paths) {
+      using file = Deno.openSync(path);
+      seen += look(block.bytes.subarray(0, file.readSync(block.bytes)!));
+    }
+    block.release();
+    return seen;
   },
 };
 
