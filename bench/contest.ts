@@ -14,6 +14,16 @@ export interface Target<Value extends string> {
   readonly atMost: number;
 }
 
+/** Most that one contestant may come to, as shares of another's values. */
+export function bounds<Value extends string>(
+  of: string,
+  against: string,
+  shares: Readonly<Partial<Record<Value, number>>>,
+): Target<Value>[] {
+  return Object.entries<number>(shares as Record<Value, number>)
+    .map(([value, atMost]) => ({ of, against, value: value as Value, atMost }));
+}
+
 /** One question, put to several contestants. */
 export interface Contest<Value extends string> {
   readonly name: string;

@@ -3,7 +3,7 @@
  * held, and what a reader of docs/io.md is told of it.
  */
 import { Child } from "../child.ts";
-import type { Contest, Target } from "../contest.ts";
+import { bounds, type Contest } from "../contest.ts";
 import * as load from "./load.ts";
 
 /** µs for one request: processor time, or wall time where no request is served. */
@@ -121,19 +121,6 @@ async function batched(contestant: string): Promise<Result> {
   }
 }
 
-/** Both the time and the memory of one contestant, by another's. */
-function held(
-  of: string,
-  against: string,
-  micros: number,
-  peakBytes?: number,
-): Target<Value>[] {
-  const time: Target<Value> = { of, against, value: "micros", atMost: micros };
-  return peakBytes === undefined
-    ? [time]
-    : [time, { of, against, value: "peakBytes", atMost: peakBytes }];
-}
-
 /** No slower: less than this cannot be told from the noise. */
 const NO_SLOWER = 1.05;
 
@@ -143,7 +130,7 @@ export const SCENARIOS: Scenario[] = [
     name: "uploads of 1 MiB, needed whole",
     contestants: ["req.bytes()", "readBody", "readBody, signal", "collect"],
     run: turns("uploads", load.uploads, MIB, 800, 16),
-    targets: held("readBody", "req.bytes()", 0.6, 0.2),
+    targets: bounds("readBody", "req.bytes()", { micros: 0.6, peakBytes: 0.2 }),
     advice: [{
       have: "a body of at most 1 MiB, needed whole",
       use: "`readBody`",
@@ -159,7 +146,10 @@ export const SCENARIOS: Scenario[] = [
     name: "uploads of 64 KiB, needed whole",
     contestants: ["req.bytes()", "readBody, 64 KiB", "collect"],
     run: turns("uploads", load.uploads, 64 * KIB, 6000, 32),
-    targets: held("readBody, 64 KiB", "req.bytes()", NO_SLOWER, 0.4),
+    targets: bounds("readBody, 64 KiB", "req.bytes()", {
+      micros: NO_SLOWER,
+      peakBytes: 0.4,
+    }),
     advice: [{
       have: "a body of 64 KiB, needed whole",
       use: "`readBody`",
@@ -170,7 +160,7 @@ export const SCENARIOS: Scenario[] = [
     name: "uploads of 1 MiB, piece by piece",
     contestants: ["default reader", "chunks"],
     run: turns("uploads", load.uploads, MIB, 800, 16),
-    targets: held("chunks", "default reader", 0.65),
+    targets: bounds("chunks", "default reader", { micros: 0.65 }),
     advice: [{
       have: "a body to hash or scan, piece by piece",
       use: "`chunks`",
@@ -203,7 +193,10 @@ export const SCENARIOS: Scenario[] = [
     name: "objects of 4 MiB, hashed and passed on",
     contestants: ["bytes(), fetch", "collect, stream()"],
     run: stored,
-    targets: held("collect, stream()", "bytes(), fetch", NO_SLOWER, 0.3),
+    targets: bounds("collect, stream()", "bytes(), fetch", {
+      micros: NO_SLOWER,
+      peakBytes: 0.3,
+    }),
     advice: [{
       have: "a body that is passed on when it is whole",
       use: "`collect`, `chain.stream()`",
@@ -214,7 +207,10 @@ export const SCENARIOS: Scenario[] = [
     name: "forms with a file of 5 MB",
     contestants: ["formData()", "busboy, collector"],
     run: turns("forms", load.forms, 5_000_000, 100, 16),
-    targets: held("busboy, collector", "formData()", 0.45, 0.3),
+    targets: bounds("busboy, collector", "formData()", {
+      micros: 0.45,
+      peakBytes: 0.3,
+    }),
     advice: [{
       have: "files in a multipart form",
       use: "`collector` and `npm:busboy`",
@@ -247,7 +243,7 @@ export const SCENARIOS: Scenario[] = [
     name: "TCP proxy, answers of 64 KiB",
     contestants: ["pipeTo", "copy"],
     run: proxied(false),
-    targets: held("copy", "pipeTo", 0.55),
+    targets: bounds("copy", "pipeTo", { micros: 0.55 }),
     advice: [{
       have: "a connection into another",
       use: "`copy`",
@@ -259,7 +255,7 @@ export const SCENARIOS: Scenario[] = [
     contestants: ["pipeTo", "copy"],
     run: proxied(true),
     targets: [
-      { of: "copy", against: "pipeTo", value: "peakBytes", atMost: 0.5 },
+      ...bounds<Value>("copy", "pipeTo", { peakBytes: 0.5 }),
       { of: "copy", value: "markCompacts", atMost: 0 },
     ],
     advice: [{
@@ -273,7 +269,7 @@ export const SCENARIOS: Scenario[] = [
     unit: "CPU µs a frame",
     contestants: ["conn.readable", "readFrames"],
     run: turns("frames", load.frames, 30_000, 16_000, 16),
-    targets: held("readFrames", "conn.readable", 0.55),
+    targets: bounds("readFrames", "conn.readable", { micros: 0.55 }),
     advice: [{
       have: "messages with a length in front",
       use: "`readFrames`",
@@ -285,7 +281,7 @@ export const SCENARIOS: Scenario[] = [
     unit: "CPU µs a command",
     contestants: ["one array each", "bufferedReader"],
     run: turns("resp", load.commands(16), 100, 160_000, 16),
-    targets: held("bufferedReader", "one array each", NO_SLOWER),
+    targets: bounds("bufferedReader", "one array each", { micros: NO_SLOWER }),
     advice: [{
       have: "a protocol of lines and lengths",
       use: "`bufferedReader`",
@@ -297,7 +293,7 @@ export const SCENARIOS: Scenario[] = [
     unit: "CPU µs a command",
     contestants: ["one array each", "bufferedReader"],
     run: turns("resp", load.commands(2), 10_000, 16_000, 16),
-    targets: held("bufferedReader", "one array each", NO_SLOWER),
+    targets: bounds("bufferedReader", "one array each", { micros: NO_SLOWER }),
     advice: [],
   },
   {
@@ -305,7 +301,7 @@ export const SCENARIOS: Scenario[] = [
     unit: "wall µs a file",
     contestants: ["Deno.readFile", "readSync"],
     run: batched,
-    targets: held("readSync", "Deno.readFile", 0.5),
+    targets: bounds("readSync", "Deno.readFile", { micros: 0.5 }),
     advice: [{
       have: "many files, one after another",
       use: "`file.readSync(block.bytes)`",
@@ -317,7 +313,7 @@ export const SCENARIOS: Scenario[] = [
     unit: "wall µs a body",
     contestants: ["no signal", "one signal"],
     run: (contestant) => measured(["open", contestant]),
-    targets: held("one signal", "no signal", 1.2),
+    targets: bounds("one signal", "no signal", { micros: 1.2 }),
     advice: [],
   },
 ];
