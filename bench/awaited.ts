@@ -6,8 +6,8 @@ import { createPool as createGeneric } from "generic-pool";
 import { createPool as createLightning } from "lightning-pool";
 import { Pool as Tarn } from "tarn";
 import { BlockPool, type PoolOptions } from "@smriti/pool";
-import { nsPerOperationAsync } from "./measure.ts";
-import { report } from "./report/child.ts";
+import { nsPerOperation } from "./measure.ts";
+import { report } from "./child.ts";
 
 /** About so long does one measurement take. */
 const SLICE_MS = 50;
@@ -115,6 +115,6 @@ export const AWAITED: Readonly<Record<string, () => Run>> = {
 
 if (import.meta.main) {
   const run = AWAITED[Deno.args[0]]();
-  report({ ns: await nsPerOperationAsync(run, SLICE_MS) });
+  report({ ns: await nsPerOperation(run, SLICE_MS) });
   Deno.exit(0);
 }

@@ -4,11 +4,18 @@
  */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
-/** Texts, switches, and numbers: integers from 1. */
+/** Texts, switches, and numbers: integers from 1, with K for 1024 and M for 1024 K. */
 export type Defaults = Record<string, string | boolean | number>;
 
-/** Reads the command line; with `--help`, or if it cannot be honoured, prints `help` and ends. */
-export function flags<D extends Defaults>(help: string, defaults: D): D {
+/**
+ * Reads the command line; with `--help`, or if it cannot be honoured, prints `help` and ends.
+ * `check` throws what else is wrong.
+ */
+export function flags<D extends Defaults>(
+  help: string,
+  defaults: D,
+  check?: (flags: D) => void,
+): D {
   try {
     const options: NonNullable<ParseArgsConfig["options"]> = {};
     for (const [name, value] of Object.entries({ ...defaults, help: false })) {
@@ -16,6 +23,7 @@ export function flags<D extends Defaults>(help: string, defaults: D): D {
         type: typeof value === "boolean" ? "boolean" : "string",
       };
     }
+    options.help.short = "h";
     const values: Record<string, unknown> =
       parseArgs({ args: Deno.args, options }).values;
     if (values.help) {
@@ -26,7 +34,9 @@ export function flags<D extends Defaults>(help: string, defaults: D): D {
       name,
       typeof defaults[name] === "number" ? integer(name, value) : value,
     ]);
-    return { ...defaults, ...Object.fromEntries(given) };
+    const all: D = { ...defaults, ...Object.fromEntries(given) };
+    check?.(all);
+    return all;
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
     Deno.exit(2);
@@ -34,7 +44,9 @@ export function flags<D extends Defaults>(help: string, defaults: D): D {
 }
 
 function integer(name: string, text: unknown): number {
-  const value = Number(text);
+  const [, digits, unit] = /^(\d+)([KM]?)$/i.exec(String(text)) ?? [];
+  const value = Number(digits) *
+    1024 ** ["", "K", "M"].indexOf(unit?.toUpperCase());
   if (Number.isSafeInteger(value) && value >= 1) return value;
   throw new RangeError(`--${name} must be an integer from 1, got ${text}`);
 }

@@ -47,34 +47,17 @@ export function stopwatch(): () => number {
   };
 }
 
-/** Nanoseconds for one operation, warm: doubles the count until `run` takes `sliceMs`. */
-export function nsPerOperation(
-  run: (n: number) => void,
-  sliceMs: number,
-): number {
-  for (let n = 64;;) {
-    const elapsed = stopwatch();
-    run(n);
-    const ms = elapsed();
-    if (ms >= sliceMs) return ms / n * 1e6;
-    n = more(n, ms, sliceMs);
-  }
-}
-
-/** As {@linkcode nsPerOperation}, of something asynchronous. */
-export async function nsPerOperationAsync(
-  run: (n: number) => Promise<void>,
+/** Nanoseconds for one operation, warm: more and more of them until `run` takes `sliceMs`. */
+export async function nsPerOperation(
+  run: (n: number) => void | Promise<void>,
   sliceMs: number,
 ): Promise<number> {
   for (let n = 64;;) {
     const elapsed = stopwatch();
-    await run(n);
+    const running = run(n);
+    if (running !== undefined) await running;
     const ms = elapsed();
     if (ms >= sliceMs) return ms / n * 1e6;
-    n = more(n, ms, sliceMs);
+    n = Math.ceil(n * Math.min(8, 1.2 * sliceMs / Math.max(ms, 0.01)));
   }
-}
-
-function more(n: number, ms: number, sliceMs: number): number {
-  return Math.ceil(n * Math.min(8, 1.2 * sliceMs / Math.max(ms, 0.01)));
 }

@@ -31,7 +31,7 @@ async function upload(request: Request): Promise<Response> {
       await request.body?.cancel();
       return new Response("busy\n", { status: 503 });
     }
-    // Too slow, or gone: then nobody reads this.
+    // Too slow, or gone: then no client reads this.
     return new Response("incomplete\n", { status: signal.aborted ? 408 : 400 });
   }
 }

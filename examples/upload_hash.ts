@@ -42,7 +42,7 @@ async function hash(request: Request, block: Block): Promise<Response> {
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
     return new Response(`${digest.toHex()}\n`);
   } catch {
-    // Too slow, or gone: then nobody reads this.
+    // Too slow, or gone: then no client reads this.
     return new Response("incomplete\n", { status: signal.aborted ? 408 : 400 });
   }
 }

@@ -6,10 +6,12 @@ const hostname = "127.0.0.1";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += await conn.write(bytes.subarray(at));
-  }
+/** Writes all of it. */
+export async function writeAll(
+  to: { write(bytes: Uint8Array): Promise<number> },
+  bytes: Uint8Array,
+): Promise<void> {
+  while (bytes.length > 0) bytes = bytes.subarray(await to.write(bytes));
 }
 
 async function readAll(conn: Deno.Conn, into: Uint8Array): Promise<void> {
@@ -20,11 +22,20 @@ async function readAll(conn: Deno.Conn, into: Uint8Array): Promise<void> {
   }
 }
 
-async function connect(port: number): Promise<Deno.TcpConn> {
+/** Without waiting for acknowledgements between two writes. */
+export async function connect(port: number): Promise<Deno.TcpConn> {
   const conn = await Deno.connect({ hostname, port });
   conn.setNoDelay();
   return conn;
 }
+
+/** `count` turns of `size` bytes each on so many connections. */
+export type Load = (
+  port: number,
+  size: number,
+  count: number,
+  connections: number,
+) => Promise<void>;
 
 /** Runs `fn` on so many connections at once until `count` turns are over. */
 async function crowd(
@@ -38,40 +49,36 @@ async function crowd(
   );
 }
 
-function upload(size: number): Uint8Array {
-  const head =
-    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`;
+/** A request, and its body of so many sevens. */
+function post(size: number, type = "text/plain"): [Uint8Array, Uint8Array] {
+  const head = encoder.encode(
+    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\n` +
+      `Content-Length: ${size}\r\n\r\n`,
+  );
   const message = new Uint8Array(head.length + size).fill(7);
-  message.set(encoder.encode(head));
-  return message;
+  message.set(head);
+  return [message, message.subarray(head.length)];
 }
 
-/** Reads an answer with a short body; gives the body. */
-async function reply(conn: Deno.Conn, buffer: Uint8Array): Promise<string> {
-  let text = "";
+/** Reads an answer with a short body. */
+export async function reply(
+  conn: Deno.Conn,
+  buffer: Uint8Array,
+): Promise<{ status: number; text: string }> {
+  let all = "";
   for (;;) {
     const size = await conn.read(buffer);
-    if (size === null) throw new Error(`the server has hung up after ${text}`);
-    text += decoder.decode(buffer.subarray(0, size));
+    if (size === null) throw new Error(`the server has hung up after ${all}`);
+    all += decoder.decode(buffer.subarray(0, size));
     const match =
-      /^HTTP\/1.1 (?:200|503) [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
-        .exec(text);
-    if (match !== null && match[2].length === Number(match[1])) return match[2];
-    if (/^HTTP\/1.1 (?!200|503)\d{3}/.test(text)) throw new Error(text);
+      /^HTTP\/1.1 (\d+) [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
+        .exec(all);
+    if (match === null || match[3].length < Number(match[2])) continue;
+    return { status: Number(match[1]), text: match[3] };
   }
 }
 
-/** `count` uploads of `size` bytes. */
-export async function uploads(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  answer = String(size + 7),
-): Promise<void> {
-  await send(port, upload(size), count, connections, answer);
-}
-
+/** Sends `count` of these messages; each must be answered so. */
 async function send(
   port: number,
   message: Uint8Array,
@@ -84,49 +91,45 @@ async function send(
     const buffer = new Uint8Array(1024);
     while (more()) {
       await writeAll(conn, message);
-      const text = await reply(conn, buffer);
-      if (text !== answer) throw new Error(`wrong answer ${text}`);
+      const { status, text } = await reply(conn, buffer);
+      if (text !== answer) throw new Error(`wrong answer ${status} ${text}`);
     }
   });
 }
 
-/** `count` uploads of about `size` bytes of NDJSON, answered by the sum of its lines. */
-export async function texts(
+/** `count` uploads of `size` bytes. */
+export async function uploads(
   port: number,
   size: number,
   count: number,
   connections: number,
+  answer = String(size + 7),
 ): Promise<void> {
-  const line = `${JSON.stringify({ n: 1, text: "x".repeat(80) })}\n`;
-  const lines = Math.floor(size / line.length);
-  const message = upload(lines * line.length);
-  message.set(
-    encoder.encode(line.repeat(lines)),
-    message.length - lines * line.length,
-  );
-  await send(port, message, count, connections, String(lines));
+  await send(port, post(size)[0], count, connections, answer);
 }
 
+/** `count` uploads of about `size` bytes of NDJSON, answered by the sum of its lines. */
+export const texts: Load = async (port, size, count, connections) => {
+  const line = `${JSON.stringify({ n: 1, text: "x".repeat(80) })}\n`;
+  const lines = Math.floor(size / line.length);
+  const [message, body] = post(lines * line.length);
+  body.set(encoder.encode(line.repeat(lines)));
+  await send(port, message, count, connections, String(lines));
+};
+
 /** `count` multipart forms with one file of `size` bytes. */
-export async function forms(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const forms: Load = async (port, size, count, connections) => {
   const boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
   const start =
     `--${boundary}\r\nContent-Disposition: form-data; name=f; filename=f\r\n` +
     "Content-Type: application/octet-stream\r\n\r\n";
   const end = `\r\n--${boundary}--\r\n`;
-  const length = start.length + size + end.length;
-  const head = "POST / HTTP/1.1\r\nHost: localhost\r\n" +
-    `Content-Type: multipart/form-data; boundary=${boundary}\r\nContent-Length: ${length}\r\n\r\n`;
-  const message = new Uint8Array(head.length + length).fill(7);
-  message.set(encoder.encode(head + start));
-  message.set(encoder.encode(end), message.length - end.length);
+  const type = `multipart/form-data; boundary=${boundary}`;
+  const [message, body] = post(start.length + size + end.length, type);
+  body.set(encoder.encode(start));
+  body.set(encoder.encode(end), start.length + size);
   await send(port, message, count, connections, String(size + 7));
-}
+};
 
 /** A store for a proxy to have something behind it. */
 export function store(): Deno.HttpServer<Deno.NetAddr> {
@@ -137,16 +140,10 @@ export function store(): Deno.HttpServer<Deno.NetAddr> {
 }
 
 /** `count` answers of `size` bytes. */
-export async function answers(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
-  const text = String(size);
-  const message = encoder.encode(
-    `POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
-  );
+export const answers: Load = async (port, size, count, connections) => {
+  const text = encoder.encode(String(size));
+  const [message, body] = post(text.length);
+  body.set(text);
   await crowd(connections, count, async (more) => {
     using conn = await connect(port);
     const buffer = new Uint8Array(size + 1024);
@@ -163,32 +160,29 @@ export async function answers(
       }
     }
   });
-}
+};
 
-/** `count` commands of the Redis protocol, `batch` at once, half of them with a value of `size`. */
-export async function commands(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  batch: number,
-): Promise<void> {
-  const value = "v".repeat(size);
-  const set = `*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$${size}\r\n${value}\r\n`;
-  const get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
-  const pairs = Math.ceil(batch / 2);
-  const message = encoder.encode((set + get).repeat(pairs));
-  const expected = `+OK\r\n$${size}\r\n${value}\r\n`.repeat(pairs);
-  await crowd(connections, count / (2 * pairs), async (more) => {
-    using conn = await connect(port);
-    const answer = new Uint8Array(expected.length);
-    while (more()) {
-      await writeAll(conn, message);
-      await readAll(conn, answer);
-      if (decoder.decode(answer) !== expected) throw new Error("wrong answer");
-    }
-  });
-}
+/** Commands of the Redis protocol, `batch` at once, half of them with a value of `size`. */
+export const commands =
+  (batch: number): Load => async (port, size, count, connections) => {
+    const value = "v".repeat(size);
+    const set = `*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$${size}\r\n${value}\r\n`;
+    const get = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const pairs = Math.ceil(batch / 2);
+    const message = encoder.encode((set + get).repeat(pairs));
+    const expected = `+OK\r\n$${size}\r\n${value}\r\n`.repeat(pairs);
+    await crowd(connections, count / (2 * pairs), async (more) => {
+      using conn = await connect(port);
+      const answer = new Uint8Array(expected.length);
+      while (more()) {
+        await writeAll(conn, message);
+        await readAll(conn, answer);
+        if (decoder.decode(answer) !== expected) {
+          throw new Error("wrong answer");
+        }
+      }
+    });
+  };
 
 /** Answers each 4 bytes with as many as they say. For a proxy to have something behind it. */
 export function backend(): Deno.TcpListener {
@@ -214,42 +208,32 @@ export function backend(): Deno.TcpListener {
   return listener;
 }
 
-/** `count` requests for `size` bytes through a proxy; `fresh`: each on a connection of its own. */
-export async function requests(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-  fresh: boolean,
-): Promise<void> {
-  const head = new Uint8Array(4);
-  new DataView(head.buffer).setUint32(0, size);
-  await crowd(connections, count, async (more) => {
-    const buffer = new Uint8Array(size);
-    let conn: Deno.TcpConn | undefined;
-    while (more()) {
-      conn ??= await connect(port);
-      await writeAll(conn, head);
-      await readAll(conn, buffer);
-      if (buffer[0] !== 7 || buffer[size - 1] !== 7) {
-        throw new Error("wrong bytes");
+/** Requests for `size` bytes through a proxy; `fresh`: each on a connection of its own. */
+export const requests =
+  (fresh: boolean): Load => async (port, size, count, connections) => {
+    const head = new Uint8Array(4);
+    new DataView(head.buffer).setUint32(0, size);
+    await crowd(connections, count, async (more) => {
+      const buffer = new Uint8Array(size);
+      let conn: Deno.TcpConn | undefined;
+      while (more()) {
+        conn ??= await connect(port);
+        await writeAll(conn, head);
+        await readAll(conn, buffer);
+        if (buffer[0] !== 7 || buffer[size - 1] !== 7) {
+          throw new Error("wrong bytes");
+        }
+        if (fresh) {
+          conn.close();
+          conn = undefined;
+        }
       }
-      if (fresh) {
-        conn.close();
-        conn = undefined;
-      }
-    }
-    conn?.close();
-  });
-}
+      conn?.close();
+    });
+  };
 
 /** `count` frames of `size` bytes, 4 of each connection under way at once. */
-export async function frames(
-  port: number,
-  size: number,
-  count: number,
-  connections: number,
-): Promise<void> {
+export const frames: Load = async (port, size, count, connections) => {
   const message = new Uint8Array(4 + size).fill(7);
   new DataView(message.buffer).setUint32(0, size);
   const each = Math.ceil(count / connections);
@@ -269,17 +253,17 @@ export async function frames(
       }
     };
     const receive = async () => {
-      const reply = new Uint8Array(4);
+      const answer = new Uint8Array(4);
       while (answered < each) {
-        await readAll(conn, reply);
-        if (reply[0] !== 7) throw new Error("wrong answer");
+        await readAll(conn, answer);
+        if (answer[0] !== 7) throw new Error("wrong answer");
         answered++;
         wake?.();
       }
     };
     await Promise.all([send(), receive()]);
   });
-}
+};
 
 /** `count` uploads at once, each trickling for `ms`; gives how many were answered and refused. */
 export async function slowUploads(
@@ -289,7 +273,7 @@ export async function slowUploads(
   ms: number,
   opened: () => Promise<void>,
 ): Promise<{ answered: number; refused: number }> {
-  const message = upload(size);
+  const [message] = post(size);
   const conns: Deno.TcpConn[] = [];
   for (let i = 0; i < count; i++) conns.push(await connect(port));
   await opened();
@@ -304,7 +288,7 @@ export async function slowUploads(
       await writeAll(conn, message.subarray(step * piece, (step + 1) * piece));
       await pause(ms / steps);
     }
-    const text = await reply(conn, new Uint8Array(1024));
+    const { text } = await reply(conn, new Uint8Array(1024));
     if (text === "busy") refused++;
     else if (text === String(size + 7)) answered++;
     else throw new Error(`wrong answer ${text}`);

@@ -8,12 +8,15 @@
  * of the machine meets all of them; the median round counts. Cost is the processor time of the
  * server process for one request, and the most memory it ever had resident.
  */
+import { Child, type Cost } from "../child.ts";
+import { compete, type Results } from "../contest.ts";
 import { flags } from "../flags.ts";
 import { spread } from "../measure.ts";
 import { intoReadme } from "../readme.ts";
-import { Child, type Cost } from "./child.ts";
+import { digits, tableText } from "../report/markdown.ts";
+import { ratio, Turns } from "../report/section.ts";
 import * as load from "./load.ts";
-import { type Result, type Scenario, SCENARIOS } from "./scenarios.ts";
+import { type Scenario, SCENARIOS, type Value } from "./scenarios.ts";
 
 const SERVERS = new URL("servers.ts", import.meta.url).href;
 
@@ -32,65 +35,9 @@ const given = flags(HELP, {
 });
 const { only, quick, write } = given;
 const rounds = given.rounds || (quick ? 3 : 5);
-const share = quick ? 0.25 : 1;
 
-/** Interleaved rounds: by contestant, the results of each round. */
-async function measure(scenario: Scenario): Promise<Map<string, Result[]>> {
-  const all = new Map<string, Result[]>(
-    scenario.contestants.map((name) => [name, []]),
-  );
-  for (let round = 0; round < rounds; round++) {
-    for (const [name, results] of all) {
-      results.push(await scenario.run(name, share));
-    }
-  }
-  return all;
-}
-
-function typical(results: Result[], value: keyof Result): number {
-  return spread(results.map((result) => result[value])).median;
-}
-
-function print(scenario: Scenario, all: Map<string, Result[]>): void {
-  console.log(`\n${scenario.name}`);
-  const unit = scenario.unit.padStart(17);
-  console.log(`  ${"".padEnd(20)} ${unit}   peak MB  mark-compacts`);
-  for (const [name, results] of all) {
-    const micros = typical(results, "micros").toFixed(1).padStart(17);
-    const peak = mb(typical(results, "peakBytes")).padStart(9);
-    const collections = String(typical(results, "markCompacts")).padStart(14);
-    console.log(`  ${name.padEnd(20)} ${micros} ${peak} ${collections}`);
-  }
-}
-
-const LABELS = {
-  micros: "time",
-  peakBytes: "peak memory",
-  markCompacts: "mark-compacts",
-};
-
-/** Whether all targets are met; says so. A ratio is the median of the rounds' own ratios. */
-function judge({ targets }: Scenario, all: Map<string, Result[]>): boolean {
-  let met = true;
-  for (const { of, against, value, atMost } of targets) {
-    const others = against === undefined ? undefined : all.get(against)!;
-    const { median: number } = spread(
-      all.get(of)!.map((result, round) =>
-        result[value] / (others?.[round][value] ?? 1)
-      ),
-    );
-    const passed = number <= atMost;
-    met &&= passed;
-    const what = others === undefined
-      ? String(number)
-      : `${number.toFixed(2)} of ${against}'s`;
-    console.log(
-      `  ${passed ? "pass" : "MISS"}  ${of}: ${
-        LABELS[value]
-      } ${what}, at most ${atMost}`,
-    );
-  }
-  return met;
+function typical(results: Results<Value>, of: string, value: Value): number {
+  return spread(results[of].map((result) => result[value])).median;
 }
 
 /** What a crowd of slow uploads came to. */
@@ -102,11 +49,8 @@ interface Crowd {
 }
 
 async function crowdOf(contestant: string, count: number): Promise<Crowd> {
-  await using child = new Child<{ port: number }>([
-    SERVERS,
-    "crowd",
-    contestant,
-  ]);
+  const args = [SERVERS, "crowd", contestant];
+  await using child = new Child<{ port: number }, Crowd["stats"]>(...args);
   const { port } = await child.ready();
   let idle: Cost | undefined;
   const opened = async () => void (idle = await child.cost());
@@ -114,23 +58,27 @@ async function crowdOf(contestant: string, count: number): Promise<Crowd> {
   const { peakBytes, extra } = await child.cost();
   await child.stop();
   const grownBytes = peakBytes - idle!.residentBytes;
-  return { ...result, grownBytes, stats: extra as Crowd["stats"] };
+  return { ...result, grownBytes, stats: extra };
 }
 
 /** 2000 slow uploads at once on 256 blocks: answered or refused, in bounded memory. */
 async function crowds(): Promise<boolean> {
   const count = quick ? 1000 : 2000;
-  console.log(`\n${count} slow uploads of 60 000 bytes at once, in 2 s each`);
-  console.log("                       answered  refused   memory grew by MB");
   const results: Record<string, Crowd> = {};
   for (const name of ["refuse all", "req.bytes()", "readBody"]) {
-    const crowd = results[name] = await crowdOf(name, count);
-    console.log(
-      `  ${name.padEnd(20)} ${String(crowd.answered).padStart(8)} ` +
-        `${String(crowd.refused).padStart(8)} ` +
-        `${(crowd.grownBytes / 1e6).toFixed(0).padStart(19)}`,
-    );
+    results[name] = await crowdOf(name, count);
   }
+  const table = tableText({
+    heading: `${count} slow uploads of 60 000 bytes at once, in 2 s each`,
+    columns: ["answered", "refused", "memory grew by MB"],
+    rows: Object.entries(results).map(([name, crowd]) => [
+      name,
+      digits(crowd.answered),
+      digits(crowd.refused),
+      mb(crowd.grownBytes),
+    ]),
+  });
+  console.log(`\n${table}\n`);
   const { answered, refused, grownBytes, stats } = results.readBody;
   const poolBytes = stats.blockSize * stats.maxBlocks;
   const more = grownBytes - results["refuse all"].grownBytes;
@@ -149,7 +97,7 @@ async function crowds(): Promise<boolean> {
     ],
   ];
   for (const [what, passed] of checks) {
-    console.log(`  ${passed ? "pass" : "MISS"}  readBody: ${what}`);
+    console.log(`- ${passed ? "met" : "**missed**"}: readBody: ${what}`);
   }
   return checks.every(([, passed]) => passed);
 }
@@ -159,52 +107,52 @@ function mb(bytes: number): string {
 }
 
 /** A row for the README: what one would write without a pool, beside the first adaptor. */
-function row(
-  { name, unit, contestants }: Scenario,
-  all: Map<string, Result[]>,
-) {
-  const [without, pooled] = contestants;
-  const cell = (value: keyof Result, show: (number: number) => string) =>
-    [without, pooled].map((one) => show(typical(all.get(one)!, value)))
-      .join(" → ");
+function row(scenario: Scenario, results: Results<Value>): string {
+  const { name, unit = "CPU µs a request", contestants } = scenario;
+  const both = contestants.slice(0, 2);
+  const cell = (value: Value, show: (number: number) => string) =>
+    both.map((one) => show(typical(results, one, value))).join(" → ");
   const micros = cell("micros", (number) => number.toFixed(0));
   const peak = cell("peakBytes", mb);
-  return `| ${name} | ${without} → ${pooled} | ${unit} ${micros} | ${peak} |`;
+  return `| ${name} | ${both.join(" → ")} | ${unit} ${micros} | ${peak} |`;
 }
 
 /** Rows for docs/io.md: ratios, with what they are of. */
-function advise(
-  { advice }: Scenario,
-  all: Map<string, Result[]>,
-): string[] {
-  return advice.map(({ have, use, is, against, not }) => {
-    const cell = (value: keyof Result, show: (number: number) => string) => {
-      const [one, other] = [is, against].map((name) => all.get(name)!);
-      const ratios = one.map((result, i) => result[value] / other[i][value]);
-      const ratio = spread(ratios).median.toFixed(2);
-      return `${ratio} of ${show(typical(other, value))}`;
-    };
-    const time = cell("micros", (n) => `${n.toFixed(0)} µs`);
-    const memory = cell("peakBytes", (n) => `${mb(n)} MB`);
-    return `| ${have} | ${use} | \`${against}\` | ${time} | ${memory} | ${not} |`;
-  });
+function advise(scenario: Scenario, results: Results<Value>): string[] {
+  const [against, second] = scenario.contestants;
+  return scenario.advice.map(
+    ({ have, use, is = second, not }) => {
+      const cell = (value: Value, show: (number: number) => string) => {
+        const figure = ratio(results[is], results[against], (r) => r[value]);
+        const of = show(typical(results, against, value));
+        return `${figure.median.toFixed(2)} of ${of}`;
+      };
+      const time = cell("micros", (n) => `${n.toFixed(0)} µs`);
+      const memory = cell("peakBytes", (n) => `${mb(n)} MB`);
+      return `| ${have} | ${use} | \`${against}\` | ${time} | ${memory} | ${not} |`;
+    },
+  );
 }
 
 let met = true;
 const rows: string[] = [];
 const advices: string[] = [];
-console.log(`Median of ${rounds} rounds.`);
+const turns = new Turns(rounds, () => {});
+console.log(`Medians of ${rounds} rounds, with the least and the most.`);
 for (const scenario of SCENARIOS) {
   if (!scenario.name.includes(only)) continue;
-  const results = await measure(scenario);
-  print(scenario, results);
-  met = judge(scenario, results) && met;
+  const { advice, targets, unit = "CPU µs a request" } = scenario;
+  const found = await compete(scenario, turns, {
+    [unit]: ["micros", 1],
+    "peak MB": ["peakBytes", 1e6],
+    "mark-compacts": ["markCompacts", 1],
+  }, quick ? 0.25 : 1);
+  met &&= found.met;
   // The README has those that must hold; the others are advice.
-  const { advice, targets } = scenario;
   if (advice.length > 0 && targets.length > 0) {
-    rows.push(row(scenario, results));
+    rows.push(row(scenario, found.results));
   }
-  advices.push(...advise(scenario, results));
+  advices.push(...advise(scenario, found.results));
 }
 if ("slow uploads".includes(only)) met = await crowds() && met;
 if (write) {

@@ -2,11 +2,13 @@
  * A server of the Redis protocol over two readers that have the same methods: one plain array for
  * each connection, as one would write it by hand, and `bufferedReader` on a pool.
  */
+import { Buffer } from "node:buffer";
 import { BlockPool } from "@smriti/pool";
 import { bufferedReader } from "@smriti/pool/io";
+import { writeAll } from "./load.ts";
 
 /** What the protocol needs of a reader. */
-interface Reader {
+export interface Reader {
   readonly available: number;
   fill(n: number): Promise<boolean>;
   take(n: number): Uint8Array;
@@ -62,12 +64,12 @@ class PlainReader implements Reader {
   }
 }
 
-const READERS: Record<string, () => (conn: Deno.Conn) => Reader> = {
+/** By contestant. */
+export const READERS: Record<string, () => (conn: Deno.Conn) => Reader> = {
   "one array each": () => (conn) => new PlainReader(conn),
-  "bufferedReader": () => {
-    const pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 256 });
-    return (conn) => bufferedReader(conn, pool);
-  },
+  "bufferedReader":
+    (pool = new BlockPool({ blockSize: 64 * 1024, maxBlocks: 256 })) =>
+    (conn) => bufferedReader(conn, pool),
 };
 
 /** The words of a command, in memory of their own: a value is kept. */
@@ -88,7 +90,12 @@ const OK = encoder.encode("+OK\r\n");
 const END = encoder.encode("\r\n");
 const S = 83;
 
-async function serve(conn: Deno.Conn, reader: Reader): Promise<void> {
+/** Answers the commands of a connection, all that have come at once. */
+export async function serveResp(
+  conn: Deno.Conn,
+  reader: Reader & Partial<Disposable>,
+): Promise<void> {
+  using _reader = { [Symbol.dispose]: () => reader[Symbol.dispose]?.() };
   const values = new Map<number, Uint8Array>();
   let answers: Uint8Array[] = [];
   for (let words; (words = await command(reader)) !== null;) {
@@ -101,37 +108,7 @@ async function serve(conn: Deno.Conn, reader: Reader): Promise<void> {
       answers.push(encoder.encode(`$${found.length}\r\n`), found, END);
     }
     if (reader.available > 0) continue;
-    let left = join(answers);
-    while (left.length > 0) left = left.subarray(await conn.write(left));
+    await writeAll(conn, Buffer.concat(answers));
     answers = [];
   }
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(
-    parts.reduce((sum, { length }) => sum + length, 0),
-  );
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
-}
-
-/** Listens; gives the port. */
-export function serveResp(contestant: string): number {
-  const readerOf = READERS[contestant]();
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  (async () => {
-    for await (const conn of listener) {
-      conn.setNoDelay();
-      const reader = readerOf(conn);
-      serve(conn, reader).catch(() => {}).finally(() => {
-        (reader as Partial<Disposable>)[Symbol.dispose]?.();
-        conn.close();
-      });
-    }
-  })();
-  return listener.addr.port;
 }

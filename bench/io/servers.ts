@@ -5,28 +5,70 @@
  *     deno run -A bench/io/servers.ts CONTESTANT
  */
 import { Buffer } from "node:buffer";
-import { type Block, BlockPool, SmritiError } from "@smriti/pool";
+import { createHash } from "node:crypto";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import busboy from "busboy";
+import { BlockPool, SmritiError } from "@smriti/pool";
 import {
   chunks,
   collect,
+  collector,
   copy,
   lines,
   readBody,
   readFrames,
 } from "@smriti/pool/io";
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
-import { answer } from "./child.ts";
-import { serveForms } from "./forms.ts";
-import { serveResp } from "./resp.ts";
-import { serveStore } from "./stores.ts";
+import { answer } from "../child.ts";
+import { spread } from "../measure.ts";
+import { writeAll } from "./load.ts";
+import { READERS, serveResp } from "./resp.ts";
 
 const KIB = 1024;
 const hostname = "127.0.0.1";
 /** Of uploads; all contestants accept this much. */
 const MOST = 1024 * KIB;
+/** Of files in forms. */
+const MOST_OF_FILE = 8 * 1024 * KIB;
 /** What a server should give every read; here no sender is slow. */
 const PATIENCE_MS = 30_000;
+
+/** Answers requests; a number stands for its text. Gives the port. */
+function http(
+  handler: (request: Request) => Promise<Response | number> | Response,
+): number {
+  const server = Deno.serve(
+    { hostname, port: 0, onListen() {} },
+    async (request) => {
+      const found = await handler(request);
+      return found instanceof Response ? found : new Response(String(found));
+    },
+  );
+  return server.addr.port;
+}
+
+/** Serves connections until the client ends or cuts them. Gives the port. */
+function tcp(serve: (conn: Deno.TcpConn) => Promise<void>): number {
+  const listener = Deno.listen({ hostname, port: 0 });
+  (async () => {
+    for await (const conn of listener) {
+      conn.setNoDelay();
+      serve(conn).catch(() => {}).finally(() => shut(conn));
+    }
+  })();
+  return listener.addr.port;
+}
+
+/** `pipeTo` closes what it has read to the end. */
+function shut(conn: Deno.Conn): void {
+  try {
+    conn.close();
+  } catch {
+    // Closed.
+  }
+}
 
 /** How an upload becomes a number: all its bytes in memory, or seen one after another. */
 type Upload = (request: Request) => Promise<number>;
@@ -37,7 +79,8 @@ function look(bytes: Uint8Array): number {
 }
 
 const bodies = () => new BlockPool({ blockSize: MOST, maxBlocks: 64 });
-const pages = () => new BlockPool({ blockSize: 64 * KIB, maxBlocks: 256 });
+const pages = (maxBlocks = 256) =>
+  new BlockPool({ blockSize: 64 * KIB, maxBlocks });
 
 const UPLOADS: Record<string, () => Upload> = {
   "req.bytes()": () => async (request) => look(await request.bytes()),
@@ -50,36 +93,22 @@ const UPLOADS: Record<string, () => Upload> = {
     }
     return size + last;
   },
-  "readBody": () => {
-    const pool = bodies();
-    return (request) => whole(pool, request);
+  "readBody": (pool = bodies()) => (request) => whole(pool, request),
+  "readBody, signal": (pool = bodies()) => (request) =>
+    whole(pool, request, AbortSignal.timeout(PATIENCE_MS)),
+  "readBody, 64 KiB": (pool = pages()) => (request) => whole(pool, request),
+  "collect": (pool = pages()) => async (request) => {
+    using chain = await collect(request, pool, { limit: MOST });
+    return chain!.byteLength + chain!.slice(-1)[0];
   },
-  "readBody, signal": () => {
-    const pool = bodies();
-    return (request) => whole(pool, request, AbortSignal.timeout(PATIENCE_MS));
-  },
-  "readBody, 64 KiB": () => {
-    const pool = pages();
-    return (request) => whole(pool, request);
-  },
-  "collect": () => {
-    const pool = pages();
-    return async (request) => {
-      using chain = await collect(request, pool, { limit: MOST });
-      return chain!.byteLength + chain!.slice(-1)[0];
-    };
-  },
-  "chunks": () => {
-    const pool = pages();
-    return async (request) => {
-      let size = 0;
-      let last = 0;
-      for await (const { bytes } of chunks(request, pool)) {
-        size += bytes.length;
-        last = bytes[bytes.length - 1];
-      }
-      return size + last;
-    };
+  "chunks": (pool = pages()) => async (request) => {
+    let size = 0;
+    let last = 0;
+    for await (const { bytes } of chunks(request, pool)) {
+      size += bytes.length;
+      last = bytes[bytes.length - 1];
+    }
+    return size + last;
   },
 };
 
@@ -96,13 +125,10 @@ const TEXTS: Record<string, () => Upload> = {
     }
     return sum;
   },
-  "lines": () => {
-    const pool = pages();
-    return async (request) => {
-      let sum = 0;
-      for await (const line of lines(request, pool)) sum += JSON.parse(line).n;
-      return sum;
-    };
+  "lines": (pool = pages()) => async (request) => {
+    let sum = 0;
+    for await (const line of lines(request, pool)) sum += JSON.parse(line).n;
+    return sum;
   },
 };
 
@@ -111,20 +137,75 @@ async function whole(
   request: Request,
   signal?: AbortSignal,
 ): Promise<number> {
-  const block = pool.tryAcquire() ?? await pool.acquire();
-  try {
-    return look((await readBody(request, block, { signal }))!);
-  } finally {
-    block.release();
-  }
+  using block = pool.tryAcquire() ?? await pool.acquire();
+  return look((await readBody(request, block, { signal }))!);
 }
 
-function serveUploads(upload: Upload): number {
-  const server = Deno.serve(
-    { hostname, port: 0, onListen() {} },
-    async (request) => new Response(String(await upload(request))),
-  );
-  return server.addr.port;
+/** Files out of multipart forms, all of each in memory. */
+const FORMS: Record<string, () => Upload> = {
+  "formData()": () => async (request) => {
+    let seen = 0;
+    for (const value of (await request.formData()).values()) {
+      const bytes = await (value as File).bytes();
+      seen += bytes.length + bytes[bytes.length - 1];
+    }
+    return seen;
+  },
+  "busboy, collector": (pool = pages(2048)) => {
+    const take = async (stream: Readable) => {
+      using filling = collector(pool, { limit: MOST_OF_FILE });
+      for await (const part of stream) await filling.write(part);
+      using chain = filling.finish()!;
+      return chain.byteLength + chain.slice(-1)[0];
+    };
+    return async (request) => {
+      const form = busboy({ headers: Object.fromEntries(request.headers) });
+      const files: Promise<number>[] = [];
+      form.on("file", (_, stream) => files.push(take(stream)));
+      await pipeline(Readable.fromWeb(request.body as never), form);
+      return (await Promise.all(files)).reduce((sum, seen) => sum + seen, 0);
+    };
+  },
+};
+
+/** Bodies passed on to a store that wants their hash first, or put into a file unseen. */
+const STORES: Record<
+  string,
+  () => (request: Request, target: string) => Promise<Response>
+> = {
+  "bytes(), fetch": () => async (request, target) => {
+    const bytes = await request.bytes();
+    const hash = createHash("md5").update(bytes).digest("hex");
+    return await pass(target, hash, bytes);
+  },
+  "collect, stream()": (pool = pages(2048)) => async (request, target) => {
+    using chain = (await collect(request, pool))!;
+    const hash = createHash("md5");
+    for (const { bytes } of chain.chunks()) hash.update(bytes);
+    return await pass(target, hash.digest("hex"), chain.stream());
+  },
+  "pipeTo": () => async (request, target) => {
+    const file = await Deno.open(target, { write: true });
+    await request.body!.pipeTo(file.writable);
+    return new Response("stored");
+  },
+  "chunks": (pool = pages()) => async (request, target) => {
+    using file = await Deno.open(target, { write: true });
+    for await (const { bytes } of chunks(request, pool)) {
+      await writeAll(file, bytes);
+    }
+    return new Response("stored");
+  },
+};
+
+async function pass(
+  target: string,
+  hash: string,
+  body: BodyInit,
+): Promise<Response> {
+  const headers = { "x-hash": hash };
+  const stored = await fetch(target, { method: "PUT", headers, body });
+  return new Response(await stored.text());
 }
 
 /** The same on node:http. */
@@ -137,12 +218,9 @@ const NODE_UPLOADS: Record<
     for await (const part of request) parts.push(part);
     return look(Buffer.concat(parts));
   },
-  "node, readBody": () => {
-    const pool = bodies();
-    return async (request) => {
-      using block = await pool.acquire();
-      return look((await readBody(request, block))!);
-    };
+  "node, readBody": (pool = bodies()) => async (request) => {
+    using block = await pool.acquire();
+    return look((await readBody(request, block))!);
   },
 };
 
@@ -159,23 +237,12 @@ async function serveNode(
 /** Answers made in memory: of a fresh array, and of a block. */
 const ANSWERS: Record<string, () => (size: number) => Response> = {
   "a fresh array": () => (size) => new Response(new Uint8Array(size).fill(7)),
-  "a block": () => {
-    const pool = pages();
-    return (size) => {
-      using block = pool.acquireSync();
-      const bytes = block.bytes.subarray(0, size).fill(7);
-      return new Response(bytes); // has copied it
-    };
+  "a block": (pool = pages()) => (size) => {
+    using block = pool.acquireSync();
+    const bytes = block.bytes.subarray(0, size).fill(7);
+    return new Response(bytes); // has copied it
   },
 };
-
-function serveAnswers(make: (size: number) => Response): number {
-  const server = Deno.serve(
-    { hostname, port: 0, onListen() {} },
-    async (request) => make(Number(await request.text())),
-  );
-  return server.addr.port;
-}
 
 /** Passes bytes both ways until both sides have ended. */
 type Proxy = (client: Deno.TcpConn, upstream: Deno.TcpConn) => Promise<void>;
@@ -187,45 +254,24 @@ const PROXIES: Record<string, () => Proxy> = {
       upstream.readable.pipeTo(client.writable),
     ]);
   },
-  "copy": () => {
-    const pool = pages();
-    return async (client, upstream) => {
-      using blocks = await pool.acquireMany(2);
-      await Promise.all([
-        copy(client, upstream, blocks[0]).then(() => upstream.closeWrite()),
-        copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
-      ]);
-    };
+  "copy": (pool = pages()) => async (client, upstream) => {
+    using blocks = await pool.acquireMany(2);
+    await Promise.all([
+      copy(client, upstream, blocks[0]).then(() => upstream.closeWrite()),
+      copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
+    ]);
   },
 };
 
-function serveProxy(proxy: Proxy, target: number): number {
-  const listener = Deno.listen({ hostname, port: 0 });
-  const pass = async (client: Deno.TcpConn) => {
-    try {
-      const upstream = await Deno.connect({ hostname, port: target });
-      client.setNoDelay();
-      upstream.setNoDelay();
-      await proxy(client, upstream);
-      shut(upstream);
-    } catch {
-      // The load has ended and closed its connections.
-    }
-    shut(client);
-  };
-  (async () => {
-    for await (const client of listener) pass(client);
-  })();
-  return listener.addr.port;
-}
-
-/** `pipeTo` closes what it has read to the end. */
-function shut(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // Closed.
-  }
+async function proxied(
+  proxy: Proxy,
+  client: Deno.TcpConn,
+  port: number,
+): Promise<void> {
+  const upstream = await Deno.connect({ hostname, port });
+  upstream.setNoDelay();
+  await proxy(client, upstream);
+  shut(upstream);
 }
 
 /** Answers each frame with 4 bytes. */
@@ -251,30 +297,16 @@ const FRAMES: Record<string, () => Frames> = {
       rest = all.subarray(at);
     }
   },
-  "readFrames": () => {
-    const pool = pages();
-    return async (conn) => {
-      const reply = new Uint8Array(4);
-      for await (
-        const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
-      ) {
-        reply[0] = bytes[bytes.length - 1];
-        await conn.write(reply);
-      }
-    };
+  "readFrames": (pool = pages()) => async (conn) => {
+    const reply = new Uint8Array(4);
+    for await (
+      const { bytes } of readFrames(conn, pool, { lengthBytes: 4 })
+    ) {
+      reply[0] = bytes[bytes.length - 1];
+      await conn.write(reply);
+    }
   },
 };
-
-function serveFrames(frames: Frames): number {
-  const listener = Deno.listen({ hostname, port: 0 });
-  (async () => {
-    for await (const conn of listener) {
-      conn.setNoDelay();
-      frames(conn).catch(() => {}).finally(() => shut(conn));
-    }
-  })();
-  return listener.addr.port;
-}
 
 /** Reads every file once; gives what it saw. */
 type Files = (paths: string[]) => Promise<number>;
@@ -291,36 +323,40 @@ const FILES: Record<string, () => Files> = {
     }));
     return seen;
   },
-  "readSync": () => {
-    const pool = pages();
-    // deno-lint-ignore require-await
-    return async (paths) => {
-      const block = pool.acquireSync();
-      let seen = 0;
-      for (const path of paths) {
-        using file = Deno.openSync(path);
-        seen += look(block.bytes.subarray(0, file.readSync(block.bytes)!));
-      }
-      block.release();
-      return seen;
-    };
+  // deno-lint-ignore require-await
+  "readSync": (pool = pages()) => async (paths) => {
+    const block = pool.acquireSync();
+    let seen = 0;
+    for (const path of paths) {
+      using file = Deno.openSync(path);
+      seen += look(block.bytes.subarray(0, file.readSync(block.bytes)!));
+    }
+    block.release();
+    return seen;
   },
 };
 
 /** Reads the folder over and over for a while; wall time of one file, in µs. */
 async function measureFiles(files: Files, folder: string): Promise<number> {
-  const paths = [...Deno.readDirSync(folder)].map(({ name }) =>
-    `${folder}/${name}`
+  const paths = Array.from(
+    Deno.readDirSync(folder),
+    ({ name }) => `${folder}/${name}`,
   );
   const expected = await files(paths); // warm
+  return await micros(paths.length, async () => {
+    if (await files(paths) !== expected) throw new Error("read something else");
+  });
+}
+
+/** Wall time of one of `count` that a run does, the median of nine runs, in µs. */
+async function micros(count: number, run: () => Promise<void>) {
   const times: number[] = [];
   for (let round = 0; round < 9; round++) {
     const start = performance.now();
-    const seen = await files(paths);
-    times.push(performance.now() - start);
-    if (seen !== expected) throw new Error("read something else");
+    await run();
+    times.push(1000 * (performance.now() - start) / count);
   }
-  return 1000 * times.toSorted((a, b) => a - b)[4] / paths.length;
+  return spread(times).median;
 }
 
 /** Bodies that stay open while others are read. */
@@ -348,87 +384,81 @@ async function measureOpen(signal: AbortSignal | undefined): Promise<number> {
     }
   };
   await small(5000); // warm
-  const times: number[] = [];
-  for (let round = 0; round < 9; round++) {
-    const start = performance.now();
-    await small(1000);
-    times.push(performance.now() - start);
-  }
-  return times.toSorted((a, b) => a - b)[4];
+  return await micros(1000, () => small(1000));
 }
 
 /** How long an upload of the crowd waits for a block, in ms. */
 const WAIT_MS = 1500;
 
-/** Slow uploads, far more than there are blocks. `null`: refused. */
-const CROWDS: Record<string, (pool: BlockPool) => Slow> = {
-  /** What the crowd costs the runtime before anybody reads a byte. */
-  "refuse all": () => async () => {
+const busy = () => new Response("busy", { status: 503 });
+
+/** Slow uploads, far more than there are blocks. */
+const CROWDS: Record<
+  string,
+  (pool: BlockPool) => (request: Request) => Promise<number | Response>
+> = {
+  /** What the crowd costs the runtime before a byte is read. */
+  "refuse all": () => async (request) => {
     await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
-    return null;
+    await request.body?.cancel();
+    return busy();
   },
   "req.bytes()": () => async (request) => look(await request.bytes()),
   "readBody": (pool) => async (request) => {
-    let block: Block;
     try {
-      block = await pool.acquire({ timeoutMs: WAIT_MS });
-    } catch (error) {
-      if (!(error instanceof SmritiError)) throw error;
-      return null;
-    }
-    try {
+      using block = await pool.acquire({ timeoutMs: WAIT_MS });
       const signal = AbortSignal.timeout(PATIENCE_MS);
       return look((await readBody(request, block, { signal }))!);
-    } finally {
-      block.release();
+    } catch (error) {
+      if (!(error instanceof SmritiError)) throw error;
+      await request.body?.cancel();
+      return busy();
     }
   },
 };
 
-type Slow = (request: Request) => Promise<number | null>;
-
-function serveCrowd(upload: Slow): number {
-  const server = Deno.serve(
-    { hostname, port: 0, onListen() {} },
-    async (request) => {
-      const seen = await upload(request);
-      if (seen !== null) return new Response(String(seen));
-      await request.body?.cancel();
-      return new Response("busy", { status: 503 });
-    },
-  );
-  return server.addr.port;
-}
+/** By kind, how the contestant of a name is run; what it says when it is ready. */
+const KINDS: Record<
+  string,
+  (name: string, argument: string) => unknown
+> = {
+  uploads: (name) => ({ port: http(UPLOADS[name]()) }),
+  texts: (name) => ({ port: http(TEXTS[name]()) }),
+  forms: (name) => ({ port: http(FORMS[name]()) }),
+  store(name, target) {
+    const store = STORES[name]();
+    return { port: http((request) => store(request, target)) };
+  },
+  node: async (name) => ({ port: await serveNode(NODE_UPLOADS[name]()) }),
+  answers(name) {
+    const make = ANSWERS[name]();
+    return {
+      port: http(async (request) => make(Number(await request.text()))),
+    };
+  },
+  proxy(name, target) {
+    const proxy = PROXIES[name]();
+    return { port: tcp((client) => proxied(proxy, client, Number(target))) };
+  },
+  frames: (name) => ({ port: tcp(FRAMES[name]()) }),
+  resp(name) {
+    const readerOf = READERS[name]();
+    return { port: tcp((conn) => serveResp(conn, readerOf(conn))) };
+  },
+  async open(name) {
+    const { signal } = new AbortController();
+    const given = name === "one signal" ? signal : undefined;
+    return { wallMicros: await measureOpen(given) };
+  },
+  files: async (name, folder) => ({
+    wallMicros: await measureFiles(FILES[name](), folder),
+  }),
+};
 
 if (import.meta.main) {
   const [kind, name, argument] = Deno.args;
-  if (kind === "uploads") {
-    await answer({ port: serveUploads(UPLOADS[name]()) });
-  } else if (kind === "proxy") {
-    await answer({ port: serveProxy(PROXIES[name](), Number(argument)) });
-  } else if (kind === "frames") {
-    await answer({ port: serveFrames(FRAMES[name]()) });
-  } else if (kind === "texts") {
-    await answer({ port: serveUploads(TEXTS[name]()) });
-  } else if (kind === "node") {
-    await answer({ port: await serveNode(NODE_UPLOADS[name]()) });
-  } else if (kind === "answers") {
-    await answer({ port: serveAnswers(ANSWERS[name]()) });
-  } else if (kind === "forms") {
-    await answer({ port: serveForms(name) });
-  } else if (kind === "store") {
-    await answer({ port: serveStore(name, argument) });
-  } else if (kind === "resp") {
-    await answer({ port: serveResp(name) });
-  } else if (kind === "open") {
-    const { signal } = new AbortController();
-    const given = name === "one signal" ? signal : undefined;
-    await answer({ wallMicros: await measureOpen(given) });
-  } else if (kind === "files") {
-    await answer({ wallMicros: await measureFiles(FILES[name](), argument) });
-  } else {
+  if (kind === "crowd") {
     const pool = pages();
-    const port = serveCrowd(CROWDS[name](pool));
-    await answer({ port }, () => pool.stats());
-  }
+    await answer({ port: http(CROWDS[name](pool)) }, () => pool.stats());
+  } else await answer(await KINDS[kind](name, argument));
 }

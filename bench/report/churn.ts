@@ -7,7 +7,7 @@
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { waitedMs } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, peakBytes, report } from "../child.ts";
 import { Histogram } from "./histogram.ts";
 import {
   over,
@@ -15,6 +15,7 @@ import {
   type Scenario,
   type Section,
   type Table,
+  tableOf,
   type Turns,
   type Verdict,
 } from "./section.ts";
@@ -162,7 +163,6 @@ if (import.meta.main) {
   const done = await drive(operate, kept, Number(rate), end, latencies, stalls);
   const endMs = performance.now();
   const busyMs = endMs - startMs - (waitedMs() - waited);
-  const status = Deno.readTextFileSync("/proc/self/status");
   report(
     {
       operationsPerSecond: 1000 * done /
@@ -172,7 +172,7 @@ if (import.meta.main) {
       p999: latencies.quantile(0.999),
       max: latencies.max,
       stallMs: stalls.max / 1000,
-      peakBytes: 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]),
+      peakBytes: peakBytes(),
       waitedShare: 1 - busyMs / (endMs - startMs),
       startMs,
       endMs,
@@ -190,7 +190,6 @@ const ZEROED = "smriti trust";
 const HUGE = "smriti trust, not zeroed, huge pages";
 const REVOKE = "smriti revoke (default)";
 const STRICT = "smriti strict";
-const PACE = 10_000;
 
 /** With what V8 said of its collections. */
 interface Run extends Churn {
@@ -198,54 +197,40 @@ interface Run extends Churn {
   readonly collectingMs: number;
 }
 
-/** One load. */
+/** One load; `args`: MB of live heap, buffers kept, operations a second, milliseconds. */
 interface Load {
   readonly heading: string;
-  readonly heapMb: number;
-  readonly kept: number;
-  readonly perSecond: number;
-  readonly runMs: number;
+  readonly args: readonly number[];
   readonly names: readonly string[];
 }
 
+const FULL = "As fast as will";
+const HEAP = "500 MB of live heap";
 const LOADS = {
   small: {
-    heading: "As fast as will, 256 kept, no live heap",
-    heapMb: 0,
-    kept: 256,
-    perSecond: 0,
-    runMs: 1200,
+    heading: `${FULL}, 256 kept, no live heap`,
+    args: [0, 256, 0, 1200],
     names: [FRESH, LIST, TRUST, HUGE, ZEROED, REVOKE, STRICT],
   },
   heap: {
-    heading: "As fast as will, 256 kept, 500 MB of live heap",
-    heapMb: 500,
-    kept: 256,
-    perSecond: 0,
-    runMs: 1200,
+    heading: `${FULL}, 256 kept, ${HEAP}`,
+    args: [500, 256, 0, 1200],
     names: [FRESH, TRUST, ZEROED, REVOKE],
   },
   large: {
-    heading: "As fast as will, 4 096 kept, 500 MB of live heap",
-    heapMb: 500,
-    kept: 4096,
-    perSecond: 0,
-    runMs: 2500,
+    heading: `${FULL}, 4 096 kept, ${HEAP}`,
+    args: [500, 4096, 0, 2500],
     names: [FRESH, LIST, TRUST, ZEROED, REVOKE, STRICT],
   },
   paced: {
-    heading: "10 000 operations a second, 4 096 kept, 500 MB of live heap",
-    heapMb: 500,
-    kept: 4096,
-    perSecond: PACE,
-    runMs: 1500,
+    heading: `10 000 operations a second, 4 096 kept, ${HEAP}`,
+    args: [500, 4096, 10_000, 1500],
     names: [FRESH, TRUST, REVOKE],
   },
 } satisfies Record<string, Load>;
 
 async function once(load: Load, name: string): Promise<Run> {
-  const { heapMb, kept, perSecond, runMs } = load;
-  const args = [name, heapMb, kept, perSecond, runMs];
+  const args = [name, ...load.args];
   const result = await inChild<Churn>(import.meta.url, args, ["--trace-gc"]);
   let markCompacts = 0;
   let collectingMs = 0;
@@ -272,29 +257,33 @@ async function run(turns: Turns): Promise<Section> {
     );
   }
   const { small, large } = found;
-  const rate =
-    "64 KiB written whole, 4 096 kept beside 500 MB: operations a second";
-  const tail = "the same: p99.9 of one operation";
+  const plot = (
+    file: string,
+    title: string,
+    unit: string,
+    value: typeof rate,
+  ) => ({
+    file,
+    alt: title,
+    svg: bars(
+      title,
+      `${unit}, logarithmic`,
+      Object.entries(large).map(([name, all]) => ({
+        name,
+        figure: over(all, value),
+        ours: name.startsWith("smriti"),
+      })),
+    ),
+  });
+  const what = "64 KiB written whole, 4 096 kept beside 500 MB";
   return {
     tables: Object.entries<Load>(LOADS).map(([key, { heading }]) =>
       table(heading, found[key])
     ),
     verdicts: [...ofSmall(small), ...ofLarge(large)],
     plots: [
-      {
-        file: "churn.svg",
-        alt: rate,
-        svg: bars(
-          rate,
-          "1/s, logarithmic",
-          picture(large, (one) => one.operationsPerSecond),
-        ),
-      },
-      {
-        file: "churn_tail.svg",
-        alt: tail,
-        svg: bars(tail, "µs, logarithmic", picture(large, (one) => one.p999)),
-      },
+      plot("churn.svg", `${what}: operations a second`, "1/s", rate),
+      plot("churn_tail.svg", "the same: p99.9 of one operation", "µs", tail),
     ],
     notes: [
       "Operations a second count the time that the main thread had a processor; latencies and " +
@@ -307,43 +296,19 @@ async function run(turns: Turns): Promise<Section> {
   };
 }
 
-function picture(runs: Runs, value: (one: Run) => number) {
-  return Object.entries(runs).map(([name, all]) => ({
-    name,
-    figure: over(all, value),
-    ours: name.startsWith("smriti"),
-  }));
-}
-
 function table(heading: string, runs: Runs): Table {
-  return {
-    heading,
-    columns: [
-      "operations/s",
-      "p50 µs",
-      "p99 µs",
-      "p99.9 µs",
-      "max ms",
-      "longest stall ms",
-      "mark-compacts",
-      "their ms",
-      "peak RSS MB",
-      "waited %",
-    ],
-    rows: Object.entries(runs).map(([name, all]) => [
-      name,
-      over(all, (one) => one.operationsPerSecond),
-      over(all, (one) => one.p50),
-      over(all, (one) => one.p99),
-      over(all, (one) => one.p999),
-      over(all, (one) => one.max / 1000),
-      over(all, (one) => one.stallMs),
-      over(all, (one) => one.markCompacts),
-      over(all, (one) => one.collectingMs),
-      over(all, (one) => one.peakBytes / 1e6),
-      over(all, (one) => 100 * one.waitedShare),
-    ]),
-  };
+  return tableOf(heading, runs, {
+    "operations/s": rate,
+    "p50 µs": (one) => one.p50,
+    "p99 µs": (one) => one.p99,
+    "p99.9 µs": (one) => one.p999,
+    "max ms": (one) => one.max / 1000,
+    "longest stall ms": (one) => one.stallMs,
+    "mark-compacts": (one) => one.markCompacts,
+    "their ms": (one) => one.collectingMs,
+    "peak RSS MB": (one) => one.peakBytes / 1e6,
+    "waited %": (one) => 100 * one.waitedShare,
+  });
 }
 
 function against(
@@ -366,6 +331,8 @@ function against(
 
 const rate = (one: Run) => one.operationsPerSecond;
 const resident = (one: Run) => one.peakBytes;
+const tail = (one: Run) => one.p999;
+const stall = (one: Run) => one.stallMs;
 
 function ofSmall(runs: Runs): Verdict[] {
   const where = "256 kept";
@@ -385,21 +352,15 @@ function ofSmall(runs: Runs): Verdict[] {
 }
 
 function ofLarge(runs: Runs): Verdict[] {
-  const both = [TRUST, REVOKE];
   return against(runs, "4 096 kept beside 500 MB", [
-    ...both.map((name) =>
-      [name, "operations/s", rate, { atLeast: 4 }] as const
-    ),
-    [TRUST, "p99.9", (one) => one.p999, { atMost: 1 / 10 }],
-    [REVOKE, "p99.9", (one) => one.p999, { atMost: 1 / 6 }],
-    ...both.map((name) =>
-      [name, "longest stall", (one: Run) => one.stallMs, {
-        atMost: 1 / 8,
-      }] as const
-    ),
-    ...both.map((name) =>
-      [name, "peak RSS", resident, { atMost: 1 / 3 }] as const
-    ),
+    [TRUST, "operations/s", rate, { atLeast: 4 }],
+    [REVOKE, "operations/s", rate, { atLeast: 4 }],
+    [TRUST, "p99.9", tail, { atMost: 1 / 10 }],
+    [REVOKE, "p99.9", tail, { atMost: 1 / 6 }],
+    [TRUST, "longest stall", stall, { atMost: 1 / 8 }],
+    [REVOKE, "longest stall", stall, { atMost: 1 / 8 }],
+    [TRUST, "peak RSS", resident, { atMost: 1 / 3 }],
+    [REVOKE, "peak RSS", resident, { atMost: 1 / 3 }],
   ]);
 }
 

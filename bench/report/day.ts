@@ -4,9 +4,16 @@
  */
 import { BlockPool } from "@smriti/pool";
 import { next } from "../measure.ts";
-import { inChild, report } from "./child.ts";
+import { inChild, report } from "../child.ts";
 import { area, ideal, type Tick } from "./ideal.ts";
-import { over, type Scenario, type Section, type Turns } from "./section.ts";
+import {
+  over,
+  type Plot,
+  type Scenario,
+  type Section,
+  tableOf,
+  type Turns,
+} from "./section.ts";
 import { lines, type Series } from "./svg.ts";
 
 /** Seconds that the day takes. */
@@ -42,7 +49,7 @@ interface Day {
 /** One way to have memory. */
 interface Contestant {
   take(): unknown;
-  give(one: unknown): void;
+  give(one: unknown): unknown;
   committed(used: number): number;
   grew(): number;
 }
@@ -71,39 +78,28 @@ const CONTESTANTS: Record<string, () => Contestant> = {
       grew: () => grows,
     };
   },
-  "grow-only list of arrays"() {
-    const list: Uint8Array[] = [];
-    let made = 0;
-    return {
-      take() {
-        let bytes = list.pop();
-        if (bytes === undefined) {
-          made++;
-          bytes = new Uint8Array(SIZE);
-        }
-        write(bytes);
-        return bytes;
-      },
-      give: (bytes) => void list.push(bytes as Uint8Array),
-      committed: () => made,
-      grew: () => made,
-    };
-  },
-  "fresh arrays"() {
-    let made = 0;
-    return {
-      take() {
-        made++;
-        const bytes = new Uint8Array(SIZE);
-        write(bytes);
-        return bytes;
-      },
-      give() {},
-      committed: (used) => used,
-      grew: () => made,
-    };
-  },
+  "grow-only list of arrays": () => arrays(true),
+  "fresh arrays": () => arrays(false),
 };
+
+function arrays(areKept: boolean): Contestant {
+  const list: Uint8Array[] = [];
+  let made = 0;
+  return {
+    take() {
+      let bytes = list.pop();
+      if (bytes === undefined) {
+        made++;
+        bytes = new Uint8Array(SIZE);
+      }
+      write(bytes);
+      return bytes;
+    },
+    give: (bytes) => areKept && list.push(bytes as Uint8Array),
+    committed: (used) => areKept ? made : used,
+    grew: () => made,
+  };
+}
 
 function share(hour: number): number {
   const at = CURVE.findIndex(([end]) => end > hour);
@@ -140,9 +136,8 @@ if (import.meta.main) {
     const ms = performance.now() - start;
     if (ms >= 1000 * DAY_SECONDS) break;
     // Wobbles by 3 % of itself, so that the pool meets more than straight lines.
-    const hour = 24 * ms / (1000 * DAY_SECONDS);
     const wobble = 0.97 + 0.06 * random();
-    const wanted = Math.round(share(hour) * wobble * MAX_BLOCKS);
+    const wanted = Math.round(share(hour(ms)) * wobble * MAX_BLOCKS);
     // One in a hundred is another one than before.
     for (let i = Math.ceil(held.length / 100); i > 0; i--) drop();
     while (held.length > wanted) drop();
@@ -158,7 +153,7 @@ if (import.meta.main) {
 }
 
 const OURS = "smriti";
-const BLOCK_MB = 65_536 / 1e6;
+const BLOCK_MB = SIZE / 1e6;
 
 /** All contestants over the same hours: they sleep most of the time. */
 type Days = Record<string, Day>;
@@ -185,16 +180,15 @@ async function run(turns: Turns): Promise<Section> {
     values.reduce((sum, value) => sum + value, 0) / values.length;
   return {
     tables: [
-      {
-        heading: "MB",
-        columns: ["mean RSS", "most RSS", "RSS at midnight"],
-        rows: Object.keys(CONTESTANTS).map((name) => [
-          name,
-          over(of(name), (day) => mean(resident(day))),
-          over(of(name), (day) => Math.max(...resident(day))),
-          over(of(name), (day) => resident(day).at(-1)!),
-        ]),
-      },
+      tableOf(
+        "MB",
+        Object.fromEntries(Object.keys(CONTESTANTS).map((n) => [n, of(n)])),
+        {
+          "mean RSS": (day) => mean(resident(day)),
+          "most RSS": (day) => Math.max(...resident(day)),
+          "RSS at midnight": (day) => resident(day).at(-1)!,
+        },
+      ),
       {
         heading: "the pool",
         columns: ["a day"],
@@ -241,50 +235,45 @@ function thin<T>(all: readonly T[]): T[] {
   return all.filter((_, at) => at % step === 0);
 }
 
-function blocksPlot({ ticks }: Day) {
+function blocksPlot({ ticks }: Day): Plot {
   const best = ideal(ticks, MAX_BLOCKS, SHRINK_INTERVAL_MS);
   const rows = thin(ticks.map((tick, at) => ({ ...tick, best: best[at] })));
-  const hour = (ms: number) => 24 * ms / (1000 * DAY_SECONDS);
-  const title = "A day of load: blocks in use and committed";
-  const series: Series[] = [
-    {
-      name: "committed",
-      points: rows.map(({ ms, committed }) => [hour(ms), committed]),
-    },
+  const series = (value: (row: typeof rows[number]) => number) =>
+    rows.map((row) => [hour(row.ms), value(row)] as const);
+  return plot("day_blocks.svg", "blocks in use and committed", "blocks", [
+    { name: "committed", points: series(({ committed }) => committed) },
     {
       name: "committed, ideal rules",
-      points: rows.map(({ ms, best }) => [hour(ms), best]),
+      points: series(({ best }) => best),
       dashed: true,
     },
-    { name: "in use", points: rows.map(({ ms, used }) => [hour(ms), used]) },
-  ];
-  return {
-    file: "day_blocks.svg",
-    alt: title,
-    svg: lines(title, "hour", "blocks", series),
-  };
+    { name: "in use", points: series(({ used }) => used) },
+  ]);
 }
 
-function memoryPlot(days: Days) {
-  const title = "A day of load: resident memory of the process";
-  const series: Series[] = Object.entries(days).map(([name, day]) => ({
+function memoryPlot(days: Days): Plot {
+  const resident: Series[] = Object.entries(days).map(([name, day]) => ({
     name,
-    points: thin(day.resident).map(([ms, bytes]) =>
-      [24 * ms / (1000 * DAY_SECONDS), bytes / 1e6] as const
-    ),
+    points: thin(day.resident).map(([ms, bytes]) => [hour(ms), bytes / 1e6]),
   }));
-  series.push({
-    name: "bytes in use",
-    points: thin(days[OURS].ticks).map(({ ms, used }) =>
-      [24 * ms / (1000 * DAY_SECONDS), used * BLOCK_MB] as const
-    ),
-    dashed: true,
-  });
-  return {
-    file: "day_memory.svg",
-    alt: title,
-    svg: lines(title, "hour", "MB", series),
-  };
+  return plot("day_memory.svg", "resident memory of the process", "MB", [
+    ...resident,
+    {
+      name: "bytes in use",
+      points: thin(days[OURS].ticks)
+        .map(({ ms, used }) => [hour(ms), used * BLOCK_MB]),
+      dashed: true,
+    },
+  ]);
+}
+
+function hour(ms: number): number {
+  return 24 * ms / (1000 * DAY_SECONDS);
+}
+
+function plot(file: string, what: string, unit: string, all: Series[]): Plot {
+  const title = `A day of load: ${what}`;
+  return { file, alt: title, svg: lines(title, "hour", unit, all) };
 }
 
 /** The scenario. */

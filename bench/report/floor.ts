@@ -2,7 +2,7 @@
  * The floor in C and Go, compiled here if the compilers and the libraries are; else a line that
  * says what was left out, and why. Installs nothing.
  */
-import { inProgram } from "./child.ts";
+import { inProgram } from "../child.ts";
 
 /** Nanoseconds for one operation in each shape. */
 export interface Shapes {
@@ -29,60 +29,56 @@ const MALLOCS: Record<string, string[]> = {
   "C: jemalloc": ["-Wl,--no-as-needed", "-ljemalloc"],
 };
 
+/** One compilation, and what its program measures at a block size, by name and arguments. */
+interface Build {
+  readonly compiler: string;
+  readonly flags: (target: string) => string[];
+  readonly programs: Readonly<Record<string, (size: number) => string[]>>;
+}
+
 /** Compiles into a folder of its own, which goes away with the result. */
 export async function compileFloor(): Promise<Floor> {
   const folder = await Deno.makeTempDir({ prefix: "smriti-floor-" });
   const programs: Record<string, (size: number) => Promise<Shapes>> = {};
   const leftOut: string[] = [];
   const source = file("floor.c");
-  let made = 0;
-  const add = async (
-    names: Record<string, (size: number) => string[]>,
-    compiler: string,
-    flags: (target: string) => string[],
-  ) => {
-    const target = `${folder}/floor${made++}`;
-    const failure = await failed(compiler, flags(target));
-    for (const [name, args] of Object.entries(names)) {
-      if (failure !== undefined) leftOut.push(`${name} (${failure})`);
+  const c = (...flags: string[]) => (target: string) => [
+    "-O2",
+    "-o",
+    target,
+    source,
+    ...flags,
+  ];
+  const { text } = await tried("pkg-config", ["--cflags", "libdpdk"]);
+  const dpdk = "-lrte_eal -lrte_mempool -lrte_ring".split(" ");
+  const builds: Build[] = [
+    ...Object.entries(MALLOCS).map(([name, libraries]) => ({
+      compiler: "cc",
+      flags: c(...libraries),
+      programs: { [name]: (size: number) => [String(size)] },
+    })),
+    {
+      compiler: "cc",
+      flags: c("-DDPDK", ...text.split(/\s+/).filter(Boolean), ...dpdk),
+      programs: {
+        "C: DPDK rte_mempool, cached": (n) => [...DPDK_FLAGS, `${n}`, "256"],
+        "C: DPDK rte_mempool, no cache": (n) => [...DPDK_FLAGS, `${n}`, "0"],
+      },
+    },
+    {
+      compiler: "go",
+      flags: (target) => ["build", "-o", target, file("channel.go")],
+      programs: { "Go: buffered channel": (size) => [String(size)] },
+    },
+  ];
+  for (const [at, build] of builds.entries()) {
+    const target = `${folder}/floor${at}`;
+    const { why } = await tried(build.compiler, build.flags(target));
+    for (const [name, args] of Object.entries(build.programs)) {
+      if (why !== undefined) leftOut.push(`${name} (${why})`);
       else programs[name] = (size) => inProgram(target, args(size));
     }
-  };
-  for (const [name, libraries] of Object.entries(MALLOCS)) {
-    await add(
-      { [name]: (size) => [String(size)] },
-      "cc",
-      (target) => ["-O2", "-o", target, source, ...libraries],
-    );
   }
-  const headers = await said("pkg-config", ["--cflags", "libdpdk"]);
-  await add(
-    {
-      "C: DPDK rte_mempool, cached": (
-        size,
-      ) => [...DPDK_FLAGS, String(size), "256"],
-      "C: DPDK rte_mempool, no cache": (
-        size,
-      ) => [...DPDK_FLAGS, String(size), "0"],
-    },
-    "cc",
-    (target) => [
-      "-O2",
-      "-DDPDK",
-      ...headers,
-      "-o",
-      target,
-      source,
-      "-lrte_eal",
-      "-lrte_mempool",
-      "-lrte_ring",
-    ],
-  );
-  await add(
-    { "Go: buffered channel": (size) => [String(size)] },
-    "go",
-    (target) => ["build", "-o", target, file("channel.go")],
-  );
   return {
     programs,
     leftOut,
@@ -94,31 +90,23 @@ function file(name: string): string {
   return decodeURIComponent(new URL(name, NATIVE).pathname);
 }
 
-/** Why that program did not succeed; undefined if it did. */
-async function failed(
+/** What a program prints, and, if it did not succeed, why. */
+async function tried(
   program: string,
   args: string[],
-): Promise<string | undefined> {
+): Promise<{ text: string; why?: string }> {
   try {
-    const { success, stderr } = await new Deno.Command(program, { args })
-      .output();
-    if (success) return undefined;
-    const text = new TextDecoder().decode(stderr);
-    const why = text.split("\n").find((line) => /error|cannot find/.test(line));
-    return (why ?? text).replace(/^.*?(error|ld): /, "").trim();
+    const output = await new Deno.Command(program, { args }).output();
+    const [text, errors] = [output.stdout, output.stderr]
+      .map((bytes) => new TextDecoder().decode(bytes));
+    if (output.success) return { text };
+    const line = errors.split("\n").find((line) =>
+      /error|cannot find/.test(line)
+    );
+    const why = (line ?? errors).replace(/^.*?(error|ld): /, "").trim();
+    return { text: "", why };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return `no ${program} here`;
-    throw error;
-  }
-}
-
-/** The words a program prints; none if it is not here or fails. */
-async function said(program: string, args: string[]): Promise<string[]> {
-  try {
-    const { stdout } = await new Deno.Command(program, { args }).output();
-    return new TextDecoder().decode(stdout).split(/\s+/).filter(Boolean);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { text: "", why: `no ${program} here` };
   }
 }

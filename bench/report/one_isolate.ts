@@ -5,7 +5,7 @@
 import { AWAITED } from "../awaited.ts";
 import { CASES, type Shapes } from "../cases.ts";
 import type { Spread } from "../measure.ts";
-import { inChild } from "./child.ts";
+import { inChild } from "../child.ts";
 import { compileFloor } from "./floor.ts";
 import {
   over,
@@ -13,12 +13,15 @@ import {
   type Scenario,
   type Section,
   type Table,
+  tableOf,
   type Turns,
   type Verdict,
 } from "./section.ts";
 import { machine } from "./machine.ts";
 import { bars } from "./svg.ts";
 
+const CASE = import.meta.resolve("../cases.ts");
+const AWAIT = import.meta.resolve("../awaited.ts");
 const SIZES = {
   "256 B": 256,
   "4 KiB": 4096,
@@ -58,7 +61,7 @@ async function run(turns: Turns): Promise<Section> {
   for (const [label, size] of Object.entries(SIZES)) {
     const contestants: Record<string, () => Promise<Shapes>> = {};
     for (const name of Object.keys(CASES)) {
-      contestants[name] = () => inChild("../cases.ts", [name, size]);
+      contestants[name] = () => inChild(CASE, [name, size]);
     }
     for (const [name, program] of Object.entries(floor.programs)) {
       contestants[name] = () => program(size);
@@ -70,7 +73,7 @@ async function run(turns: Turns): Promise<Section> {
     Object.fromEntries(
       Object.keys(AWAITED).map((name) => [
         name,
-        () => inChild<{ ns: number }>("../awaited.ts", [name]),
+        () => inChild<{ ns: number }>(AWAIT, [name]),
       ]),
     ),
   );
@@ -105,13 +108,9 @@ async function run(turns: Turns): Promise<Section> {
     tables: [
       table("cycle", "ns: take one, write a byte, give it back"),
       table("held", "ns: 256 held, give a random one back, take another"),
-      {
-        heading: "ns: by `await`, 64 KiB, a block is free",
-        columns: ["take, write, give back"],
-        rows: Object.entries(awaits).map((
-          [name, all],
-        ) => [name, over(all, ({ ns }) => ns)]),
-      },
+      tableOf("ns: by `await`, 64 KiB, a block is free", awaits, {
+        "take, write, give back": ({ ns }) => ns,
+      }),
     ],
     verdicts: verdicts(at64, awaits),
     plots: [

@@ -98,6 +98,22 @@ export function ratio<T>(
   return spread(of.map((result, round) => value(result) / value(to[round])));
 }
 
+/** A row for each contestant; by heading of a column, what stands in it. */
+export function tableOf<T>(
+  heading: string,
+  results: Readonly<Record<string, readonly T[]>>,
+  columns: Readonly<Record<string, (result: T) => number>>,
+): Table {
+  return {
+    heading,
+    columns: Object.keys(columns),
+    rows: Object.entries(results).map(([name, all]) => [
+      name,
+      ...Object.values(columns).map((value) => over(all, value)),
+    ]),
+  };
+}
+
 /** Whether a figure is on the right side of its target. */
 export function isMet({ figure, atMost, atLeast }: Verdict): boolean {
   return figure.median <= (atMost ?? Infinity) &&

@@ -6,6 +6,7 @@ import { digits } from "./markdown.ts";
 
 const GREY = "#7d8590";
 const COLOURS = ["#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444"];
+const GRID = `stroke="${GREY}" stroke-opacity="0.25"`;
 const WIDTH = 760;
 
 /** One bar. */
@@ -26,9 +27,15 @@ function text(x: number, y: number, words: string, anchor = "start"): string {
   }" text-anchor="${anchor}">${escape(words)}</text>`;
 }
 
-function line(x1: number, y1: number, x2: number, y2: number, style: string) {
-  const [a, b, c, d] = [x1, y1, x2, y2].map((v) => v.toFixed(1));
-  return `<line x1="${a}" y1="${b}" x2="${c}" y2="${d}" ${style}/>`;
+/** Straight lines of one style, each from a point across (`H`) or down (`V`). */
+function strokes(
+  style: string,
+  all: readonly (readonly [x: number, y: number, way: "H" | "V", to: number])[],
+): string {
+  const d = all.map(([x, y, way, to]) =>
+    `M${x.toFixed(1)} ${y.toFixed(1)}${way}${to.toFixed(1)}`
+  );
+  return `<path d="${d.join("")}" ${style}/>`;
 }
 
 function picture(height: number, title: string, parts: string[]): string {
@@ -55,14 +62,14 @@ export function bars(title: string, unit: string, all: Bar[]): string {
   const x = (value: number) =>
     left + (right - left) * (Math.log10(value) - low) / Math.max(1, high - low);
   const bottom = top + all.length * step;
-  const parts: string[] = [];
-  for (let power = low; power <= high; power++) {
-    const at = x(10 ** power);
-    parts.push(
-      line(at, top, at, bottom, `stroke="${GREY}" stroke-opacity="0.25"`),
-    );
-    parts.push(text(at, bottom + 16, digits(10 ** power), "middle"));
-  }
+  const ticks = Array.from(
+    { length: high - low + 1 },
+    (_, at) => 10 ** (low + at),
+  );
+  const parts = [
+    strokes(GRID, ticks.map((tick) => [x(tick), top, "V", bottom])),
+    ...ticks.map((tick) => text(x(tick), bottom + 16, digits(tick), "middle")),
+  ];
   all.forEach(({ name, figure, ours }, at) => {
     const y = top + at * step;
     const end = x(figure.median);
@@ -73,18 +80,15 @@ export function bars(title: string, unit: string, all: Bar[]): string {
       }" height="14" rx="2" fill="${ours ? COLOURS[0] : "#9ca3af"}"/>`,
     );
     parts.push(
-      line(
-        x(figure.min),
-        y + 11,
-        x(figure.max),
-        y + 11,
-        `stroke="${COLOURS[1]}" stroke-width="2"`,
-      ),
-    );
-    parts.push(
       text(Math.max(end, x(figure.max)) + 6, y + 15, digits(figure.median)),
     );
   });
+  parts.push(strokes(
+    `stroke="${COLOURS[1]}" stroke-width="2"`,
+    all.map(({ figure: { min, max } }, at) =>
+      [x(min), top + at * step + 11, "H", x(max)] as const
+    ),
+  ));
   parts.push(text(right, bottom + 32, unit, "end"));
   return picture(bottom + 42, title, parts);
 }
@@ -112,10 +116,12 @@ export function lines(
   const parts: string[] = [];
   for (let tick = 0; tick <= 5; tick++) {
     const value = yMost * tick / 5;
-    const style = `stroke="${GREY}" stroke-opacity="0.25"`;
-    parts.push(line(left, y(value), right, y(value), style));
     parts.push(text(left - 6, y(value) + 4, digits(value), "end"));
   }
+  parts.push(strokes(
+    GRID,
+    [0, 1, 2, 3, 4, 5].map((tick) => [left, y(yMost * tick / 5), "H", right]),
+  ));
   for (let tick = 0; tick <= 6; tick++) {
     const value = xMost * tick / 6;
     parts.push(text(x(value), bottom + 16, digits(value), "middle"));
@@ -131,7 +137,7 @@ export function lines(
     const legend = left + 10 + (at % 3) * 220;
     const row = bottom + 40 + Math.floor(at / 3) * 18;
     const style = `stroke="${colour}" stroke-width="3"${dash}`;
-    parts.push(line(legend, row - 4, legend + 22, row - 4, style));
+    parts.push(strokes(style, [[legend, row - 4, "H", legend + 22]]));
     parts.push(text(legend + 28, row, name));
   });
   parts.push(text(right, 18, `${yUnit} by ${xUnit}`, "end"));

@@ -5,8 +5,14 @@
 import { BlockPool } from "@smriti/pool";
 import { PEERS } from "../awaited.ts";
 import { spread, stopwatch } from "../measure.ts";
-import { inChild, report } from "./child.ts";
-import { over, type Scenario, type Section, type Turns } from "./section.ts";
+import { inChild, report } from "../child.ts";
+import {
+  over,
+  type Scenario,
+  type Section,
+  tableOf,
+  type Turns,
+} from "./section.ts";
 
 const BLOCKS = 100;
 /** Tasks that share them. */
@@ -148,16 +154,11 @@ async function run(turns: Turns): Promise<Section> {
   );
   return {
     tables: [
-      {
-        heading: `${TASKS} tasks, ${BLOCKS} blocks`,
-        columns: ["hand-offs/s", "bytes a waiter", "places out of order"],
-        rows: Object.entries(hands).map(([name, all]) => [
-          name,
-          over(all, (one) => one.handOffsPerSecond),
-          over(all, (one) => one.bytesPerWaiter),
-          over(all, (one) => one.outOfOrder),
-        ]),
-      },
+      tableOf(`${TASKS} tasks, ${BLOCKS} blocks`, hands, {
+        "hand-offs/s": (one) => one.handOffsPerSecond,
+        "bytes a waiter": (one) => one.bytesPerWaiter,
+        "places out of order": (one) => one.outOfOrder,
+      }),
       {
         heading: "µs to cancel one in the middle by its signal",
         columns: Object.keys(cancels),

@@ -1,10 +1,11 @@
 /**
- * One measurement, in a process of its own: prints one number, of nanoseconds.
+ * One measurement, in a process of its own: nanoseconds of one operation.
  *
  *     deno run -A bench/shared/contestant.ts KIND NAME [WORKERS]
  */
 import { BlockPool } from "@smriti/pool";
 import { SharedBlockPool } from "@smriti/pool/shared";
+import { report } from "../child.ts";
 import { nsPerOperation } from "../measure.ts";
 import { nsWith, type Run } from "./crew.ts";
 import { nsByWay } from "./handover.ts";
@@ -33,13 +34,15 @@ const RUNS: Record<string, Pick<Run, "count" | "options">> = {
   scratch: { count: 20_000_000, options: { blockSize: 64, maxBlocks: 1024 } },
 };
 
-function alone(pool: BlockPool | SharedBlockPool): number {
+async function alone(
+  pool: BlockPool | SharedBlockPool,
+): Promise<number> {
   // Both are warmed up, or the first loop would pay for being compiled.
   const cycle = (n: number) => {
     for (let i = 0; i < n; i++) pool.tryAcquire()!.release();
   };
-  nsPerOperation(cycle, SLICE_MS / 3);
-  return nsPerOperation(cycle, SLICE_MS);
+  await nsPerOperation(cycle, SLICE_MS / 3);
+  return await nsPerOperation(cycle, SLICE_MS);
 }
 
 async function together(pattern: string, workers: number): Promise<number> {
@@ -49,7 +52,7 @@ async function together(pattern: string, workers: number): Promise<number> {
 async function measure(kind: string, name: string, workers: number) {
   switch (kind) {
     case "alone":
-      return alone(
+      return await alone(
         name === "BlockPool"
           ? new BlockPool(OPTIONS)
           : SharedBlockPool.create(OPTIONS),
@@ -64,6 +67,6 @@ async function measure(kind: string, name: string, workers: number) {
 }
 
 const [kind, name, workers] = Deno.args;
-console.log(await measure(kind, name, Number(workers)));
+report({ ns: await measure(kind, name, Number(workers)) });
 // The pools of the measurement are not closed one by one.
 Deno.exit(0);

@@ -7,7 +7,7 @@ import {
   type SharedPoolHandle,
   type SharedPoolOptions,
 } from "@smriti/pool/shared";
-import { PATTERNS } from "./patterns.ts";
+import { PATTERNS, type Task } from "./patterns.ts";
 import { Ring } from "./rings.ts";
 
 /** What one run is made of. */
@@ -19,14 +19,9 @@ export interface Run {
   readonly options: SharedPoolOptions;
 }
 
-interface Order {
-  readonly pattern: string;
-  readonly workers: number;
-  readonly count: number;
-  readonly handle: SharedPoolHandle;
-  readonly rings: SharedArrayBuffer;
-  readonly me: number;
-}
+type Order =
+  & Omit<Task, "pool">
+  & { readonly pattern: string; readonly handle: SharedPoolHandle };
 
 /** Nanoseconds for one operation, all Workers together, warm. */
 export async function nsWith(run: Run): Promise<number> {

@@ -28,7 +28,7 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-/** Nobody is in the way: taking and giving back, nothing else. */
+/** Taking and giving back, nothing else. */
 function cycle({ pool, count }: Task): void {
   for (let i = 0; i < count; i++) pool.tryAcquire()!.release();
 }

@@ -11,7 +11,7 @@ import {
   SharedBlockPool,
   type SharedPoolHandle,
 } from "@smriti/pool/shared";
-import { answer } from "../io/child.ts";
+import { answer } from "../child.ts";
 
 const SIZE = 1024 * 1024;
 

@@ -8,7 +8,6 @@ import { type Block, type BlockPool, SmritiError } from "@smriti/pool";
 const BURST_MS = 3_000;
 /** Tasks begin and end one after the other: the pool is seen growing and emptying. */
 const RAMP_MS = 1_000;
-const PAGE_BYTES = 4_096;
 
 /** A load on one pool: what each button does, in words when it is done. */
 export function loadOn(pool: BlockPool) {
@@ -20,7 +19,7 @@ export function loadOn(pool: BlockPool) {
     await delay(afterMs);
     while (endMs - performance.now() > RAMP_MS - afterMs) {
       using block = await pool.acquire({ timeoutMs: 5_000, tag: "burst" });
-      touch(block);
+      block.bytes.fill(1);
       const ended = delay(40 + Math.random() * 160);
       await (Math.random() < 1 / 3 ? block.lend(ended) : ended);
     }
@@ -50,7 +49,8 @@ export function loadOn(pool: BlockPool) {
       if (held.length > 0) return release();
       for (let left = Math.ceil(pool.maxBlocks / 4); left > 0; left--) {
         const block = pool.tryAcquire({ tag: "held" });
-        if (block !== undefined) held.push(touch(block));
+        block?.bytes.fill(1);
+        if (block !== undefined) held.push(block);
       }
       return `${held.length} blocks held.`;
     },
@@ -60,10 +60,4 @@ export function loadOn(pool: BlockPool) {
       release();
     },
   };
-}
-
-/** Makes the block's memory resident, as filling it would. */
-function touch(block: Block): Block {
-  for (let at = 0; at < block.size; at += PAGE_BYTES) block.bytes[at] = 1;
-  return block;
 }

@@ -1,9 +1,9 @@
 /**
- * One upload server and what it costs. `UploadServer` runs in the process of `--serve`; run as a
- * script, this file is one of the two measured servers (child.ts is its other side).
+ * One upload server. `UploadServer` runs in the process of `--serve`; run as a script, this file is
+ * one of the two measured servers, which tell their parent what they cost.
  */
-import { cpuUsage } from "node:process";
 import { BlockPool, type PoolStats } from "@smriti/pool";
+import { answer } from "../../bench/child.ts";
 import { type Dashboard, dashboard } from "../dashboard/mod.ts";
 import { bytesHandler, type Handler, pooledHandler, READ_MS } from "./app.ts";
 
@@ -16,13 +16,10 @@ export interface ServerOptions {
   readonly live?: boolean;
 }
 
-export interface Snapshot {
+/** What a server says of itself. */
+export interface State {
   readonly requests: number;
-  readonly cpuMicros: number;
-  readonly rssBytes: number;
-  readonly peakRssBytes: number;
-  /** At the busiest moment since the last snapshot: a body is in its block for a millisecond. */
-  readonly pool: PoolStats | undefined;
+  readonly pool?: PoolStats;
 }
 
 /** A running server. */
@@ -33,7 +30,6 @@ export class UploadServer {
   readonly #dashboard: Dashboard | undefined;
   readonly #upload: Handler;
   #requests = 0;
-  #peakRss = 0;
   #busiest: PoolStats | undefined;
 
   constructor({ kind, port, maxSize, maxBlocks, live }: ServerOptions) {
@@ -51,23 +47,18 @@ export class UploadServer {
     this.#upload = this.#pool
       ? pooledHandler(this.#pool)
       : bytesHandler(maxSize);
-    this.#server = listen(port, (request) => this.#answer(request));
+    this.#server = Deno.serve(
+      { hostname: "127.0.0.1", port, onListen() {} },
+      (request) => this.#answer(request),
+    );
     this.port = this.#server.addr.port;
   }
 
-  snapshot(): Snapshot {
-    const { user, system } = cpuUsage();
-    const rssBytes = Deno.memoryUsage().rss;
-    this.#peakRss = Math.max(this.#peakRss, rssBytes);
+  /** The pool at its busiest since it was last asked: a body is in its block for a millisecond. */
+  state(): State {
     const pool = this.#busiest ?? this.#pool?.stats();
     this.#busiest = undefined;
-    return {
-      requests: this.#requests,
-      cpuMicros: user + system,
-      rssBytes,
-      peakRssBytes: kernelPeakRss() ?? this.#peakRss,
-      pool,
-    };
+    return { requests: this.#requests, pool };
   }
 
   /** The uploads in progress first, then the pool, which needs its blocks back. */
@@ -90,10 +81,8 @@ export class UploadServer {
     const page = wantsPage ? this.#dashboard?.handle(request) : undefined;
     if (page) return page;
     if (method === "GET") {
-      return Response.json({
-        requests: this.#requests,
-        pool: this.#pool?.stats(),
-      });
+      const pool = this.#pool?.stats();
+      return Response.json({ requests: this.#requests, pool });
     }
     if (method !== "POST" && method !== "PUT") {
       const text = "POST or PUT a body, or GET the state\n";
@@ -110,41 +99,8 @@ export class UploadServer {
   }
 }
 
-function listen(port: number, handler: Deno.ServeHandler) {
-  try {
-    const hostname = "127.0.0.1";
-    return Deno.serve({ hostname, port, onListen() {} }, handler);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new Error(`port ${port} is taken by another program`);
-  }
-}
-
-/** Linux keeps the peak itself and misses nothing; elsewhere the highest sample has to do. */
-function kernelPeakRss(): number | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  const status = Deno.readTextFileSync("/proc/self/status");
-  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)![1]);
-}
-
-/** Synchronous: the last one must be out before the process ends. */
-function report(value: unknown): void {
-  const bytes = new TextEncoder().encode(`${JSON.stringify(value)}\n`);
-  for (let sent = 0; sent < bytes.length;) {
-    sent += Deno.stderr.writeSync(bytes.subarray(sent));
-  }
-}
-
 if (import.meta.main) {
-  try {
-    const server = new UploadServer(JSON.parse(Deno.args[0]));
-    report({ port: server.port });
-    const command = new Uint8Array(1);
-    while (await Deno.stdin.read(command) !== null) report(server.snapshot());
-    await server.close();
-    Deno.exit(0); // now, whatever a connection might still be doing
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    Deno.exit(1);
-  }
+  const server = new UploadServer(JSON.parse(Deno.args[0]));
+  const { port } = server;
+  await answer({ port }, () => server.state(), () => server.close());
 }

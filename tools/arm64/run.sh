@@ -19,32 +19,14 @@ libraries=/usr/aarch64-linux-gnu
 tests=(backend heap windows region slots growth shrink model isolation revoke acquire size_class)
 flags=(-A --no-check --frozen --sanitize-ops --sanitize-resources)
 
+where="ON ARM64"
+# shellcheck source=tools/setup.sh
+source tools/setup.sh
+
 packages() {
   command -v qemu-aarch64-static &&
-    ls $libraries/lib/libc.so.6 $libraries/lib/libgcc_s.so.1 && return
-  apt-get update -q &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-      --no-install-recommends qemu-user-static libc6-arm64-cross \
-      libgcc-s1-arm64-cross
-}
-
-unpack() {
-  (
-    cd "$home" && npm pack --silent "@deno/linux-arm64-glibc@$version" &&
-      tar xzf "deno-linux-arm64-glibc-$version.tgz" &&
-      rm "deno-linux-arm64-glibc-$version.tgz"
-  )
-}
-
-attempt() { # WHAT COMMAND...
-  local what=$1
-  shift
-  "$@" </dev/null >>"$log" 2>&1 && return
-  {
-    echo "!!! NOT TESTED ON ARM64: $what failed; the end of $log:"
-    tail -n 15 "$log"
-  } >&2
-  exit 77
+    ls $libraries/lib/libc.so.6 $libraries/lib/libgcc_s.so.1 ||
+    debian qemu-user-static libc6-arm64-cross libgcc-s1-arm64-cross
 }
 
 emulate() { # PAGE_SIZE COMMAND...
@@ -54,7 +36,6 @@ emulate() { # PAGE_SIZE COMMAND...
     "$home/package/deno" "$@" </dev/null
 }
 
-export NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
 # One seed for all page sizes: they must agree with the same model about the same steps.
 export SMRITI_SEED=${SMRITI_SEED:-$RANDOM}
 echo "SMRITI_SEED=$SMRITI_SEED"
@@ -65,7 +46,7 @@ export DENO_DIR=$home/cache
 mkdir -p "$home"
 : >"$log"
 attempt "installing qemu" packages
-[[ -x $home/package/deno ]] || attempt "fetching Deno from npm" unpack
+[[ -x $home/package/deno ]] || attempt "fetching Deno from npm" unpack "linux-arm64-glibc@$version" "$home"
 files=("${tests[@]/#/tests/}")
 files=("${files[@]/%/_test.ts}")
 deno cache --quiet --frozen "${files[@]}"

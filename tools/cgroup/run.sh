@@ -14,24 +14,13 @@ limit=${SMRITI_LIMIT:-314572800}
 home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/cgroup
 log=$home/setup.log
 root=$home/root
-export DENO_DIR=$home/cache NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
-
-attempt() { # WHAT COMMAND...
-  local what=$1
-  shift
-  "$@" </dev/null >>"$log" 2>&1 && return
-  {
-    echo "!!! NOT TESTED IN A CONTROL GROUP: $what failed; the end of $log:"
-    tail -n 15 "$log"
-  } >&2
-  exit 77
-}
+export DENO_DIR=$home/cache
+where="IN A CONTROL GROUP"
+# shellcheck source=tools/setup.sh
+source tools/setup.sh
 
 packages() {
-  command -v qemu-system-x86_64 && command -v cpio && return
-  apt-get update -q &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-      --no-install-recommends qemu-system-x86 cpio
+  command -v qemu-system-x86_64 && command -v cpio || debian qemu-system-x86 cpio
 }
 
 kernel() {

@@ -13,274 +13,200 @@ import { StringDecoder } from "node:string_decoder";
 import tls from "node:tls";
 import v8 from "node:v8";
 import zlib from "node:zlib";
-import { CERT, getLate, inbox, JUNK, tempFile } from "./peers.ts";
-import { callback, joined, pause, type Probe, type Trial } from "./probe.ts";
+import {
+  CERT,
+  fifo,
+  getLate,
+  inbox,
+  JUNK,
+  tempFile,
+  written,
+} from "./peers.ts";
+import {
+  type Bytes,
+  joined,
+  pause,
+  type Probe,
+  probe,
+  promising,
+  reads,
+  returned,
+  same,
+  settled,
+  shown,
+  type Trial,
+} from "./probe.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
 type Done = (error?: unknown, value?: unknown) => void;
 
 const hostname = "127.0.0.1";
 const salt = new Uint8Array(16);
-
-/** One that has done all it does with the bytes when it returns. */
-function returned(api: string, call: (bytes: Bytes) => unknown): Probe {
-  return {
-    api,
-    end: "return",
-    prepare: () => (bytes) => {
-      const value = call(bytes);
-      return { result: () => Promise.resolve(shown(value)) };
-    },
-  };
-}
 
 /** One that calls back with what it makes of the bytes. */
 function called(
   api: string,
   call: (bytes: Bytes, done: Done, trial: Trial) => void,
 ): Probe {
-  return {
+  return promising(
     api,
-    end: "callback",
-    races: true,
-    prepare: (trial) => (bytes) => {
-      const { end, done } = callback();
-      call(bytes, done, trial);
-      return { end, result: () => end.then(shown) };
-    },
-  };
+    (trial) => (bytes) => settled((done) => call(bytes, done, trial)),
+    "callback",
+    true,
+  );
 }
 
-function shown(value: unknown): string | boolean {
-  if (typeof value === "boolean") return value;
-  return ArrayBuffer.isView(value) || value instanceof ArrayBuffer
-    ? Buffer.from(value as Uint8Array).toString("base64")
-    : String(value);
-}
-
-/** A file is written and read again. */
-function written(
-  api: string,
-  end: Probe["end"],
-  write: (path: string, bytes: Bytes, trial: Trial) => Promise<unknown> | void,
-): Probe {
-  return {
-    api,
-    end,
-    async prepare(trial) {
-      const path = await tempFile(trial);
-      return (bytes) => {
-        const ended = write(path, bytes, trial) as Promise<unknown> | undefined;
-        return {
-          end: ended,
-          async result() {
-            await ended?.catch(() => {});
-            await pause(5);
-            return await Deno.readFile(path).catch(() => new Uint8Array(0));
-          },
-        };
-      };
-    },
-  };
-}
-
-/** The same through a descriptor that is open already. */
+/** A file is written through a descriptor that is open already, and read again. */
 function onFile(
   api: string,
   write: (file: fs.promises.FileHandle, bytes: Bytes) => Promise<unknown>,
 ): Probe {
-  return {
-    api,
-    end: "promise",
-    async prepare(trial) {
-      const path = await tempFile(trial);
-      const file = await fs.promises.open(path, "w+");
-      trial.defer(() => file.close());
-      return (bytes) => {
-        const end = write(file, bytes);
-        return {
-          end,
-          async result() {
-            await end.catch(() => {});
-            return await Deno.readFile(path);
-          },
-        };
+  return probe(api, "promise", async (trial) => {
+    const path = await tempFile(trial);
+    const file = await fs.promises.open(path, "w+");
+    trial.defer(() => file.close());
+    return (bytes) => {
+      const end = write(file, bytes);
+      return {
+        end,
+        async result() {
+          await end.catch(() => {});
+          return await Deno.readFile(path);
+        },
       };
-    },
-  };
+    };
+  });
 }
 
-/** A stream that sends elsewhere, written to behind what is not sent yet. */
+/** What node's streams that write have in common. */
+interface Sink {
+  write(bytes: Uint8Array, done?: (error?: Error | null) => void): unknown;
+  end(bytes: Uint8Array, done: () => void): unknown;
+  end(): unknown;
+}
+
+/** A stream that sends elsewhere, written to, or ended, behind what is not sent yet. */
 function sent(
   api: string,
-  open: (trial: Trial) => Promise<{
-    send: (bytes: Bytes, done: Done) => void;
-    arrived: () => Promise<Uint8Array>;
-  }>,
+  how: "write" | "end",
+  open: (trial: Trial) => Promise<
+    { stream: Sink; arrived: () => Promise<Uint8Array> }
+  >,
 ): Probe {
-  return {
-    api,
-    end: "callback",
-    async prepare(trial) {
-      const { send, arrived } = await open(trial);
-      return (bytes) => {
-        const { end, done } = callback();
-        send(bytes, done);
-        return {
-          end,
-          async result() {
-            const all = await arrived();
-            return all.length < JUNK.length
-              ? new Uint8Array(0)
-              : all.subarray(JUNK.length);
-          },
-        };
+  return probe(api, "callback", async (trial) => {
+    const { stream, arrived } = await open(trial);
+    return (bytes) => {
+      const end = settled((done) => {
+        stream.write(JUNK);
+        if (how === "end") stream.end(bytes, () => done());
+        else stream.write(bytes, done);
+      });
+      return {
+        end,
+        async result() {
+          const arriving = arrived();
+          if (how === "write") pause(50).then(() => stream.end());
+          return (await arriving).subarray(JUNK.length);
+        },
       };
-    },
-  };
+    };
+  });
 }
 
 function quiet<
   T extends { on(type: "error", fn: (e: unknown) => void): unknown },
->(
-  emitter: T,
-): T {
+>(emitter: T): T {
   emitter.on("error", () => {});
   return emitter;
 }
 
-async function socketTo(trial: Trial, secure = false) {
-  const box = inbox(trial, secure);
-  const socket = quiet(
-    secure
-      ? tls.connect({ host: hostname, port: box.port, ca: CERT })
-      : net.connect(box.port, hostname),
-  );
-  trial.defer(() => socket.destroy());
-  const event = secure ? "secureConnect" : "connect";
-  await new Promise((resolve) => socket.once(event, resolve));
-  return { box, socket };
+/** A server listens; gives its port. */
+async function listening(
+  server: net.Server | http.Server | http2.Http2Server,
+  { defer }: Trial,
+): Promise<number> {
+  server.listen(0, hostname);
+  defer(() => server.close());
+  if ("closeAllConnections" in server) {
+    defer(() => server.closeAllConnections());
+  }
+  await new Promise((resolve) => server.once("listening", resolve));
+  return (server.address() as AddressInfo).port;
 }
 
-function socket(api: string, end: boolean, secure = false): Probe {
-  return sent(api, async (trial) => {
-    const { box, socket } = await socketTo(trial, secure);
-    return {
-      send(bytes, done) {
-        socket.write(JUNK);
-        if (end) socket.end(bytes, () => done());
-        else socket.write(bytes, done).valueOf();
-      },
-      async arrived() {
-        const arriving = box.all();
-        if (!end) pause(50).then(() => socket.end());
-        return await arriving;
-      },
-    };
+/** All that comes out of a stream, read from a little later; nothing if that takes too long. */
+function late(stream: NodeJS.ReadableStream): Promise<Uint8Array> {
+  const all = Promise.withResolvers<Uint8Array>();
+  const parts: Uint8Array[] = [];
+  quiet(stream);
+  setTimeout(() => {
+    stream.on("data", (part) => parts.push(part));
+    stream.on("end", () => all.resolve(joined(parts)));
+  }, 20);
+  return Promise.race([
+    all.promise,
+    pause(2500).then(() => new Uint8Array(0)),
+  ]);
+}
+
+function socket(api: string, how: "write" | "end", secure = false): Probe {
+  return sent(api, how, async (trial) => {
+    const { port, all } = inbox(trial, secure);
+    const stream = quiet(
+      secure
+        ? tls.connect({ host: hostname, port, ca: CERT })
+        : net.connect(port, hostname),
+    );
+    trial.defer(() => stream.destroy());
+    const event = secure ? "secureConnect" : "connect";
+    await new Promise((resolve) => stream.once(event, resolve));
+    return { stream, arrived: () => all() };
   });
 }
 
-function response(api: string, end: boolean): Probe {
-  return sent(api, async (trial) => {
+function response(api: string, how: "write" | "end"): Probe {
+  return sent(api, how, async (trial) => {
     const asked = Promise.withResolvers<http.ServerResponse>();
     const server = http.createServer((_, res) => asked.resolve(quiet(res)));
-    server.listen(0, hostname);
-    trial.defer(() => server.close());
-    trial.defer(() => server.closeAllConnections());
-    await new Promise((resolve) => server.once("listening", resolve));
-    const { port } = server.address() as AddressInfo;
-    const body = await getLate(port, trial);
-    const res = await asked.promise;
+    const body = await getLate(await listening(server, trial), trial);
+    const stream = await asked.promise;
     const size = JUNK.length + trial.pattern.length;
-    res.setHeader("Content-Length", size);
-    return {
-      send(bytes, done) {
-        res.write(JUNK);
-        if (end) res.end(bytes, () => done());
-        else res.write(bytes, done);
-      },
-      async arrived() {
-        if (!end) pause(50).then(() => res.end());
-        return await body(size);
-      },
-    };
+    stream.setHeader("Content-Length", size);
+    return { stream, arrived: () => body(size) };
   });
 }
 
-function request(api: string, end: boolean): Probe {
-  return sent(api, async (trial) => {
+function request(api: string, how: "write" | "end"): Probe {
+  return sent(api, how, async (trial) => {
     const got = Promise.withResolvers<Uint8Array>();
-    const server = http.createServer((req, res) => {
-      const parts: Uint8Array[] = [];
-      setTimeout(() => {
-        req.on("data", (part) => parts.push(part));
-        req.on("end", () => {
-          got.resolve(joined(parts));
-          res.end();
-        });
-        quiet(req);
-      }, 20);
+    const server = http.createServer((request, response) => {
+      got.resolve(late(request));
+      got.promise.then(() => response.end());
     });
-    server.listen(0, hostname);
-    trial.defer(() => server.close());
-    trial.defer(() => server.closeAllConnections());
-    await new Promise((resolve) => server.once("listening", resolve));
-    const { port } = server.address() as AddressInfo;
-    const req = quiet(http.request({ hostname, port, method: "PUT" }));
-    return {
-      send(bytes, done) {
-        req.write(JUNK);
-        if (end) req.end(bytes, () => done());
-        else req.write(bytes, done);
-      },
-      arrived() {
-        if (!end) pause(50).then(() => req.end());
-        return Promise.race([
-          got.promise,
-          pause(2500).then(() => new Uint8Array(0)),
-        ]);
-      },
-    };
+    const port = await listening(server, trial);
+    const stream = quiet(http.request({ hostname, port, method: "PUT" }));
+    return { stream, arrived: () => got.promise };
   });
 }
 
-function http2Stream(api: string, end: boolean): Probe {
-  return sent(api, async (trial) => {
+function http2Stream(api: string, how: "write" | "end"): Probe {
+  return sent(api, how, async (trial) => {
     const got = Promise.withResolvers<Uint8Array>();
     const server = http2.createServer();
     server.on("stream", (stream) => {
-      const parts: Uint8Array[] = [];
-      quiet(stream);
-      setTimeout(() => {
-        stream.on("data", (part) => parts.push(part as Uint8Array));
-        stream.on("end", () => {
-          got.resolve(joined(parts));
-          (stream as http2.ServerHttp2Stream).respond({ ":status": 200 });
-          stream.end();
-        });
-      }, 20);
+      got.resolve(late(stream));
+      got.promise.then(() => {
+        (stream as http2.ServerHttp2Stream).respond({ ":status": 200 });
+        stream.end();
+      });
     });
-    server.listen(0, hostname);
-    trial.defer(() => server.close());
-    await new Promise((resolve) => server.once("listening", resolve));
-    const { port } = server.address() as AddressInfo;
+    const port = await listening(server, trial);
     const session = quiet(http2.connect(`http://${hostname}:${port}`));
     trial.defer(() => session.destroy());
     await new Promise((resolve) => session.once("connect", resolve));
-    const stream = quiet(session.request({ ":method": "PUT", ":path": "/" }));
+    const head = { ":method": "PUT", ":path": "/" };
     return {
-      send(bytes, done) {
-        stream.write(JUNK);
-        if (end) stream.end(bytes, () => done());
-        else stream.write(bytes, done);
-      },
-      arrived() {
-        if (!end) pause(50).then(() => stream.end());
-        return Promise.race([
-          got.promise,
-          pause(2500).then(() => new Uint8Array(0)),
-        ]);
-      },
+      stream: quiet(session.request(head)),
+      arrived: () => got.promise,
     };
   });
 }
@@ -289,25 +215,23 @@ function http2Stream(api: string, end: boolean): Probe {
 function transform(
   api: string,
   make: () => NodeJS.ReadWriteStream,
+  read: (all: Uint8Array) => unknown = shown,
 ): Probe {
-  return {
-    api,
-    end: "callback",
-    prepare: () => (bytes) => {
-      const { end, done } = callback();
-      const stream = quiet(make());
-      stream.write(bytes, done as () => void);
-      return {
-        end,
-        async result() {
-          const parts: Uint8Array[] = [];
-          stream.end();
-          for await (const part of stream) parts.push(part as Uint8Array);
-          return Buffer.from(joined(parts)).toString("base64");
-        },
-      };
-    },
-  };
+  return probe(api, "callback", () => (bytes) => {
+    const stream = quiet(make());
+    const end = settled((done) => stream.write(bytes, done as () => void));
+    return {
+      end,
+      async result() {
+        stream.end();
+        return read(await drained(stream));
+      },
+    };
+  });
+}
+
+async function drained(stream: AsyncIterable<unknown>): Promise<Bytes> {
+  return joined(await Array.fromAsync(stream) as Uint8Array[]);
 }
 
 const key = nodeCrypto.generateKeyPairSync("ed25519");
@@ -317,18 +241,11 @@ const options = { cost: 16 };
 export const NODE: Probe[] = [
   returned("Buffer.from(bytes)", (b) => Buffer.from(b)),
   returned("Buffer.concat([bytes])", (b) => Buffer.concat([b])),
-  {
-    api: "Buffer.from(bytes.buffer)",
-    end: "return",
-    prepare: () => (bytes) => {
-      const view = Buffer.from(bytes.buffer);
-      return { result: () => Promise.resolve(view) };
-    },
-  },
-  returned("crypto.createHash().update", (b) => {
-    const hash = nodeCrypto.createHash("sha256").update(b);
-    return hash.digest();
-  }),
+  returned("Buffer.from(bytes.buffer)", (b) => Buffer.from(b.buffer), same),
+  returned(
+    "crypto.createHash().update",
+    (b) => nodeCrypto.createHash("sha256").update(b).digest(),
+  ),
   returned(
     "crypto.createHmac(algorithm, bytes)",
     (b) => nodeCrypto.createHmac("sha256", b).update("x").digest(),
@@ -345,14 +262,11 @@ export const NODE: Probe[] = [
     "crypto.createSecretKey(bytes)",
     (b) => nodeCrypto.createSecretKey(b).export(),
   ),
-  {
-    api: "crypto.createSecretKey(bytes), used later",
-    end: "return",
-    prepare: () => (bytes) => {
-      const made = nodeCrypto.createSecretKey(bytes);
-      return { result: () => Promise.resolve(made.export()) };
-    },
-  },
+  returned(
+    "crypto.createSecretKey(bytes), used later",
+    (b) => nodeCrypto.createSecretKey(b),
+    (made) => made.export(),
+  ),
   transform(
     "crypto.createHash(): write(bytes, cb)",
     () => nodeCrypto.createHash("sha256"),
@@ -388,7 +302,6 @@ export const NODE: Probe[] = [
   ),
   returned("crypto.randomFillSync", (b) => {
     nodeCrypto.randomFillSync(b);
-    return true;
   }),
   called(
     "crypto.sign(…, bytes, …, cb)",
@@ -418,213 +331,126 @@ export const NODE: Probe[] = [
   returned("zlib.gzipSync", (b) => zlib.gzipSync(b)),
   returned("zlib.crc32", (b) => zlib.crc32(b)),
   transform("zlib.createGzip(): write(bytes, cb)", () => zlib.createGzip()),
-  written("fs.writeFile(path, bytes, cb)", "callback", (path, bytes) => {
-    const { end, done } = callback();
-    fs.writeFile(path, bytes, done);
-    return end;
-  }),
-  written("fs.appendFile(path, bytes, cb)", "callback", (path, bytes) => {
-    const { end, done } = callback();
-    fs.appendFile(path, bytes, done);
-    return end;
-  }),
   written(
-    "fs.writeFileSync",
-    "return",
-    (path, bytes) => fs.writeFileSync(path, bytes),
+    "fs.writeFile(path, bytes, cb)",
+    "callback",
+    (path, bytes) => settled((done) => fs.writeFile(path, bytes, done)),
   ),
   written(
-    "fs.appendFileSync",
-    "return",
-    (path, bytes) => fs.appendFileSync(path, bytes),
+    "fs.appendFile(path, bytes, cb)",
+    "callback",
+    (path, bytes) => settled((done) => fs.appendFile(path, bytes, done)),
   ),
-  written(
-    "fs.promises.writeFile",
-    "promise",
-    (path, bytes) => fs.promises.writeFile(path, bytes),
-  ),
-  written(
-    "fs.promises.appendFile",
-    "promise",
-    (path, bytes) => fs.promises.appendFile(path, bytes),
-  ),
+  written("fs.writeFileSync", "return", fs.writeFileSync),
+  written("fs.appendFileSync", "return", fs.appendFileSync),
+  written("fs.promises.writeFile", "promise", fs.promises.writeFile),
+  written("fs.promises.appendFile", "promise", fs.promises.appendFile),
   onFile("FileHandle.write", (file, bytes) => file.write(bytes)),
   onFile("FileHandle.writeFile", (file, bytes) => file.writeFile(bytes)),
   onFile("FileHandle.appendFile", (file, bytes) => file.appendFile(bytes)),
   onFile("FileHandle.writev", (file, bytes) => file.writev([bytes])),
-  onFile("fs.write(fd, bytes, cb)", (file, bytes) => {
-    const { end, done } = callback();
-    fs.write(file.fd, bytes, done);
-    return end;
-  }),
-  onFile("fs.writev(fd, [bytes], cb)", (file, bytes) => {
-    const { end, done } = callback();
-    fs.writev(file.fd, [bytes], done);
-    return end;
-  }),
+  onFile(
+    "fs.write(fd, bytes, cb)",
+    ({ fd }, bytes) => settled((done) => fs.write(fd, bytes, done)),
+  ),
+  onFile(
+    "fs.writev(fd, [bytes], cb)",
+    ({ fd }, bytes) => settled((done) => fs.writev(fd, [bytes], done)),
+  ),
   written("fs.writeSync(fd, bytes)", "return", (path, bytes) => {
     const fd = fs.openSync(path, "w");
     fs.writeSync(fd, bytes);
     fs.closeSync(fd);
   }),
-  written("fs.createWriteStream(): write(bytes, cb)", "callback", (
-    path,
-    bytes,
-    { defer },
-  ) => {
-    const { end, done } = callback();
-    const stream = quiet(fs.createWriteStream(path));
-    defer(() => stream.destroy());
-    stream.write(bytes, done);
-    return end;
+  written(
+    "fs.createWriteStream(): write(bytes, cb)",
+    "callback",
+    (path, bytes) => {
+      const stream = quiet(fs.createWriteStream(path));
+      return settled((done) => stream.write(bytes, done));
+    },
+  ),
+  written(
+    "fs.createWriteStream(): end(bytes, cb)",
+    "callback",
+    (path, bytes) => {
+      const stream = quiet(fs.createWriteStream(path));
+      return settled((done) => stream.end(bytes, () => done()));
+    },
+  ),
+  reads("fs.read(fd, bytes, cb)", "callback", async (trial) => {
+    const fd = fs.openSync(await fifo(trial), "r+");
+    trial.defer(() => fs.closeSync(fd));
+    return {
+      read: (bytes) =>
+        settled((done) => fs.read(fd, bytes, 0, 100, null, done)),
+      feed: (bytes) => fs.writeSync(fd, bytes),
+    };
   }),
-  written("fs.createWriteStream(): end(bytes, cb)", "callback", (
-    path,
-    bytes,
-  ) => {
-    const { end, done } = callback();
-    quiet(fs.createWriteStream(path)).end(bytes, () => done());
-    return end;
+  reads("FileHandle.read(bytes)", "promise", async (trial) => {
+    const path = await tempFile(trial);
+    await Deno.writeFile(path, new Uint8Array(100));
+    const file = await fs.promises.open(path);
+    trial.defer(() => file.close());
+    const read = (bytes: Bytes) =>
+      file.read(bytes, 0, 100, 0).then(({ bytesRead }) => bytesRead);
+    return { read };
   }),
-  {
-    api: "fs.read(fd, bytes, cb)",
-    end: "callback",
-    async prepare(trial) {
-      const path = await tempFile(trial);
-      await new Deno.Command("mkfifo", { args: [path] }).output();
-      const fd = fs.openSync(path, "r+");
-      trial.defer(() => fs.closeSync(fd));
-      return (bytes) => {
-        const { end, done } = callback<number>();
-        fs.read(fd, bytes, 0, 100, null, done);
-        pause(20).then(() => fs.writeSync(fd, new Uint8Array(100).fill(1)));
-        return { end, result: () => end.then((size) => size === 100) };
-      };
-    },
-  },
-  {
-    api: "FileHandle.read(bytes)",
-    end: "promise",
-    async prepare(trial) {
-      const path = await tempFile(trial);
-      await Deno.writeFile(path, new Uint8Array(100));
-      const file = await fs.promises.open(path);
-      trial.defer(() => file.close());
-      return (bytes) => {
-        const end = file.read(bytes, 0, 100, 0);
-        return { end, result: async () => (await end).bytesRead === 100 };
-      };
-    },
-  },
-  socket("net.Socket.write(bytes, cb)", false),
-  socket("net.Socket.end(bytes, cb)", true),
-  socket("tls.TLSSocket.write(bytes, cb)", false, true),
-  response("http.ServerResponse.write(bytes, cb)", false),
-  response("http.ServerResponse.end(bytes, cb)", true),
-  request("http.ClientRequest.write(bytes, cb)", false),
-  request("http.ClientRequest.end(bytes, cb)", true),
-  http2Stream("http2 stream.write(bytes, cb)", false),
-  http2Stream("http2 stream.end(bytes, cb)", true),
-  {
-    api: "dgram.Socket.send(bytes, port, cb)",
-    end: "callback",
-    size: 1024,
-    async prepare({ defer }) {
-      const [from, to] = [
-        dgram.createSocket("udp4"),
-        dgram.createSocket("udp4"),
-      ];
-      defer(() => from.close());
-      defer(() => to.close());
-      await new Promise<void>((resolve) => to.bind(0, hostname, resolve));
-      await new Promise<void>((resolve) => from.bind(0, hostname, resolve));
-      const got = new Promise<Uint8Array>((resolve) =>
-        to.on("message", resolve)
-      );
-      return (bytes) => {
-        const { end, done } = callback();
-        from.send(bytes, to.address().port, hostname, done);
-        return { end, result: () => got };
-      };
-    },
-  },
-  {
-    api: "child_process.spawn(): stdin.write(bytes, cb)",
-    end: "callback",
-    prepare({ defer }) {
+  socket("net.Socket.write(bytes, cb)", "write"),
+  socket("net.Socket.end(bytes, cb)", "end"),
+  socket("tls.TLSSocket.write(bytes, cb)", "write", true),
+  response("http.ServerResponse.write(bytes, cb)", "write"),
+  response("http.ServerResponse.end(bytes, cb)", "end"),
+  request("http.ClientRequest.write(bytes, cb)", "write"),
+  request("http.ClientRequest.end(bytes, cb)", "end"),
+  http2Stream("http2 stream.write(bytes, cb)", "write"),
+  http2Stream("http2 stream.end(bytes, cb)", "end"),
+  probe("dgram.Socket.send(bytes, port, cb)", "callback", async ({ defer }) => {
+    const [from, to] = ["udp4", "udp4"].map(() => dgram.createSocket("udp4"));
+    for (const each of [from, to]) {
+      defer(() => each.close());
+      await new Promise<void>((resolve) => each.bind(0, hostname, resolve));
+    }
+    const got = new Promise((resolve) => to.on("message", resolve));
+    const { port } = to.address();
+    return (bytes) => ({
+      end: settled((done) => from.send(bytes, port, hostname, done)),
+      result: () => got,
+    });
+  }, { size: 1024 }),
+  sent(
+    "child_process.spawn(): stdin.write(bytes, cb)",
+    "write",
+    ({ defer }) => {
       const child = childProcess.spawn("sh", ["-c", "sleep 0.2; cat"]);
       defer(() => child.kill());
-      const parts: Uint8Array[] = [];
-      child.stdout.on("data", (part) => parts.push(part));
-      const ended = new Promise((resolve) => child.stdout.on("end", resolve));
-      quiet(child.stdin);
-      return (bytes) => {
-        const { end, done } = callback();
-        child.stdin.write(new Uint8Array(1 << 20));
-        child.stdin.write(bytes, done);
-        return {
-          end,
-          async result() {
-            await pause(50);
-            child.stdin.end();
-            await ended;
-            return joined(parts).subarray(1 << 20);
-          },
-        };
-      };
+      const arrived = drained(child.stdout);
+      return Promise.resolve({
+        stream: quiet(child.stdin),
+        arrived: () => arrived,
+      });
     },
-  },
+  ),
   returned(
     "child_process.spawnSync(…, { input: bytes })",
     (b) => childProcess.spawnSync("cat", [], { input: b }).stdout,
   ),
-  {
-    api: "stream.PassThrough.write(bytes, cb)",
-    end: "callback",
-    prepare: () => (bytes) => {
-      const { end, done } = callback();
-      const stream = quiet(new PassThrough());
-      stream.write(bytes, done);
-      return {
-        end,
-        async result() {
-          stream.end();
-          const parts: Uint8Array[] = [];
-          for await (const part of stream) parts.push(part);
-          return joined(parts);
-        },
-      };
-    },
-  },
-  {
-    api: "stream.Readable.from([bytes])",
-    end: "return",
-    prepare: () => (bytes) => {
-      const stream = Readable.from([bytes]);
-      return {
-        async result() {
-          const parts: Uint8Array[] = [];
-          for await (const part of stream) parts.push(part);
-          return joined(parts);
-        },
-      };
-    },
-  },
+  transform(
+    "stream.PassThrough.write(bytes, cb)",
+    () => new PassThrough(),
+    same,
+  ),
+  returned(
+    "stream.Readable.from([bytes])",
+    (b) => Readable.from([b]),
+    drained,
+  ),
   returned("StringDecoder.write", (b) => new StringDecoder("latin1").write(b)),
   returned("v8.serialize", (b) => v8.serialize(b).length > b.length),
-  {
-    api: "sqlite StatementSync.run(bytes)",
-    end: "return",
-    prepare({ defer }) {
-      const db = new DatabaseSync(":memory:");
-      defer(() => db.close());
-      db.exec("CREATE TABLE t (b BLOB)");
-      const insert = db.prepare("INSERT INTO t VALUES (?)");
-      return (bytes) => {
-        insert.run(bytes);
-        const { b } = db.prepare("SELECT b FROM t").get() as { b: Bytes };
-        return { result: () => Promise.resolve(b) };
-      };
-    },
-  },
+  returned("sqlite StatementSync.run(bytes)", (bytes) => {
+    using db = new DatabaseSync(":memory:");
+    db.exec("CREATE TABLE t (b BLOB)");
+    db.prepare("INSERT INTO t VALUES (?)").run(bytes);
+    return db.prepare("SELECT b FROM t").get()!.b;
+  }, same),
 ];

@@ -2,7 +2,14 @@
  * The other ends: servers and clients that do not read before they are told to, so that what is
  * sent to them has to wait.
  */
-import { joined, pause, type Trial } from "./probe.ts";
+import {
+  type Bytes,
+  joined,
+  pause,
+  type Probe,
+  probe,
+  type Trial,
+} from "./probe.ts";
 
 const hostname = "127.0.0.1";
 /** When nothing has come for so long, nothing will. */
@@ -31,7 +38,7 @@ dtiSdPkzJ/Ja9W4QVfuFOUmGMrekJRsnIZpMOZkzLc5ZRpoqm0i2ejT/
 export interface Inbox {
   readonly port: number;
   /** Reads what comes until `until` bytes are there or the connection ends; gives it all. */
-  all(until?: number | Promise<number>): Promise<Uint8Array<ArrayBuffer>>;
+  all(until?: number | Promise<number>): Promise<Bytes>;
 }
 
 /** Accepts one connection and reads nothing before it is asked to. */
@@ -55,7 +62,7 @@ export function inbox({ defer }: Trial, secure = false): Inbox {
 export async function readAll(
   conn: { read(p: Uint8Array): Promise<number | null> },
   until: number | Promise<number> = Infinity,
-): Promise<Uint8Array<ArrayBuffer>> {
+): Promise<Bytes> {
   const parts: Uint8Array[] = [];
   const buffer = new Uint8Array(65536);
   let size = 0;
@@ -108,7 +115,7 @@ export async function stuffConn(
 }
 
 /** More than any socket takes at once, so that what comes behind it waits. */
-export const JUNK: Uint8Array<ArrayBuffer> = new Uint8Array(8 << 20);
+export const JUNK: Bytes = new Uint8Array(8 << 20);
 
 /** Writes all of it. */
 export async function writeAll(
@@ -118,11 +125,122 @@ export async function writeAll(
   while (bytes.length > 0) bytes = bytes.subarray(await conn.write(bytes));
 }
 
+/** Both ends of a connection. */
+export async function pair({ defer }: Trial) {
+  const listener = Deno.listen({ hostname, port: 0 });
+  const [conn, peer] = await Promise.all([
+    Deno.connect({ hostname, port: listener.addr.port }),
+    listener.accept(),
+  ]);
+  for (const each of [listener, conn, peer]) defer(() => each.close());
+  return { conn, peer };
+}
+
+/** A server of HTTP; gives its port. */
+export function serve({ defer }: Trial, handler: Deno.ServeHandler): number {
+  const server = Deno.serve({ hostname, port: 0, onListen() {} }, handler);
+  defer(() => server.shutdown());
+  return server.addr.port;
+}
+
+/** A server's address for one WebSocket, and its side of it. */
+export function socketServer(trial: Trial) {
+  const { promise, resolve } = Promise.withResolvers<WebSocket>();
+  const port = serve(trial, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    socket.onopen = () => resolve(socket);
+    return response;
+  });
+  return { url: `ws://${hostname}:${port}`, server: promise };
+}
+
+/** The next short message that comes to a WebSocket, behind long ones. */
+export function shortMessage(socket: WebSocket): Promise<Uint8Array> {
+  socket.binaryType = "arraybuffer";
+  return new Promise((resolve) => {
+    socket.onmessage = ({ data }) => {
+      if (data.byteLength < 1e6) resolve(new Uint8Array(data));
+    };
+  });
+}
+
+/** A response that is given to a server whose client does not read yet. */
+export function answered(
+  api: string,
+  make: (bytes: Bytes, size: number) => Response,
+): Probe {
+  return probe(api, "return", async (trial) => {
+    const { promise, resolve } = Promise.withResolvers<Response>();
+    const body = await getLate(serve(trial, () => promise), trial);
+    const { length } = trial.pattern;
+    return (bytes) => {
+      resolve(make(bytes, length));
+      return { result: () => body(length) };
+    };
+  });
+}
+
+/** A file is written and read again. */
+export function written(
+  api: string,
+  end: Probe["end"],
+  write: (path: string, bytes: Bytes) => Promise<unknown> | void,
+): Probe {
+  return probe(api, end, async (trial) => {
+    const path = await tempFile(trial);
+    return (bytes) => {
+      const end = write(path, bytes) as Promise<unknown> | undefined;
+      return {
+        end,
+        async result() {
+          await end?.catch(() => {});
+          await pause(5);
+          return await Deno.readFile(path).catch(() => new Uint8Array(0));
+        },
+      };
+    };
+  });
+}
+
+/** A sink of the platform, written to behind what it has not taken yet. */
+export function sunk(
+  api: string,
+  open: (trial: Trial) => Promise<
+    { writable: WritableStream; arrived: () => Promise<Uint8Array> }
+  >,
+): Probe {
+  return probe(api, "promise", async (trial) => {
+    const { writable, arrived } = await open(trial);
+    const writer = writable.getWriter();
+    const junk = await stuff((bytes) => writer.write(bytes));
+    return (bytes) => {
+      const end = writer.write(bytes);
+      return {
+        end,
+        async result() {
+          const arriving = arrived();
+          await end.catch(() => {});
+          await pause(5);
+          await writer.close().catch(() => {});
+          return (await arriving).subarray(junk);
+        },
+      };
+    };
+  });
+}
+
 /** A path in a folder of the trial's own. */
 export async function tempFile({ defer }: Trial): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "smriti_sinks_" });
   defer(() => Deno.remove(folder, { recursive: true }));
   return `${folder}/file`;
+}
+
+/** A pipe with a name, whose reader has to wait. */
+export async function fifo(trial: Trial): Promise<string> {
+  const path = await tempFile(trial);
+  await new Deno.Command("mkfifo", { args: [path] }).output();
+  return path;
 }
 
 /** A request for raw HTTP/1.1 whose answer is read only when asked for; gives the body. */

@@ -6,6 +6,8 @@
 import { scrypt } from "node:crypto";
 import { BlockPool } from "../../mod.ts";
 
+/** Bytes of a block, or of a copy. */
+export type Bytes = Uint8Array<ArrayBuffer>;
 /** When the block is released. */
 export type Point = "call" | "end" | "copy";
 
@@ -14,11 +16,14 @@ export interface Begun {
   /** The API's own promise or callback; without one its return is the end. */
   readonly end?: Promise<unknown>;
   /**
-   * What has come of the bytes: the bytes where they arrived, a string that a run without a release
-   * gives too, or whether all is right.
+   * What has come of the bytes, or a promise of it: the bytes where they arrived, a string that a run
+   * without a release gives too, or whether all is right.
    */
-  readonly result: () => Promise<Uint8Array | string | boolean>;
+  readonly result: () => unknown;
 }
+
+/** Makes the call. */
+export type Start = (bytes: Bytes) => Begun;
 
 /** One API. */
 export interface Probe {
@@ -31,18 +36,13 @@ export interface Probe {
   /** Bytes it is given. Default 64 KiB. */
   readonly size?: number;
   /** Makes all ready; the function it gives makes the call. */
-  readonly prepare: (
-    trial: Trial,
-  ) => Promise<Start> | Start;
+  readonly prepare: (trial: Trial) => Promise<Start> | Start;
 }
-
-/** Makes the call. */
-export type Start = (bytes: Uint8Array<ArrayBuffer>) => Begun;
 
 /** What a probe may use. */
 export interface Trial {
   /** What the bytes are, in memory of its own. */
-  readonly pattern: Uint8Array<ArrayBuffer>;
+  readonly pattern: Bytes;
   /** Runs when the trial is over, last first. */
   defer(fn: () => unknown): void;
 }
@@ -102,17 +102,18 @@ export async function attempt(
     const begun = start(point === "copy" ? block.bytes.slice() : block.bytes);
     begun.end?.catch(() => {});
     // What has to wait for a reader ends only when that is let in.
-    const early = point === "end" ? begun.result() : undefined;
+    const come = async () => await begun.result();
+    const early = point === "end" ? come() : undefined;
     early?.catch(() => {});
     if (point === "end") await inTime(begun.end);
     block.release();
     const next = pool.acquireSync();
     next.bytes.fill(LATER);
-    const given = await inTime(early ?? begun.result());
+    const given = await inTime(early ?? come());
     await inTime(begun.end);
     await pause(2);
-    result = typeof given === "object" ? hash(given) : String(given);
-    if (typeof given === "object") {
+    result = shown(given);
+    if (given instanceof Uint8Array) {
       if (given.length < size) outcome = "fewer bytes arrive";
       else if (result !== hash(pattern)) outcome = "other bytes arrive";
     } else if (given === false) outcome = "other bytes arrive";
@@ -169,20 +170,23 @@ function hash(bytes: Uint8Array): string {
   return `${bytes.length}:${sum}`;
 }
 
-/** A callback as node's APIs want it, and the promise that it settles. */
-export function callback<T = unknown>(): {
-  end: Promise<T>;
-  done: (error?: unknown, value?: unknown) => void;
-} {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  return {
-    end: promise,
-    done: (error, value) => error ? reject(error) : resolve(value as T),
-  };
+/** What an API has made of the bytes, as a text; not bytes, which would have to be those given. */
+export function shown(value: unknown): string {
+  if (value instanceof ArrayBuffer) return hash(new Uint8Array(value));
+  return value instanceof Uint8Array ? hash(value) : String(value);
+}
+
+/** What calls back as node's APIs do, as a promise. */
+export function settled<T>(
+  call: (done: (error?: unknown, value?: T) => void) => void,
+): Promise<T> {
+  return new Promise((resolve, reject) =>
+    call((error, value) => error ? reject(error) : resolve(value!))
+  );
 }
 
 /** One array of all. */
-export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function joined(parts: readonly Uint8Array[]): Bytes {
   const whole = new Uint8Array(
     parts.reduce((sum, part) => sum + part.length, 0),
   );
@@ -194,7 +198,67 @@ export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return whole;
 }
 
-/** The last `size` bytes of many: what comes behind the unsent. */
-export function tail(bytes: Uint8Array, size: number): Uint8Array {
-  return bytes.subarray(Math.max(0, bytes.length - size));
+/** One API; what follows are the kinds of which there are several. */
+export function probe(
+  api: string,
+  end: Probe["end"],
+  prepare: Probe["prepare"],
+  more: Pick<Probe, "races" | "size"> = {},
+): Probe {
+  return { api, end, prepare, ...more };
+}
+
+/** One that has done all it does with the bytes when it returns; `read` says what came of them. */
+export function returned<T>(
+  api: string,
+  call: (bytes: Bytes) => T,
+  read: (made: T) => unknown = shown,
+): Probe {
+  return probe(api, "return", () => (bytes) => {
+    const made = call(bytes);
+    return { result: () => read(made) };
+  });
+}
+
+/** For {@linkcode returned}: the bytes themselves have arrived. */
+export const same = <T>(made: T): T => made;
+
+/** One that gives a promise of what it makes of the bytes. */
+export function promising(
+  api: string,
+  prepare: (
+    trial: Trial,
+  ) =>
+    | Promise<(bytes: Bytes) => Promise<unknown>>
+    | ((bytes: Bytes) => Promise<unknown>),
+  end: Probe["end"] = "promise",
+  races = false,
+): Probe {
+  return probe(api, end, async (trial) => {
+    const call = await prepare(trial);
+    return (bytes) => {
+      const end = call(bytes);
+      return { end, result: () => end.then(shown) };
+    };
+  }, { races });
+}
+
+/** One that reads 100 bytes, which come a little later. */
+export function reads(
+  api: string,
+  end: Probe["end"],
+  prepare: (trial: Trial) => Promise<{
+    read: (bytes: Bytes) => Promise<number | bigint | null | undefined>;
+    feed?: (bytes: Bytes) => unknown;
+  }>,
+  size?: number,
+): Probe {
+  return probe(api, end, async (trial) => {
+    const { read, feed } = await prepare(trial);
+    return (bytes) => {
+      const end = read(bytes);
+      pause(20).then(() => feed?.(new Uint8Array(100).fill(1)));
+      return { end, result: async () => Number(await end) === 100 };
+    };
+  }, { size });
 }

@@ -18,36 +18,20 @@ log=$home/setup.log
 export WINEPREFIX=$home/prefix WINEARCH=win64 WINEDEBUG=-all
 # No offers to download .NET and a browser, and our own DLL before Wine's.
 export WINEDLLOVERRIDES='mscoree,mshtml=;bcryptprimitives=n,b'
-export NO_COLOR=1 DENO_NO_UPDATE_CHECK=1
+where="ON WINDOWS"
+# shellcheck source=tools/setup.sh
+source "$here/../setup.sh"
 
 packages() {
-  command -v wine && command -v x86_64-w64-mingw32-gcc && return
-  apt-get update -q &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
-      --no-install-recommends wine wine64 gcc-mingw-w64-x86-64
+  command -v wine && command -v x86_64-w64-mingw32-gcc ||
+    debian wine wine64 gcc-mingw-w64-x86-64
 }
-
-unpack() ( # the caller stays in its folder
-  cd "$home" && npm pack --silent "@deno/win32-x64@$version" &&
-    tar xzf "deno-win32-x64-$version.tgz" && rm "deno-win32-x64-$version.tgz"
-)
 
 prefix() {
   wineboot-stable -i &&
     # A crash ends the process at once, instead of asking for a debugger.
     wine reg add 'HKLM\Software\Microsoft\Windows NT\CurrentVersion\AeDebug' \
       /v Debugger /t REG_SZ /d false /f
-}
-
-attempt() { # WHAT COMMAND...
-  local what=$1
-  shift
-  "$@" </dev/null >>"$log" 2>&1 9>&- && return
-  {
-    echo "!!! NOT TESTED ON WINDOWS: $what failed; the end of $log:"
-    tail -n 15 "$log"
-  } >&2
-  exit 77
 }
 
 mkdir -p "$home"
@@ -57,7 +41,7 @@ if [[ ! -e $home/ready ]]; then
   echo "Setting up Deno $version for Windows and Wine in $home" >&2
   : >"$log"
   attempt "installing Wine" packages
-  attempt "fetching deno.exe from npm" unpack
+  attempt "fetching deno.exe from npm" unpack "win32-x64@$version" "$home"
   attempt "preparing Wine" prefix
   touch "$home/ready"
 fi
