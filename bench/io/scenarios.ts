@@ -40,6 +40,8 @@ export interface Scenario {
   run: (contestant: string, share: number) => Promise<Result>;
   targets: Target[];
   advice: Advice[];
+  /** Whether it has a row in the README, too. */
+  isShown?: boolean;
 }
 
 const SERVERS = new URL("servers.ts", import.meta.url).href;
@@ -160,6 +162,7 @@ const NO_SLOWER = 1.05;
 export const SCENARIOS: Scenario[] = [
   {
     name: "uploads of 1 MiB, needed whole",
+    isShown: true,
     unit: "CPU µs a request",
     contestants: ["req.bytes()", "readBody", "readBody, signal", "collect"],
     run: turns("uploads", load.uploads, MIB, 800, 16),
@@ -250,6 +253,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "forms with a file of 5 MB",
+    isShown: true,
     unit: "CPU µs a request",
     contestants: ["formData()", "busboy, collector"],
     run: turns("forms", load.forms, 5_000_000, 100, 16),
@@ -292,6 +296,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "TCP proxy, answers of 64 KiB",
+    isShown: true,
     unit: "CPU µs a request",
     contestants: ["pipeTo", "copy"],
     run: proxied(false),
@@ -323,6 +328,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "frames of 30 000 bytes",
+    isShown: true,
     unit: "CPU µs a frame",
     contestants: ["conn.readable", "readFrames"],
     run: turns("frames", load.frames, 30_000, 16_000, 16),
