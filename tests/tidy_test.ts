@@ -88,7 +88,7 @@ Deno.test("a SAFETY line stands above native calls and above views made or revok
   assertEquals(bare, []);
 });
 
-Deno.test("options, codes, statistics and events all stand in docs/reference.md", () => {
+Deno.test("options, codes, statistics and events all stand in the docs", () => {
   const reference = read("docs/reference.md");
   const names = (path: string, start: string, member: RegExp) => {
     const text = read(path);
@@ -114,6 +114,22 @@ Deno.test("options, codes, statistics and events all stand in docs/reference.md"
   ];
   assert(all.length > 50, `only ${all.length} names found`);
   assertEquals(all.filter((name) => !reference.includes(`\`${name}\``)), []);
+
+  const workers = read("docs/workers.md");
+  const more = [
+    ...names(
+      "shared/options.ts",
+      "export interface SharedPoolOptions",
+      /^ {2}(\w+)\??:/gm,
+    ),
+    ...names(
+      "shared/shared_stats.ts",
+      "export interface SharedPoolStats",
+      /readonly (\w+):/g,
+    ),
+  ];
+  assertEquals(more.length, 3);
+  assertEquals(more.filter((name) => !workers.includes(`\`${name}\``)), []);
 });
 
 Deno.test("nothing is left over: no markers, no machine paths, no registry hosts", () => {
