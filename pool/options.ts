@@ -17,7 +17,7 @@ import {
   word,
 } from "./checks.ts";
 
-/** How much is checked for you, and what it costs. See the README's table of safety levels. */
+/** How much is checked for you, and what it costs. See the levels in docs/safety.md. */
 export type Safety = "trust" | "revoke" | "strict";
 
 /** How many leases are watched for being lost to the garbage collector. */

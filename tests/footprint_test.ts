@@ -71,7 +71,7 @@ Deno.test("footprint() keeps its numbers in order and frozen", () => {
   }
 });
 
-Deno.test("footprint() of the README's sizes: a cache line, or whole pages", {
+Deno.test("footprint() of tuning.md's sizes: a cache line, or whole pages", {
   ignore: !hasNative,
 }, () => {
   const { strideBytes: one } = BlockPool.footprint({

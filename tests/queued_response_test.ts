@@ -1,6 +1,6 @@
 // A block that was enqueued into a response and released: the runtime still sends it, by reference,
 // and nobody can know when it is done. Giving memory back must not end the process then; unmapping
-// it does, and so does strict mode's quarantine, as the README's "Safety" says.
+// it does, and so does strict mode's quarantine, as docs/safety.md says.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { type Ended, inChild, type Library } from "./support/child.ts";
@@ -99,7 +99,7 @@ for (const how of ["close", "quarantine"]) {
       `${how} under a response that still sends a released block does what is documented`,
     ignore,
   }, async () => {
-    // No library can catch this. Were it harmless, the README would be wrong.
+    // No library can catch this. Were it harmless, docs/safety.md would be wrong.
     const ended = await inChild(serveReleased, [], [how]);
     console.log(`${how}: ${told(ended)}`);
     if (Deno.build.os === "linux") {

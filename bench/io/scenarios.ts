@@ -26,6 +26,8 @@ export interface Scenario extends Contest<Value> {
   /** Of the time. Default: CPU µs a request. */
   readonly unit?: string;
   readonly advice: readonly Advice[];
+  /** Whether it has a row in the README, too. */
+  readonly isShown?: boolean;
 }
 
 const SERVERS = new URL("servers.ts", import.meta.url).href;
@@ -128,6 +130,7 @@ const NO_SLOWER = 1.05;
 export const SCENARIOS: Scenario[] = [
   {
     name: "uploads of 1 MiB, needed whole",
+    isShown: true,
     contestants: ["req.bytes()", "readBody", "readBody, signal", "collect"],
     run: turns("uploads", load.uploads, MIB, 800, 16),
     targets: bounds("readBody", "req.bytes()", { micros: 0.6, peakBytes: 0.2 }),
@@ -205,6 +208,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "forms with a file of 5 MB",
+    isShown: true,
     contestants: ["formData()", "busboy, collector"],
     run: turns("forms", load.forms, 5_000_000, 100, 16),
     targets: bounds("busboy, collector", "formData()", {
@@ -241,6 +245,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "TCP proxy, answers of 64 KiB",
+    isShown: true,
     contestants: ["pipeTo", "copy"],
     run: proxied(false),
     targets: bounds("copy", "pipeTo", { micros: 0.55 }),
@@ -266,6 +271,7 @@ export const SCENARIOS: Scenario[] = [
   },
   {
     name: "frames of 30 000 bytes",
+    isShown: true,
     unit: "CPU µs a frame",
     contestants: ["conn.readable", "readFrames"],
     run: turns("frames", load.frames, 30_000, 16_000, 16),

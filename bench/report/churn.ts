@@ -1,5 +1,6 @@
 /**
- * Scenario: what buffers cost the garbage collector, and what the collector costs the program.
+ * Scenario: what buffers cost the garbage collector, and what the collector costs the program. Also
+ * writes the README's first table.
  *
  * Run as a program, this file measures one contestant: buffers of 64 KiB, each written whole, the last
  * so many kept alive, beside a heap of small objects. Arguments: the contestant, MB of live heap,
@@ -19,6 +20,7 @@ import {
   type Turns,
   type Verdict,
 } from "./section.ts";
+import { machine } from "./machine.ts";
 import { bars } from "./svg.ts";
 
 const SIZE = 65_536;
@@ -292,6 +294,29 @@ async function run(turns: Turns): Promise<Section> {
       "The targets of `trust` are held against the level without zeroing, where a block is written " +
       "once; with zeroing it is written twice, once cold and once warm. The bare list checks and " +
       "clears nothing: faster than that is no pool, because the rest is the writing itself.",
+    ],
+    readme: { gc: spared(large, turns.rounds) },
+  };
+}
+
+/** What a program notices of it, with and without a pool. */
+function spared(runs: Runs, rounds: number): Table {
+  const row = (what: string, value: (one: Run) => number) =>
+    [
+      what,
+      ...[FRESH, REVOKE].map((name) => over(runs[name], value)),
+    ] as const;
+  return {
+    caption: `\`deno task bench:report --only churn\`: median of ${rounds} ` +
+      `rounds with the least and the most. ${machine()}.`,
+    heading: "64 KiB written whole, 4 096 kept beside a heap of 500 MB",
+    columns: [FRESH, REVOKE],
+    rows: [
+      row("operations a second", (one) => one.operationsPerSecond),
+      row("99.9 % of them within, µs", (one) => one.p999),
+      row("longest stall of the event loop, ms", (one) => one.stallMs),
+      row("in full collections, ms of 2 500", (one) => one.collectingMs),
+      row("peak resident memory, MB", (one) => one.peakBytes / 1e6),
     ],
   };
 }

@@ -1,11 +1,11 @@
 /**
- * Runs every comparison in one go and writes bench/report.md, bench/plots/*.svg and the README's
- * tables of them.
+ * Runs every comparison in one go and writes bench/report.md, bench/plots/*.svg and the tables of
+ * the README and docs/numbers.md.
  *
  *     deno task bench:report [--only ID] [--rounds 5] [--write]
  *
  * With `--only`, one scenario runs and its tables are printed; the report stays as it is, and so
- * does the README without `--write`.
+ * do the other pages without `--write`.
  */
 import { flags } from "../flags.ts";
 import { format, intoReadme } from "../readme.ts";
@@ -24,7 +24,7 @@ const HELP = `deno task bench:report [--only ID] [--rounds N] [--write]
 
   --only ID    run one of: ${SCENARIOS.map(({ id }) => id).join(", ")}
   --rounds N   how often every contestant runs (default 5)
-  --write      with --only: put its tables into the README
+  --write      with --only: put its tables into the README and docs/numbers.md
   --help       this`;
 
 function fail(why: string): never {

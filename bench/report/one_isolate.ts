@@ -1,6 +1,6 @@
 /**
- * Scenario: what taking a block and giving it back costs in one isolate. Also writes the README's
- * two tables of it.
+ * Scenario: what taking a block and giving it back costs in one isolate. Also writes the
+ * two tables of it in docs/numbers.md.
  */
 import { AWAITED } from "../awaited.ts";
 import { CASES, type Shapes } from "../cases.ts";
@@ -36,7 +36,7 @@ const TRUST = "smriti trust";
 const REVOKE = "smriti revoke (default)";
 const RESOLVED = "await of a fresh resolved promise";
 
-/** In the README's tables: beside what programs do without a pool, and what each promise costs. */
+/** In the tables of docs/numbers.md: beside what programs do without a pool, and what each promise costs. */
 const BASICS = [ARRAY, UNSAFE, BARE, "@thi.ng/malloc", LEAN, TRUST, REVOKE];
 const LEVELS = [
   "smriti, bytes never used",

@@ -41,7 +41,7 @@ export interface Section {
   readonly plots: readonly Plot[];
   /** Sentences that belong under the tables. */
   readonly notes: readonly string[];
-  /** Tables of the README, by the name of their place. */
+  /** Tables of the README and of docs/, by the name of their place. */
   readonly readme?: Readonly<Record<string, Table>>;
 }
 

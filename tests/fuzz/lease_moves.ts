@@ -195,7 +195,7 @@ function misuse({ rng, tally, homes }: World, lease: Lease): void {
     case 0: {
       const argument = any();
       if (argument === undefined || argument === 0 || argument === 1) return;
-      // A number of bytes that is right, and a lie: excluded in the README.
+      // A number of bytes that is right, and a lie: excluded in docs/safety.md.
       if (Number.isInteger(argument) && argument <= block.size) return;
       tally.call("release junk bytes", () => block.release(argument));
       // An interrupted operation may have ended the lease before.
