@@ -25,7 +25,13 @@ export class Filling {
     const most = limit && Math.ceil(limit / pool.blockSize);
     this.#pool = pool;
     this.#options = options;
-    this.#grower = new Grower(pool, most, options, () => this.#giveUp());
+    this.#grower = new Grower(
+      pool,
+      most,
+      options,
+      (block) => this.#add(block),
+      () => this.#giveUp(),
+    );
   }
 
   /** Where the next bytes go: the free part of the last block; of length 0 if one must be added. */
@@ -39,20 +45,19 @@ export class Filling {
 
   /** Adds a block if there is one now. */
   tryGrow(): boolean {
-    const block = this.#grower.tryNext();
-    if (block === undefined) return false;
-    this.#blocks.push(block);
-    return true;
+    return this.#grower.tryNext();
   }
 
   /** Adds a block, and the one before it if that was given up meanwhile. */
   async grow(): Promise<void> {
-    const block = await this.#grower.next();
+    do await this.#grower.next(); while (this.room.length === 0);
+  }
+
+  #add(block: Block): void {
     this.#blocks.push(block);
     if (this.#kept === undefined) return;
     block.bytes.set(this.#kept);
     this.#kept = undefined;
-    this.#blocks.push(await this.#grower.next());
   }
 
   /** Adds as many blocks as so many bytes need, all together. */

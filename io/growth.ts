@@ -125,7 +125,7 @@ export class Growth {
     if (place !== undefined) {
       this.#toBegin.delete(place);
       this.#toGrow.delete(place);
-      place.reject(new SmritiError("released", "the body was given up"));
+      place.reject(givenUp());
     }
     if (grower.stage === "outside") return;
     if (this.#admitted.delete(grower)) this.#claimed -= grower.claim;
@@ -228,16 +228,19 @@ export class Grower {
 
   readonly #pool: Pool;
   readonly #growth: Growth;
+  readonly #take: (block: Block) => void;
   #isOver = false;
 
-  /** `most`: blocks that it may come to, if it has a limit. */
+  /** `most`: blocks that it may come to, if it has a limit; `take` gets each of them. */
   constructor(
     pool: Pool,
     most: number | undefined,
     options: WaitOptions,
+    take: (block: Block) => void,
     giveUp: () => void,
   ) {
     this.#pool = pool;
+    this.#take = take;
     this.giveUp = giveUp;
     this.#growth = growthOf(pool);
     this.options = options;
@@ -246,11 +249,11 @@ export class Grower {
   }
 
   /** One more block, if there is one now. */
-  tryNext(): Block | undefined {
-    if (this.#isAlone || this.#growth.tryEnter(this)) {
-      return this.#had(this.#pool.tryAcquire());
-    }
-    return undefined;
+  tryNext(): boolean {
+    if (!this.#isAlone && !this.#growth.tryEnter(this)) return false;
+    const block = this.#pool.tryAcquire();
+    if (block !== undefined) this.#had(block);
+    return block !== undefined;
   }
 
   /**
@@ -258,14 +261,16 @@ export class Grower {
    *
    * @throws what the pool's `acquire` does; `released` if `end` is called meanwhile
    */
-  async next(): Promise<Block> {
+  async next(): Promise<void> {
+    if (this.#isOver) throw givenUp();
     if (!this.#isAlone) await this.#growth.enter(this);
     const block = this.stage === "admitted"
       ? await this.#further()
       : await this.#pool.acquire(this.options);
+    // In the same turn, or there were one in which nothing has the block.
     if (!this.#isOver) return this.#had(block);
     block.release();
-    throw new SmritiError("released", "the body was given up");
+    throw givenUp();
   }
 
   /** It has all its blocks, or gives them back. */
@@ -279,15 +284,14 @@ export class Grower {
     return this.claim <= 1 || this.#pool.closed;
   }
 
-  #had<T extends Block | undefined>(block: T): T {
-    if (block === undefined) return block;
+  #had(block: Block): void {
+    this.#take(block);
     this.held++;
     if (this.stage !== "outside") {
       const isBeyond = this.held > this.claim;
       if (isBeyond) this.claim++;
       this.#growth.gained(isBeyond);
     }
-    return block;
   }
 
   async #further(): Promise<Block> {
@@ -313,4 +317,8 @@ export class Grower {
       hasEnded();
     }
   }
+}
+
+function givenUp(): SmritiError {
+  return new SmritiError("released", "the body was given up");
 }

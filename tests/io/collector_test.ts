@@ -319,3 +319,21 @@ Deno.test("collector() checks its arguments at once", () => {
   assert(!filling.writable.locked);
   assertEquals(filling.finish()?.byteLength, 0);
 });
+
+Deno.test("a collector that ends in any turn after its block has come gives the block back", async () => {
+  for (const limit of [undefined, SIZE, 3 * SIZE]) {
+    for (let turns = 0; turns < 30; turns++) {
+      using pool = poolOf(3);
+      const held = await pool.acquireMany(3);
+      const filling = collector(pool, { limit });
+      const writing = filling.write(pattern(2 * SIZE)).catch(() => {});
+      await microtasks();
+      for (const block of held) block.release();
+      for (let turn = 0; turn < turns; turn++) await null;
+      filling[Symbol.dispose]();
+      await writing;
+      await microtasks();
+      unharmed(pool);
+    }
+  }
+});

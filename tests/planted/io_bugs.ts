@@ -260,4 +260,18 @@ export const IO_BUGS: readonly Bug[] = [
     put: "if (false) {",
     caughtBy: ["io/buffered_reader"],
   },
+  {
+    what: "growth: a block that comes as its body is given up is kept",
+    file: "io/growth.ts",
+    find: "if (!this.#isOver) return this.#had(block);",
+    put: "if (this) return this.#had(block);",
+    caughtBy: ["io/collector"],
+  },
+  {
+    what: "growth: a block that has come is handed over some turns later",
+    file: "io/growth.ts",
+    find: "    this.#take(block);\n    this.held++;",
+    put: "    queueMicrotask(() => this.#take(block));\n    this.held++;",
+    caughtBy: ["io/collector"],
+  },
 ];
