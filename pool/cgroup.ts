@@ -23,7 +23,7 @@ export interface Cgroup {
 export function readGranted(path: string): string | undefined {
   if (!isGranted({ name: "read", path })) return undefined;
   try {
-    // By node's, what was read stays external memory until V8 collects it.
+    // By Node's function, what was read would stay external memory until V8 collects it.
     return "Deno" in globalThis
       ? Deno.readTextFileSync(path)
       : readFileSync(path, "utf8");

@@ -6,7 +6,7 @@
  * or not.
  */
 
-// Of the prototype: the method of signals makes their timer keep the process alive.
+// Of the prototype: the method that signals have makes their timer keep the process alive.
 const { addEventListener } = EventTarget.prototype;
 
 /** Signals under way: one that is collected does not abort. */
