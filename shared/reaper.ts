@@ -1,7 +1,7 @@
 /**
- * Keeps house in a shared pool: deals with what the dead have left, with tickets that were
- * not adopted, with hints that a death has swallowed, and with slots that a call which was cut short here
- * has left without a lease.
+ * Keeps house in a shared pool: deals with what the dead have left, with tickets that were not adopted,
+ * with hints that a dead worker did not set, and with slots that a call which was cut short here has
+ * left without a lease.
  *
  * Nothing is taken from a thread that may still run, nor is memory lent again that a view may reach.
  */

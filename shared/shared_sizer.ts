@@ -20,7 +20,7 @@ import { raise } from "./worker_registry.ts";
 import type { SharedSupply } from "./shared_supply.ts";
 import type { Tally } from "./tally.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { ABANDONED, BUSY, COMMITTED, PEAK } = HEADER;
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */

@@ -31,7 +31,7 @@ import {
 import { Hints } from "./hints.ts";
 import { Tally } from "./tally.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const HOT_FREE = FREE;
 const HOT_HELD = HELD;
 const HOT_USED = USED;
@@ -51,9 +51,11 @@ const ALL_BUT_KIND = ~0x700;
 
 /** Slots in the hands of one worker. */
 export class SharedSlots {
-  /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
+  /**
+   * Required by `LeaseSlots`, and not used: quarantine alone asks for it, which a shared pool has not.
+   */
   readonly free = 0;
-  /** A release is never looked at more closely for what is free: `push` says that all must be told. */
+  /** Not used: the result of `push` says whether the pool must be told. */
   readonly highWatermark = 1;
   /** Leases begun here, ever. */
   taken = 0;

@@ -119,7 +119,7 @@ export class SharedShutdown {
     return isAll;
   }
 
-  /** Whether a view of a slot in this slab may have outlived the members of the pool. */
+  /** Whether a view of a slot in this slab may have outlived the workers of the pool. */
   #isReachable(slab: number): boolean {
     const { owner } = this.#control;
     const { slabSlots } = this.#region;

@@ -17,7 +17,7 @@ import {
   WORKER,
 } from "./control.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { TOP_WORKER } = HEADER;
 const { TAKES, FREES } = WORKER;
 
@@ -98,7 +98,7 @@ export class Tally {
     this.#fence();
     const top = words[TOP_WORKER]!;
     // First what was freed, then what was taken: what is in use all the while is counted even if one
-    // worker took it and another one frees what it sent him.
+    // worker took it and another one frees what was sent to it.
     let used = 0;
     for (let worker = 1; worker <= top; worker++) {
       used -= words[this.#control.at(worker, FREES)]!;
