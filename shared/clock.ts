@@ -32,7 +32,7 @@ export class Clock {
 
   /**
    * A timer of so many ms has fired again: at least that much has passed since it last did, even if
-   * this isolate's clock was stopped (a suspended machine).
+   * this isolate's clock did not advance.
    */
   tick(ms: number): void {
     const now = performance.now() + this.#ahead;

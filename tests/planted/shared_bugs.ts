@@ -235,7 +235,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "attachments: the number of a thread is not read again",
     file: "shared/worker_registry.ts",
     find: `!this.#threads.isAlive(thread) &&
-      // It may have left and ended, and another thread have come, since its number was read.
+      // Since its number was read the worker may have left, and another thread taken the id.
       this.#threadOf(worker) === thread;`,
     put: "!this.#threads.isAlive(thread);",
     caughtBy: ["shared_seats"],
@@ -275,7 +275,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "attachments: others may reclaim before the id is free",
     file: "shared/worker_registry.ts",
     find: `this.exit(worker);
-    // Last: until here no other worker reclaims the id, which may be its next owner's already.
+    // Last: until here no other worker reclaims the id, which may have its next owner already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);`,
     put:
       `Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
