@@ -60,7 +60,7 @@ export interface MemoryLimit {
 
 /** What the OS tells of this process and its machine. */
 export interface Host {
-  /** The bounds that it knows of. */
+  /** The bounds of which the OS tells. */
   limits(): MemoryLimit[];
   /** A virtual file of the OS (as in `/proc`), as text; empty if there is none. */
   read(path: string): string;

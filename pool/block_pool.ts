@@ -380,8 +380,8 @@ export class BlockPool implements Pool {
 
   /**
    * Listens to what the pool does. An error thrown by the listener is counted and shown by
-   * `console.error`. A listener may use the pool; if that brings about the very event it is told
-   * of, it is not told again, but `stats()` counts it.
+   * `console.error`. A listener may use the pool; if that causes the event that it is handling, the
+   * event is not sent again, but `stats()` counts it.
    *
    * @throws {TypeError} for an unknown event or a listener that cannot be called
    */

@@ -41,7 +41,7 @@ export interface Acquirer {
   readonly isClosed: boolean;
   /** Blocks held, and the most that can be, for messages. */
   readonly usage: { readonly acquired: number; readonly capacity: number };
-  /** What the OS said when it last refused memory. */
+  /** The OS's last refusal of memory. */
   readonly refusal: SmritiError | undefined;
   /** The fast path: a block if no waiter, reserve, growth or close has to be considered. */
   fast(reserved: boolean, tag: string | undefined): Block | undefined;
@@ -180,7 +180,7 @@ export class Dispatcher implements WaitingLine {
       timeoutMs: undefined,
     });
     if (block === undefined) {
-      // Growing tells listeners, and one of them may have closed the pool.
+      // Growing calls listeners, and one of them may have closed the pool.
       this.refuseIfClosed();
       this.#countExhaustion();
     }
@@ -234,7 +234,7 @@ export class Dispatcher implements WaitingLine {
 
   /** The same, as soon as it can be had. */
   #later(request: AcquireRequest): Promise<Grant> {
-    // Growing tells listeners, and one of them may have closed the pool, or aborted.
+    // Growing calls listeners, and one of them may have closed the pool, or aborted the signal.
     this.#refuse(request);
     if (request.timeoutMs === 0) {
       throw this.timedOut("no block was free and timeoutMs is 0");
@@ -305,7 +305,7 @@ export class Dispatcher implements WaitingLine {
     this.#promised = undefined;
   }
 
-  /** Refuses every request from now on, those that wait too. */
+  /** Refuses every request from now on, waiters included. */
   close(): void {
     this.tidy();
     if (this.#closed) return;

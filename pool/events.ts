@@ -117,7 +117,7 @@ export class Events {
     string,
     Map<AnyListener, { readonly once?: boolean | undefined }>
   >();
-  /** What listeners are being told of now. */
+  /** Types of the events being sent now. */
   readonly #telling = new Set<PoolEventType>();
 
   /** Adds a listener; adding it twice changes nothing. */

@@ -9,7 +9,7 @@ import type { FilledOptions } from "./options.ts";
 /** Slots are laid out at multiples of a cache line. */
 const LINE = 64;
 
-/** What a pool takes of the OS, in bytes, as `stats()` tells it once there is the pool. */
+/** What a pool takes of the OS, in bytes, as its `stats()` will show. */
 export interface Footprint {
   /** From one block to the next: `blockSize` rounded up to a cache line, or to pages. */
   readonly strideBytes: number;

@@ -51,7 +51,7 @@ export interface LeaseSlots {
   readonly taken: number;
   /** A lease of the slot that was given for it begins now. */
   take(slot: number): void;
-  /** Puts an acquired slot back; whether the pool must hear of it. */
+  /** Puts an acquired slot back; whether the pool must be told. */
   push(slot: number): boolean;
   /** Gives an acquired slot up for good. */
   abandon(slot: number): void;

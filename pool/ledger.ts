@@ -28,7 +28,7 @@ export interface Extent {
   readonly firstSlab: number;
 }
 
-/** What a ledger says of its pool. */
+/** The pool as its ledger describes it. */
 export interface Described {
   readonly slabBytes: number;
   readonly slabSlots: number;
@@ -45,7 +45,7 @@ const SLAB_BYTES = 0, SLAB_SLOTS = 1, SLOTS = 2, EXTENTS = 3, TEXT = 4;
 const FIRST_EXTENT = 8, EXTENT_WORDS = 3, MOST_EXTENTS = 48;
 /** Where the texts begin, in bytes. */
 const TEXT_AT = 8 * (FIRST_EXTENT + EXTENT_WORDS * MOST_EXTENTS);
-/** Slots written down beyond those of the first extent: later ones replace slots given up. */
+/** Room for slots beyond those of the first extent, which replace slots given up: so many for each. */
 const MORE_SLOTS = 3;
 
 /** The slot's slab is being unmapped: a sweep that completes one that was cut short leaves it alone. */
@@ -151,7 +151,7 @@ export class Ledger {
     if (listed !== undefined) {
       return Ledger.#of(native, range, memory, listed.leave);
     }
-    // SAFETY: the buffer ends before its memory does, of which no other isolate has heard.
+    // SAFETY: the buffer ends before its memory does, which no other isolate knows.
     memory.transfer(0);
     native.unmap(range);
     return undefined;

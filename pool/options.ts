@@ -97,7 +97,7 @@ export interface PoolOptions {
   name?: string | undefined;
 }
 
-/** Every option filled and checked; two may stay open. */
+/** Every option checked and filled, but for two that have no default. */
 export type FilledOptions =
   & { readonly [K in "overdueMs" | "maxAbandonedBytes"]: number | undefined }
   & {
@@ -263,7 +263,7 @@ export function fillOptions(options: PoolOptions): FilledOptions {
   });
 }
 
-/** What an acquire that never waits may be told. */
+/** The options of an acquire that never waits. */
 export interface TryAcquireOptions {
   /** Whether the blocks kept back may be taken. Default false. */
   reserved?: boolean | undefined;
@@ -271,7 +271,7 @@ export interface TryAcquireOptions {
   tag?: string | undefined;
 }
 
-/** What an acquire that waits may be told. */
+/** The options of an acquire that waits. */
 export interface AcquireOptions extends TryAcquireOptions {
   /** Ends the wait: the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;

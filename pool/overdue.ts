@@ -1,5 +1,5 @@
 /**
- * Tells listeners of leases that are held too long, each once.
+ * Sends the event `overdue` for leases that are held too long, each once.
  *
  * Reads the records of slots from time to time; a pool without `overdueMs` has none of this.
  */

@@ -14,7 +14,7 @@ export const LOOK_MS = 1_000;
 /** Tasks wait for memory for more than so many per cent of the time: pressure. */
 const MOST_WAITING = 10;
 
-/** What the files of some control groups say. */
+/** Memory pressure, as the files of some control groups show it. */
 export class Gauge {
   /** Files that count how often a group came to a bound of its own. */
   readonly #counts: readonly string[];

@@ -13,7 +13,7 @@ export const SHRINK_PIECE: number = 4 * 1024 * 1024;
 /** How long no memory is asked for ahead of need after the OS refused some, in ms. */
 export const REFUSAL_MS = 100;
 
-/** What the options say of a size: functions of counts alone. */
+/** The scaling policy of the options: functions of counts alone. */
 export class ScalingPolicy {
   /** Blocks of the slabs that `initialBlocks` fill: what a pool never gives back. */
   readonly floor: number;
@@ -77,7 +77,7 @@ export class ScalingPolicy {
  * all the same.
  */
 export class Refusals {
-  /** What the OS said when it last refused memory, unless it has given some since. */
+  /** The OS's last refusal of memory, unless it has given some since. */
   last: SmritiError | undefined;
   #until: number | undefined;
 

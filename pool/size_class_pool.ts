@@ -25,7 +25,7 @@ import type { PoolStats } from "./stats.ts";
 const TRY_SIZE_NAMES = new Set([...TRY_NAMES, "upgrade"] as const);
 const SIZE_NAMES = new Set([...ACQUIRE_NAMES, "upgrade"] as const);
 
-/** What may be said besides when asking for a size. */
+/** The further option of a request for a size. */
 export interface UpgradeOptions {
   /**
    * Whether a larger class with a free block may serve when the right one has none. Always the

@@ -71,7 +71,7 @@ export class SlotAcquirer implements Acquirer {
       const mayGrow = isAsked || !this.#sizer.isRefused;
       const isThere = mayGrow && this.#sizer.growTo(needed) ||
         this.#leases.freeUp(needed);
-      // Listeners were told, and one of them may have closed the pool.
+      // Growing calls listeners, and one of them may have closed the pool.
       if (!isThere || this.isClosed || isOff()) return undefined;
     }
     return count === undefined ? this.#begin(tag) : this.#beginMany(count, tag);

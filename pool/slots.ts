@@ -117,7 +117,7 @@ export class Slots {
     return Math.min(this.#lowest, this.#leastFree);
   }
 
-  /** From now on, `lowest` tells of what comes. */
+  /** Starts `lowest` anew. */
   look(): void {
     this.#peak = this.peak;
     this.#lowest = this.#leastFree = this.free;
@@ -178,7 +178,9 @@ export class Slots {
     if (--this.free < this.#leastFree) this.#leastFree = this.free;
   }
 
-  /** Puts an acquired slot back; whether the pool must hear of it. */
+  /**
+   * Puts an acquired slot back; whether the pool must be told: more are free than the high watermark.
+   */
   push(slot: number): boolean {
     if (this.#cached === NONE && slot < this.#lowEnd) this.#cached = slot;
     else this.#stash(slot);

@@ -68,7 +68,10 @@ export class StallWatch {
     this.#armed = true;
   }
 
-  /** Looks; waiters up to number `ripe` have waited for `stallMs`, whatever the clock says. */
+  /**
+   * Looks. Waiters up to number `ripe` have waited for `stallMs` by their timer, also if the clock was
+   * set.
+   */
   look(ripe: number): void {
     this.#armed = false;
     const { line, events } = this.#parts;
@@ -113,7 +116,7 @@ export class StallWatch {
 
 type Holder = PoolEventMap["stall"]["holders"][number];
 
-/** Who holds blocks, the longest first; for `unknownMs` where it was not noted since when. */
+/** The leases that hold blocks, the longest first; for `unknownMs` where the start was not noted. */
 function longestHeld(
   records: readonly Slot[],
   now: number,

@@ -24,7 +24,7 @@ export class ViewBudget {
     total += change;
   }
 
-  /** The pool is gone, and its views with it. */
+  /** The pool has ended, and its views with it. */
   forget(): void {
     this.count(-this.#bytes);
   }

@@ -36,7 +36,7 @@ export const HEADER = {
   PEAK: 9,
   /** Whether the pool was busy since the last look at shrinking. */
   BUSY: 10,
-  /** Who goes next because it has waited too long, or 0. */
+  /** The worker whose turn it is, because it was passed over for too long, or 0. */
   TURN: 11,
   /** When that ends, in the pool's time. */
   TURN_END: 12,
@@ -124,7 +124,7 @@ export const GONE = 4;
 
 /** States of the mapping. */
 export const MAPPED = 0;
-/** Told to the OS, which may or may not have done it. */
+/** Asked of the OS, which may or may not have done it. */
 export const UNMAPPING = 1;
 export const UNMAPPED = 2;
 

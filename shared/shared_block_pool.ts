@@ -169,7 +169,7 @@ export class SharedBlockPool implements Pool {
     return this.#parts.lifecycle.isOver;
   }
 
-  /** A block, as soon as there is one; those who wait in one isolate are served in their order. */
+  /** A block, as soon as there is one; acquires that wait in one isolate are served in their order. */
   acquire(options?: AcquireOptions): Promise<Block> {
     return this.#dispatcher.obtain(options ?? NO_OPTIONS);
   }

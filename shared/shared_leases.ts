@@ -219,7 +219,7 @@ export class SharedLeases extends Leases {
   }
 
   #giveUp(slot: Slot): void {
-    // Before anything is zeroed: the memory may be another's, or gone.
+    // Before anything is zeroed: the slot may be another worker's, or without memory.
     this.#slots.check(slot.index);
     if (slot.lends === 0) return void this.release(slot, this.blockSize);
     // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.

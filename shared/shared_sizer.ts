@@ -130,10 +130,7 @@ export class SharedSizer {
       Math.min(this.#growAt, busyAt, words[PEAK]! + words[ABANDONED]! + 1) - 1;
   }
 
-  /**
-   * Commits one step more. Not `asked` for, it leaves the OS in peace for a while after it has
-   * refused.
-   */
+  /** Commits one step more. Unless `asked`, not for a while after the OS has refused. */
   grow(asked: boolean): Growth {
     const { maxBlocks } = this.#options;
     const committed = this.committed;

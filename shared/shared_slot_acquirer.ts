@@ -57,7 +57,7 @@ export class SharedSlotAcquirer implements Acquirer {
   /** Set by `close`: no block is taken from then on, also by a call that is growing the pool. */
   #closed = false;
 
-  /** `onQueue` is told how many acquires wait here. */
+  /** `onQueue` is called with the number of acquires that wait here. */
   constructor(parts: AcquirerParts, onQueue: (waiting: number) => void) {
     const { options, control, slots, leases, sizer, notifier, worker } = parts;
     this.#counts = control.counts;
@@ -74,7 +74,7 @@ export class SharedSlotAcquirer implements Acquirer {
   }
 
   get isClosed(): boolean {
-    // A plain read: a call just before the end is as good as before it.
+    // A plain read: it may miss a close at this very moment, and the call then counts as one before it.
     return this.#closed || this.#words[STATE] !== HOT_OPEN;
   }
 

@@ -55,7 +55,8 @@ export class SharedShutdown {
   tryEnd(): void {
     const words = this.#words;
     const mine = this.#worker;
-    // Again after giving up: an isolate that rested meanwhile has found the right taken, and gone.
+    // Again after giving up the right: a worker that came to rest meanwhile found it taken, and did not
+    // end the pool.
     while (this.#isDue) {
       Atomics.compareExchange(words, STATE, OPEN, CLOSING);
       const before = Atomics.compareExchange(words, ENDER, 0, mine);
