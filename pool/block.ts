@@ -348,7 +348,7 @@ function isCancelled(result: unknown): boolean {
  */
 function mayRunOn(error: unknown): boolean {
   try {
-    // A loop over a Set comes to what is added meanwhile, and to each once.
+    // Iterating a Set visits also what is added meanwhile, and each once.
     const found = new Set<unknown>([error]);
     for (const each of found) {
       if (isInterrupted(each)) return true;

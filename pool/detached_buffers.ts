@@ -50,8 +50,8 @@ export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
   if (buffer === slot.view.buffer) return;
   const isHealed = slot.view.length !== 0;
   const view = new Uint8Array(buffer);
-  // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One
-  // that cannot end is out in its place.
+  // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One that
+  // cannot be ended counts as escaped in its place.
   if (region.revoke(slot.view) && isHealed && slot.escaped > 0) slot.escaped--;
   slot.view = view;
   slot.owed = false;
@@ -73,8 +73,8 @@ export function bringBack(
 ): void {
   if (buffer !== undefined) return adopt(region, slot, buffer);
   if (dead === slot.view) {
-    // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took
-    // along died with it; one that came back meanwhile would be the slot's, and in another view.
+    // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took along
+    // has ended with it; one that came back meanwhile would be the slot's, and in another view.
     slot.view = region.view(slot.index);
   } else {
     slot.owed = true;

@@ -47,8 +47,8 @@ export class Layout {
     this.stride = this.huge && stride > hugePageSize
       ? roundUp(stride, hugePageSize)
       : stride;
-    // With small pages slots fill a slab without a rest. With huge ones that could take hundreds: what
-    // is left of one page behind its last slot is no slot's.
+    // With small pages a slab is the least common multiple of stride and page. With huge pages that
+    // could be hundreds of pages: a slab is one page, and the rest behind its last slot is not used.
     this.slabSlots = this.huge
       ? Math.max(1, Math.floor(hugePageSize / this.stride))
       : pageSize / commonDivisor(this.stride, pageSize);

@@ -15,8 +15,8 @@ import { LEASE_HELD, type Slot } from "./slot.ts";
  */
 const SAMPLE = 509;
 /**
- * Of one noted lease in this many also where: a stack takes microseconds, which is under 1 ns a lease
- * so.
+ * Of one noted lease in this many also where: a stack takes microseconds, so the mean stays under 1 ns
+ * a lease.
  */
 const PLACES = 16;
 /**

@@ -93,7 +93,7 @@ export class Leases implements Owner {
   /** The record in `records` of all slots that were given up. */
   readonly #gone: Slot;
   readonly #givenUp: GivenUp[];
-  /** What V8 has to count for this pool. */
+  /** The bytes of this pool's views, for the budget of the isolate. */
   readonly views: ViewBudget = new ViewBudget();
   /** The ledger's bytes, for isolates that outlive this one: 1 for each slot in use or given up. */
   readonly #used: Uint8Array;
@@ -167,7 +167,7 @@ export class Leases implements Owner {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
       }
-      // SAFETY: the old buffer is detached, and the mark keeps the slot from being lent again.
+      // SAFETY: the old buffer is detached, and `escaped` keeps the slot from being lent again.
       slot.view = this.region.view(slot.index);
       slot.escaped++;
       slot.special = true;

@@ -17,7 +17,7 @@ export class OverdueWatch {
   readonly #events: Events;
   readonly #timer: Timer | undefined;
 
-  /** Looks twice in the time that is allowed, if one is. */
+  /** Looks twice in `overdueMs`, if it is set. */
   constructor(
     { name, overdueMs }: FilledOptions,
     records: readonly Slot[],

@@ -34,7 +34,8 @@ export class Gauge {
         version === 1
           // Has one bound.
           ? [`${folder}/memory.failcnt`]
-          // The second one counts groups below, too: of others, in all folders but the first.
+          // `memory.events` counts the groups below, too, which in all folders but the first may be of
+          // other processes.
           : [`${folder}/memory.events.local`, `${folder}/memory.events`],
       )
     );

@@ -116,7 +116,7 @@ export class Slot {
   batch = 0;
   /** What is noted of the lease, if it is one of the sample. */
   note: Note | undefined = undefined;
-  /** While no handle has it: as long as it is alive, the lease is not leaked. */
+  /** The token of leak detection, while the slot is free; during a lease the handle alone holds it. */
   token: object | undefined = undefined;
   /** Where the last lease was acquired, while the slot is in quarantine. */
   trace: Error | undefined = undefined;

@@ -27,7 +27,10 @@ export interface PoolStats {
   readonly quarantinedBlocks: number;
   /** Blocks given up because their memory may still be written to or read; fresh ones replaced them. */
   readonly abandonedBlocks: number;
-  /** The most blocks that can be committed now: `maxBlocks`, unless more were given up than heal. */
+  /**
+   * The most blocks that can be committed now: `maxBlocks`, unless more were given up than may be
+   * replaced.
+   */
   readonly capacityBlocks: number;
   /** Bytes that stay behind for blocks given up, beside those of the pool. */
   readonly abandonedBytes: number;

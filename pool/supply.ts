@@ -176,7 +176,7 @@ export class Supply {
       this.#slots.extend(this.#region.slabs);
       this.#ledger.add(this.#region.lastPart);
     } else {
-      // What has no address can never be had.
+      // Without further addresses no further block can be committed.
       this.#slots.capacity = this.#slots.committed;
     }
     return refusal;

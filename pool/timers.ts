@@ -1,6 +1,6 @@
 /**
- * Timers of the pool's own: they keep neither a process alive nor what they are for, and the sanitizers
- * of a program's tests do not count them, whichever test they begin, run or end in.
+ * Timers of the pool's own: they keep neither a process nor their owner alive, and the sanitizers of a
+ * program's tests do not count them, whichever test they begin, run or end in.
  *
  * They are those of `AbortSignal.timeout`. What `setTimeout` and `setInterval` begin is counted, unref'd
  * or not.
@@ -64,7 +64,7 @@ export class Timer {
 
   /** Calls nothing any more. */
   stop(): void {
-    // The runtime keeps the signal until its time has come: nothing of the pool may hang on it.
+    // The runtime keeps the signal until its time has come, so it must hold nothing of the pool.
     this.#act = undefined;
     if (this.#signal !== undefined) running.delete(this.#signal);
   }

@@ -135,8 +135,8 @@ export class Reaper {
     const { deadline } = control;
     const { ticketTimeoutMs } = options;
     const end = Atomics.load(deadline, slot);
-    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
-    // between.
+    // Read after `end`: with a timeout near 2^31 ms the 32-bit difference to an earlier time would
+    // wrap, and the ticket look out of time.
     const now = clock.now();
     if (end === 0) {
       // Its time begins when a housekeeping first sees it: to read a clock would be a tenth of sending

@@ -210,7 +210,7 @@ export class SharedLeases extends Leases {
         }
         stolen = error;
       }
-      // The handle, which still points here, finds it lost.
+      // The handle, which still points here, finds it abandoned.
       slot.state = LEASE_ABANDONED;
     }
     this.hooks.abandoned();

@@ -82,8 +82,8 @@ export class SharedShutdown {
     Atomics.store(words, STATE, ENDING);
     // Not known whether it was unmapped: what is there now may be another mapping.
     if (Atomics.load(words, MAPPING) === MAPPED) {
-      // First: an isolate that ends without a word is still listed, and what is at these addresses when
-      // that is found out may be another mapping.
+      // Before unmapping: an isolate that ends without running code stays listed, and a later sweep
+      // must not unmap what is mapped at these addresses by then.
       this.#ledger.forget();
       const isDone = this.#dropPages();
       if (isDone) this.#unmap();

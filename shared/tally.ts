@@ -166,12 +166,13 @@ export class Tally {
   }
 
   /**
-   * What this thread reads after it is not read before what it did until then. On x86-64 reads keep
-   * their order by themselves, and none comes before an atomic operation that stands before it.
+   * A memory fence: no later read of this thread moves before an earlier access. On x86-64 reads keep
+   * their order by themselves, and none moves before an earlier atomic operation.
    */
   #fence(): void {
     if (KEEPS_ORDER) return;
-    // Elsewhere two of them do it: one keeps what stands before it, the other what stands behind.
+    // Elsewhere two atomic operations: the first keeps earlier accesses before it, the second later
+    // ones behind it.
     Atomics.add(this.#words, this.#mine + TAKES, 0);
     Atomics.load(this.#words, this.#mine + TAKES);
   }

@@ -97,7 +97,8 @@ class Search {
       const began = performance.now();
       await this.#make();
       if (!this.#isOver) await this.#ask();
-      // While this thread was busy it could not receive answers: that time counts as one attempt.
+      // While this thread was busy it could not receive answers: that time counts as `LONGEST_TRY_MS`
+      // at most.
       const took = performance.now() - began;
       left -= Math.max(ASK_MS, Math.min(took, LONGEST_TRY_MS));
     }

@@ -707,8 +707,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "clock: the end of a ticket is looked at after the time",
     file: "shared/reaper.ts",
     find: `const end = Atomics.load(deadline, slot);
-    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
-    // between.
+    // Read after \`end\`: with a timeout near 2^31 ms the 32-bit difference to an earlier time would
+    // wrap, and the ticket look out of time.
     const now = clock.now();`,
     put: `const now = clock.now();
     const end = Atomics.load(deadline, slot);`,
