@@ -6,7 +6,7 @@
  * `docs/porting.md` says what a new backend must promise.
  */
 
-/** `0` is done; anything else is the OS's own error number, or `-1` where it gave none. */
+/** `0` is success; anything else is the OS's error number, or `-1` where it gave none. */
 export type Code = number;
 
 /** One mapped range. Opaque outside `ffi/`: only the backend that made it may read it. */
@@ -44,8 +44,8 @@ export interface Threads {
   /** Whether that thread of this process still exists. */
   isAlive(thread: number): boolean;
   /**
-   * When the thread of that number began, not 0, where numbers are given again and the OS tells; else
-   * 0. Two threads that had one number after the other began at different times.
+   * Start time of that thread, not 0; 0 where the OS does not tell it, or never gives a number again.
+   * Tells two threads apart that had one number after the other.
    */
   birth?(thread: number): number;
 }
@@ -60,9 +60,9 @@ export interface MemoryLimit {
 
 /** What the OS tells of this process and its machine. */
 export interface Host {
-  /** The bounds that it knows of. */
+  /** The bounds of which the OS tells. */
   limits(): MemoryLimit[];
-  /** A file that the OS makes up when it is read, as text; empty if there is none. */
+  /** A virtual file of the OS (as in `/proc`), as text; empty if there is none. */
   read(path: string): string;
 }
 
@@ -72,9 +72,9 @@ export interface Backend {
   readonly kind: "native" | "heap";
   /** What this system can and cannot do. */
   readonly abilities: Abilities;
-  /** The OS's word on threads, where it gives one. */
+  /** What the OS tells of threads, where it does. */
   readonly threads?: Threads | undefined;
-  /** The OS's word on memory, where it gives one. */
+  /** What the OS tells of memory, where it does. */
   readonly host?: Host | undefined;
   /** Maps `size` bytes at a multiple of `alignment` with no memory behind them. */
   map(size: number, alignment: number): Range | Code;
@@ -83,7 +83,7 @@ export interface Backend {
    * there.
    */
   mapAt(address: bigint, size: number): Range | Code;
-  /** What `mapAt` has made there, in whatever isolate of the process; safe to ask of any address. */
+  /** The range that `mapAt` has made there in any isolate of the process. Safe for any address. */
   findAt(address: bigint, size: number): Range | undefined;
   /** Makes bytes usable. Committing twice keeps the contents. */
   commit(range: Range, offset: number, size: number, huge: boolean): Code;

@@ -1,6 +1,6 @@
 /**
- * What macOS does its own way. Numbers from XNU's headers. MADV_DONTNEED does not zero there and
- * MADV_FREE may keep the bytes, so memory goes back by mapping fresh pages over the range.
+ * What differs on macOS. Numbers from XNU's headers. MADV_DONTNEED does not zero there and MADV_FREE
+ * may keep the bytes, so memory goes back by mapping fresh pages over the range.
  */
 import type { PosixTable } from "./posix.ts";
 

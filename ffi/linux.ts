@@ -1,7 +1,7 @@
 /**
- * What Linux does its own way. Numbers from the kernel's and glibc's headers, the same on x86-64
- * and arm64. No MAP_NORESERVE: an address range without access is free of charge, and committing
- * it must be refused by the OS rather than answered with a kill later.
+ * What differs on Linux. Numbers from the kernel's and glibc's headers, the same on x86-64 and arm64.
+ * No MAP_NORESERVE: an address range without access is free of charge, and committing it must be
+ * refused by the OS rather than answered with a kill later.
  */
 import type { PosixTable } from "./posix.ts";
 

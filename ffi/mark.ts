@@ -1,5 +1,5 @@
 /**
- * What stands at the start of a range that isolates find by nothing but its address.
+ * The mark at the start of a range that isolates find by its address alone.
  *
  * It begins as a path that always exists: POSIX systems can then be asked, by a call that reads a
  * path and touches nothing, whether an address holds this or something that must not be read.

@@ -1,7 +1,8 @@
 /**
- * Picks the native backend for this system and opens it once per isolate: the only file that names
- * them all. Importing needs no permission and asks for none; where it is there already the library is
- * opened at once, so that it is no resource of whichever test makes the first pool.
+ * Picks the native backend for this system and opens it once per isolate: the only file that names them
+ * all. Importing needs no permission and asks for none; where it is there already the library is opened
+ * at once, so that the sanitizers of a test do not count it as a resource of the first test that makes
+ * a pool.
  */
 import type { Backend } from "./backend.ts";
 import { darwin } from "./darwin.ts";

@@ -15,7 +15,7 @@ import type {
 } from "./backend.ts";
 import { ifMarked, marked, rangeAt } from "./mark.ts";
 
-/** What one POSIX system does its own way. */
+/** What differs between POSIX systems. */
 export interface PosixTable {
   /** Library names to try in order. */
   readonly libraries: readonly string[];
@@ -47,7 +47,7 @@ const PROT_NONE = 0;
 const PROT_READ_WRITE = 3;
 const F_OK = 0;
 const RLIMIT_DATA = 2;
-/** Above this a limit is the word for none, of which each system has its own. */
+/** Each system has a number of its own for no limit; all are above this. */
 const NO_LIMIT = 2 ** 60;
 const O_CLOEXEC = 0x8_0000;
 const EEXIST = 17;
@@ -62,8 +62,8 @@ function symbolsOf(table: PosixTable) {
     munmap: { parameters: ["usize", "usize"], result: "i32" },
     mprotect: { parameters: ["usize", "usize", "i32"], result: "i32" },
     madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
-    // Gives its first argument back: the address of a buffer, for which Deno's own call needs the
-    // permission each time.
+    // Returns its first argument, so with size 0 it tells the address of a buffer. Deno's own call for
+    // that needs the permission each time.
     memmove: { parameters: ["buffer", "buffer", "usize"], result: "usize" },
     access: { parameters: ["usize", "i32"], result: "i32" },
     getpagesize: { parameters: [], result: "i32" },
@@ -201,7 +201,8 @@ class PosixBackend implements Backend {
   map(size: number, alignment: number): Range | Code {
     const spare = alignment > this.abilities.pageSize ? alignment : 0;
     const mappedSize = size + spare;
-    // SAFETY: a new anonymous mapping (fd -1) where the kernel likes; it can overlap nothing.
+    // SAFETY: a new anonymous mapping (fd -1) at an address of the kernel's choice; it can overlap
+    // nothing.
     const mappedBase = this.#c.mmap(
       0n,
       BigInt(mappedSize),
@@ -238,7 +239,7 @@ class PosixBackend implements Backend {
   }
 
   mapAt(address: bigint, size: number): Range | Code {
-    // SAFETY: without MAP_FIXED an address is a wish: whatever is there stays.
+    // SAFETY: without MAP_FIXED an address is a hint: a mapping that is there stays.
     const base = this.#c.mmap(
       address,
       BigInt(size),
@@ -277,8 +278,8 @@ class PosixBackend implements Backend {
     const address = range.base + BigInt(offset);
     const { adviceDrop, mapFlags, mapFixed } = this.#table;
     if (adviceDrop !== null) {
-      // SAFETY: inside the caller's live range; pages go, the mapping stays readable and writable,
-      // so a view somebody kept reads zeroes instead of ending the process.
+      // SAFETY: inside the caller's live range; pages go, the mapping stays readable and writable, so a
+      // view that was kept reads zeroes instead of ending the process.
       const failed = this.#c.madvise(address, BigInt(size), adviceDrop) !== 0;
       return failed ? this.#errno() : 0;
     }
@@ -371,9 +372,9 @@ class PosixBackend implements Backend {
   }
 }
 
-/** When a thread began, in ticks since the system did, from its line in /proc; 0 if it is none. */
+/** Start time of a thread, in clock ticks since boot, from its `/proc/…/stat`; 0 if it is none. */
 function birthIn(stat: string): number {
-  // The name before it, in parentheses, may be anything.
+  // The second field, the name in parentheses, may hold any character.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const began = Number(fields[19]);
   return Number.isInteger(began) ? began | 0 || 1 : 0;

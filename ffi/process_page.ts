@@ -1,15 +1,15 @@
 /**
- * A page that all isolates of a process share without having heard of each other, found by its address.
+ * A page of memory that all isolates of a process share, found by its address, without a message.
  *
- * Made by the first one to ask, and there until the process ends. Owns the places and the layout; what
- * the words mean is for those who use them.
+ * Mapped by the first isolate that asks, and mapped until the process ends. Owns the addresses and the
+ * layout; the modules that use the words give them their meaning.
  */
 import type { Backend, Code, Range } from "./backend.ts";
 import { openNative } from "./open.ts";
 
 /**
- * Addresses tried in this order: far above what systems give from below and far below what they give
- * from above; the last two are inside the smallest address space of a 64-bit system (39 bits).
+ * Addresses tried in this order: far above those that systems give bottom-up and far below those that
+ * they give top-down; the last two are inside the smallest address space of a 64-bit system (39 bits).
  */
 export const PLACES: readonly bigint[] = [
   0x1b2f_6d3a_0000n,
@@ -75,8 +75,8 @@ let words: Int32Array | undefined;
 let native: Backend | undefined;
 
 /**
- * The words of this process's page; of the caller's alone where there is none to be had, or the
- * permission was taken back: then there are no views either, of which they could tell.
+ * The words of this process's page. Where there can be none, or the permission was taken back, words of
+ * this isolate alone: then there are no native views either, which the others would have to know of.
  */
 export function processWords(): Int32Array {
   try {
@@ -97,7 +97,7 @@ function findWords(): Int32Array {
     : new Int32Array(native.view(page, 0, PAGE_BYTES));
 }
 
-/** The backend of what is no pool's but the process's; `undefined` where there is none. */
+/** The backend of the process page and of ledgers; `undefined` where there is none. */
 export function processBackend(): Backend | undefined {
   processWords();
   return native;

@@ -49,7 +49,8 @@ export const KERNEL32 = {
     parameters: ["usize", "usize", "u32", "buffer"],
     result: "i32",
   },
-  // Together they give the address of a buffer, for which Deno's own call needs the permission each time.
+  // One undoes the other, so together they tell the address of a buffer. Deno's own call for that needs
+  // the permission each time.
   EncodePointer: { parameters: ["buffer"], result: "usize" },
   DecodePointer: { parameters: ["usize"], result: "usize" },
   VirtualQuery: { parameters: ["usize", "buffer", "usize"], result: "usize" },
@@ -104,7 +105,7 @@ export class WindowsBackend implements Backend {
   #thread: number | undefined;
   /** Addresses that VirtualAlloc gives are multiples of this. */
   readonly #granularity: number;
-  /** Receives what VirtualProtect says about before; nobody reads it. */
+  /** Receives the protection that VirtualProtect replaces; not read. */
   readonly #before = new Uint32Array(1);
 
   /** Asks the system for its page size; maps nothing. */
@@ -130,7 +131,7 @@ export class WindowsBackend implements Backend {
   map(size: number, alignment: number): Range | Code {
     const spare = alignment > this.#granularity ? alignment : 0;
     const mappedSize = size + spare;
-    // SAFETY: a new reservation where Windows likes; it can overlap nothing.
+    // SAFETY: a new reservation at an address of the system's choice; it can overlap nothing.
     const mappedBase = this.#kernel.VirtualAlloc(
       0n,
       BigInt(mappedSize),
@@ -195,7 +196,7 @@ export class WindowsBackend implements Backend {
       return this.#lastError();
     }
     // SAFETY: the same bytes. If Windows refuses them now they are gone all the same, and the next
-    // commit asks again: until then a view that somebody kept must not be touched.
+    // commit asks again: until then a view that was kept must not be touched.
     this.#kernel.VirtualAlloc(address, bytes, MEM_COMMIT, PAGE_READWRITE);
     return 0;
   }

@@ -8,11 +8,11 @@
 import type { FilledOptions } from "./options.ts";
 import type { Region } from "./region.ts";
 
-/** A slot about to be given up, as those tell who do it. */
+/** A slot that is being given up. */
 export interface GivenUp {
   /** Place in the pool. */
   readonly index: number;
-  /** Whether somebody may have a buffer of it, and must find its bytes. */
+  /** Whether JavaScript may have a buffer of it: then its bytes must stay. */
   readonly mayBeRead: boolean;
 }
 
@@ -27,7 +27,7 @@ interface Slab {
 export class Abandoned {
   /** Bytes that stay resident for slots given up. */
   bytes = 0;
-  /** Those of them that count against the bound: somebody may read them. */
+  /** Those of them that may still be read, which count against the bound. */
   #kept = 0;
   readonly #most: number;
   readonly #region: Region;
@@ -51,18 +51,18 @@ export class Abandoned {
     return slots === this.#region.slabSlots && kept === 0;
   }
 
-  /** The OS has not taken the memory of so many other blocks back: the pool has ended, and it stays. */
+  /** The pool has ended, and the OS refused to take the memory of so many other blocks back. */
   stay(blocks: number): void {
     this.bytes += blocks * this.#region.stride;
   }
 
   /**
-   * Gives a slot up. Whether a fresh one may take its place: not if the bytes kept for others are more
-   * than the pool may keep.
+   * Gives a slot up. Returns whether a fresh one may replace it: not once the bytes that have to stay
+   * exceed the bound.
    */
   add({ index: slot, mayBeRead }: GivenUp): boolean {
     const region = this.#region;
-    // On the heap the memory is that of whoever has the buffer.
+    // On the heap the memory is the buffer's, and lasts as long.
     if (!region.hasAddresses) return true;
     const { stride, slabSlots } = region;
     const index = Math.floor(slot / slabSlots);

@@ -1,6 +1,6 @@
 /**
- * A set of small integers that finds its lowest member at or above a floor in a few steps, however
- * many there are: words of 32 bits, and over them levels that say which words are not empty.
+ * A hierarchical bitmap: a set of small integers that finds its lowest member in a few steps, however
+ * many there are. Words of 32 bits, and over them levels that say which words are not empty.
  *
  * Knows nothing of slots, slabs or memory.
  */

@@ -25,15 +25,15 @@ export interface LendOptions {
   socket?: boolean | undefined;
 }
 
-/** V8 folds it into the code, but reads an imported constant anew each time. */
+/** A hot constant: see ARCHITECTURE.md. */
 const HOT_HELD = LEASE_HELD;
 
-/** Errors in an error that are looked at: more than a program has, fewer than would take long. */
+/** The most nested errors that are inspected; an error with more counts as an interruption. */
 const MOST_CAUSES = 10_000;
 
 const LEND_NAMES: ReadonlySet<keyof LendOptions> = new Set(["socket"]);
 
-/** What the constructor is given by pools, and cannot be given by anything outside of this file. */
+/** The argument without which the constructor throws; this file alone has it. */
 const INSIDE = Symbol("inside");
 
 /** A handle for a lease of this slot. */
@@ -60,7 +60,10 @@ export let part: (block: Block) => void;
  */
 export class Block {
   #slot: Slot;
-  /** The slot's token: with this handle goes the last that holds it. */
+  /**
+   * The slot's token for leak detection. During a lease this handle alone holds it, so that both are
+   * collected together.
+   */
   #token: object | undefined;
 
   static {
@@ -169,10 +172,11 @@ export class Block {
       if (isThenable(operation)) Promise.resolve(operation).catch(() => {});
       throw error;
     }
-    // Before the mark: a buffer that left earlier is not this operation's.
+    // Before `lendStarts`: a buffer that left earlier is not this operation's.
     const bytes = typeof operation === "function" ? this.bytes : undefined;
     slot.owner.lendStarts(slot, this);
-    // Until it is known better: what throws below must not free what is being written to.
+    // The safe assumption until the operation has settled: an exception below must not free memory that
+    // is being written to.
     let settled: Settled = "running";
     // The view whose buffer the operation has taken along, to let go of it when it fails.
     let taken: Uint8Array | undefined;
@@ -196,7 +200,7 @@ export class Block {
       if (taken !== undefined && !isCancelled(result)) taken = undefined;
       return result;
     } catch (error) {
-      // The call may have been the last that the stack had room for. After this it is empty.
+      // The error may be the end of the stack. After an await the stack is empty.
       await undefined;
       if (isKnown && (socket || !mayRunOn(error))) settled = "rejected";
       throw error;
@@ -220,8 +224,8 @@ export class Block {
   }
 
   /**
-   * Ends this lease and makes a ticket of it: whoever calls `adopt` with the ticket, in any isolate
-   * of this process, goes on with the same memory and contents. ViewBudget here are revoked.
+   * Ends this lease and makes a ticket of it: the isolate of this process that calls `adopt` with the
+   * ticket first goes on with the same memory and contents. Views here are revoked.
    *
    * @returns A plain value that `postMessage` can send, good for one `adopt`
    * @throws {SmritiError} `released`; `lent` while an operation has the block; `unsupported` unless
@@ -232,7 +236,7 @@ export class Block {
     const { owner } = slot;
     const after = slot.tag === undefined ? owner.ended : endedOf(slot);
     const ticket = owner.detach(slot);
-    // As in `release`: no call may come among these lines.
+    // As in `release`: stores only.
     slot.token = this.#token;
     this.#token = undefined;
     this.#slot = after;
@@ -275,7 +279,7 @@ export class Block {
     if (slot.state !== HOT_HELD) return owner.refuse(slot, "release");
     const ended = slot.tag === undefined ? owner.ended : endedOf(slot);
     const tells = owner.release(slot, usedBytes);
-    // No call may come among these lines: where it fails, the lease would go on without a handle.
+    // Stores only: a call that throws among them would leave a lease without a handle.
     slot.token = this.#token;
     this.#token = undefined;
     this.#slot = ended;
@@ -284,8 +288,8 @@ export class Block {
       owner.released(slot);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      // The stack ends, but the lease has ended before. Bound: with a closure each release would
-      // allocate its variables.
+      // The end of the stack, but the lease has ended already: the pool is told once the stack is
+      // empty. By `bind`: with a closure each release would allocate a context.
       EMPTY_STACK.then(owner.released.bind(owner, slot));
     }
   }
@@ -333,7 +337,7 @@ function isCancelled(result: unknown): boolean {
     const { done, value } = result as { done?: unknown; value?: unknown };
     return done === true && value === undefined;
   } catch {
-    // Not shown to be cancelled. The caller gets it and can look for themselves.
+    // Not known to be cancelled. The caller gets it as it is.
     return false;
   }
 }
@@ -344,7 +348,7 @@ function isCancelled(result: unknown): boolean {
  */
 function mayRunOn(error: unknown): boolean {
   try {
-    // A loop over a Set comes to what is added meanwhile, and to each once.
+    // Iterating a Set visits also what is added meanwhile, and each once.
     const found = new Set<unknown>([error]);
     for (const each of found) {
       if (isInterrupted(each)) return true;
@@ -362,7 +366,7 @@ function mayRunOn(error: unknown): boolean {
     }
     return false;
   } catch {
-    // An error that cannot be looked at may be one.
+    // An error that cannot be inspected may be an interruption.
     return true;
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The conductor: puts a pool together from its parts and is what users hold.
+ * `BlockPool`: connects the parts of a pool, and is what users hold.
  *
- * Checks arguments, connects the parts and owns `close()`; who gets a block, how much memory there
- * is and what a release does are decided in the parts.
+ * Checks arguments and owns `close()`; what becomes of a request, how much memory there is and what a
+ * release does are decided in the parts.
  */
 import type { Abandoned, GivenUp } from "./abandoned.ts";
 import type { Block } from "./block.ts";
@@ -51,7 +51,7 @@ import { slotsFor, Supply } from "./supply.ts";
 import type { Timer } from "./timers.ts";
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
-/** For the other pools of this folder: a block of `pool` if nothing at all is in the way. */
+/** The fast path of a pool, for `SizeClassPool`. */
 export let takeFast: (pool: BlockPool) => Block | undefined;
 let endWithIsolate: (pool: BlockPool) => void;
 
@@ -74,7 +74,7 @@ let endWithIsolate: (pool: BlockPool) => void;
 export class BlockPool implements Pool {
   static {
     takeFast = (pool) => pool.#takeFast();
-    // Made here: a closure of the constructor would hold the pool.
+    // Not a closure of the constructor, which would hold the pool.
     endWithIsolate = (pool) => pool.#endWithIsolate();
     showAs(BlockPool.prototype, (pool) => pool.#line());
   }
@@ -103,7 +103,7 @@ export class BlockPool implements Pool {
   readonly #events = new Events();
   readonly #ledger: Ledger;
   readonly #overdue: OverdueWatch;
-  /** Tells that the pool can come to more than fits. */
+  /** Announces that the pool can exceed the memory limit. */
   readonly #notice: Timer | undefined;
 
   /**
@@ -380,8 +380,8 @@ export class BlockPool implements Pool {
 
   /**
    * Listens to what the pool does. An error thrown by the listener is counted and shown by
-   * `console.error`. A listener may use the pool; if that brings about the very event it is told
-   * of, it is not told again, but `stats()` counts it.
+   * `console.error`. A listener may use the pool; if that causes the event that it is handling, the
+   * event is not sent again, but `stats()` counts it.
    *
    * @throws {TypeError} for an unknown event or a listener that cannot be called
    */
@@ -410,7 +410,10 @@ export class BlockPool implements Pool {
       `at most ${this.maxBlocks} × ${this.blockSize} bytes, ${this.backend}${state})`;
   }
 
-  /** A block if nothing at all is in the way. */
+  /**
+   * The fast path: a block if more are free than the low watermark. Then no waiter, reserve, growth or
+   * close has to be considered.
+   */
   #takeFast(): Block | undefined {
     const slots = this.#slots;
     return slots.free > slots.lowWatermark
@@ -431,7 +434,10 @@ export class BlockPool implements Pool {
     }
   }
 
-  /** The isolate ends: so does every lease, and all goes back that nobody may write to. */
+  /**
+   * The isolate ends, and every lease with it. Memory goes back, but for what native code may still
+   * write to.
+   */
   #endWithIsolate(): void {
     this.#beginClose();
     this.#leases.abandonAll();
@@ -448,7 +454,9 @@ export class BlockPool implements Pool {
   }
 }
 
-/** How the memory of a dropped pool goes back. Made here: a closure of the constructor would hold the pool. */
+/**
+ * Gives the memory of a dropped pool back. Not a closure of the constructor, which would hold the pool.
+ */
 function dropped(belongings: PoolMemory): () => boolean {
   return () => {
     releaseMemory(belongings);
@@ -456,7 +464,7 @@ function dropped(belongings: PoolMemory): () => boolean {
   };
 }
 
-/** A place for all that others must know of the pool's slots. */
+/** The ledger of a pool: listed for other isolates, but for the heap. */
 function ledgerOf(region: Region, name: string, place: string): Ledger {
   const { slabBytes, slabSlots, slabs, lastPart } = region;
   return region.hasAddresses

@@ -17,13 +17,13 @@ export interface Cgroup {
 /**
  * A file of the system's as text, or `undefined` if it is missing or may not be read.
  *
- * Deno reads those under /proc and /sys for programs with all permissions only; where the permission
- * to read this one and that for FFI were given, libc reads it.
+ * Deno reads files under /proc and /sys for programs with all permissions only. Where the permissions
+ * to read this file and for FFI were given, libc reads it.
  */
 export function readGranted(path: string): string | undefined {
   if (!isGranted({ name: "read", path })) return undefined;
   try {
-    // By node's, what was read stays external memory until V8 collects it.
+    // By Node's function, what was read would stay external memory until V8 collects it.
     return "Deno" in globalThis
       ? Deno.readTextFileSync(path)
       : readFileSync(path, "utf8");

@@ -1,9 +1,9 @@
 /**
- * The queue of those who wait: first come, first served, reserved before the others, bounded.
+ * The bounded queue of waiters: first come, first served, reserved ones before the others.
  *
- * An asynchronous channel: whoever has something to give looks at `head`, and `serve`s it. Knows
- * no blocks, no memory and no limits but its own length. Tells how long each one waited. Leaving the
- * queue takes the same time from any place in it.
+ * An asynchronous channel: the pool looks at `head`, and calls `serve` when it has what that one waits
+ * for. Knows no blocks, no memory and no limit but its own length. Notes how long each waiter waited.
+ * Leaving the queue takes constant time.
  */
 import { SmritiError } from "./errors.ts";
 import { EMPTY_STACK } from "./headroom.ts";
@@ -26,7 +26,7 @@ export interface AcquireRequest {
 /** One place in the queue. */
 export class Waiter<T> {
   readonly request: AcquireRequest;
-  /** How many had come before it, and it. */
+  /** Its place among all that ever waited, from 1. */
   readonly number: number;
   /** When it came, in ms. */
   readonly since: number = Date.now();
@@ -42,7 +42,7 @@ export class Waiter<T> {
   queued = false;
   /** Whether its wait was counted. */
   counted = false;
-  /** What it waits for has been taken for it: it is served, and refused no more. */
+  /** Its blocks were acquired: it can no longer be refused. */
   taken = false;
   /** Fires when the time allowed is over. */
   timer: ReturnType<typeof setTimeout> | undefined = undefined;
@@ -88,7 +88,10 @@ interface Watched<T> {
   readonly onAbort: () => void;
 }
 
-/** Taken from the prototype: what a signal overrides must not lose a waiter its place or its block. */
+/**
+ * Of the prototype: a method that a program has overridden on its signal must not lose a waiter its
+ * place or its block.
+ */
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 
 const abortedOf = Object.getOwnPropertyDescriptor(
@@ -146,7 +149,7 @@ export class Channel<T> {
     return this.waiting >= this.#limit;
   }
 
-  /** The one to serve next: nobody behind it may be served before. */
+  /** The waiter to serve next; none behind it may be served first. */
   get head(): Waiter<T> | undefined {
     return this.#urgent.head ?? this.#normal.head;
   }
@@ -159,7 +162,7 @@ export class Channel<T> {
     return urgent.number < normal.number ? urgent : normal;
   }
 
-  /** Whether an asker that comes now must not be served before somebody who waits. */
+  /** Whether a request that comes now has waiters before it. */
   isAhead(reserved: boolean): boolean {
     return (reserved ? this.#urgent.head : this.head) !== undefined;
   }
@@ -169,7 +172,7 @@ export class Channel<T> {
     return new Promise((resolve, reject) => {
       const waiter = new Waiter<T>(request, this.came + 1, resolve, reject);
       const { signal, timeoutMs } = request;
-      // First what can fail. A timer and a watch of one that is not in the queue do nothing.
+      // First what can fail: the timer and the watch of a waiter that is not in the queue do nothing.
       if (signal !== undefined) this.#watch(signal, waiter);
       if (timeoutMs !== undefined) {
         waiter.timer = setTimeout(() => this.#timeOut(waiter), timeoutMs);
@@ -223,7 +226,7 @@ export class Channel<T> {
     if (!waiter.queued) return;
     if (!waiter.counted) {
       this.#waits.add(Date.now() - waiter.since);
-      // What follows may fail, and is done again then.
+      // What follows may be cut short, and is done again then.
       waiter.counted = true;
     }
     this.#queueOf(waiter).remove(waiter);
@@ -263,7 +266,8 @@ export class Channel<T> {
         try {
           refuseAll(signal.reason);
         } catch {
-          // The error of a listener ends the process. Where the stack did, there is room later.
+          // An error thrown by a listener would end the process. At the end of the stack it is done
+          // once the stack is empty.
           EMPTY_STACK.then(() => refuseAll(reasonOf(signal)));
         }
       };

@@ -6,7 +6,7 @@
 /** The longest delay a timer takes. */
 export const MAX_DELAY_MS: number = 2 ** 31 - 1;
 
-/** What a terminal obeys instead of showing, beyond what JSON escapes by itself. */
+/** Control and direction characters that a terminal acts on, beyond those that JSON escapes. */
 const CONTROLS = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 /** A text in quotes on one line, whatever is in it, cut to `most` characters. */
@@ -27,7 +27,7 @@ export function show(value: unknown): string {
   return Array.isArray(value) ? "an array" : "an object";
 }
 
-/** Throws what a wrong value deserves; `rule` completes "must be …". */
+/** Throws the error for a wrong value; `rule` completes "must be …". */
 export function refuse(
   Kind: typeof TypeError | typeof RangeError,
   name: string,
@@ -103,7 +103,7 @@ export function word<const W extends string>(
   );
 }
 
-/** The argument as a record of known names, or an error that names the stranger. */
+/** The argument as a record of known names, or an error that names an unknown one. */
 export function record<N extends string>(
   what: string,
   value: unknown,

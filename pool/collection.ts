@@ -1,14 +1,17 @@
 /**
- * Asks the garbage collector to look for dropped blocks: it comes rarely where little garbage is made, and
- * beside a pool little is.
+ * Asks V8 for a collection, which finds dropped blocks. V8 collects rarely where little garbage is
+ * made, and a program that uses a pool makes little.
  *
  * At most once in five seconds a process, whatever the number of pools and isolates.
  */
 import { PAGE, processWords } from "../ffi/process_page.ts";
 
-/** How long the collector is left in peace after it was asked, in ms. */
+/** The shortest time between two requests, in ms. */
 const PEACE_MS = 5000;
-/** Never touched, so no page is behind them; but V8 collects to make room for so much. */
+/**
+ * Allocated and dropped without being touched: no page is behind them, but V8 collects to make room for
+ * them.
+ */
 const ARRAYS = 4;
 const BYTES = 2 ** 28;
 
@@ -25,6 +28,6 @@ export function askForCollection(): void {
   try {
     for (let count = 0; count < ARRAYS; count++) new ArrayBuffer(BYTES);
   } catch {
-    // There was no room for one, so V8 has collected before it said so.
+    // There was no room for one; V8 collects before it throws.
   }
 }

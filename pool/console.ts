@@ -1,5 +1,5 @@
 /**
- * What a pool says on the console because no caller and no listener is there to be told.
+ * Messages of a pool for which there is no caller and no listener, on the console.
  *
  * Never throws: showing an error may run code of its own, and the program may have replaced the
  * console. Decides nothing.

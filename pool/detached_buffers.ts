@@ -1,8 +1,8 @@
 /**
- * Buffers that leave a block by themselves, by a BYOB read or a transfer, and come back or do not.
+ * Buffers that leave a block by a BYOB read or a transfer, and may come back.
  *
- * Keeps one rule: of all buffers over a slot's memory at most one is attached and the slot's own;
- * every other one is counted in `escaped`, owed by an operation, or known to be dead.
+ * Keeps one rule: of all buffers over a slot's memory at most one is attached and the slot's own; every
+ * other one is counted in `escaped`, owed by an operation, or known to have ended.
  */
 import type { Region } from "./region.ts";
 import { NO_VIEW, type Slot } from "./slot.ts";
@@ -13,8 +13,8 @@ export function isDetached({ view }: Slot): boolean {
 }
 
 /**
- * The view's buffer, if it is the whole of the slot's memory. Looking may run the user's code: what
- * was known of the slot before has to be looked at again.
+ * The view's buffer, if it is the whole of the slot's memory. This may run the user's code, so the
+ * caller checks the slot's state again after it.
  */
 export function wholeOf(
   region: Region,
@@ -23,7 +23,7 @@ export function wholeOf(
   { buffer }: ArrayBufferView,
 ): ArrayBuffer | undefined {
   if (!region.isWhole(slot.index, buffer)) return undefined;
-  // Without addresses any memory of this length could be it, but not what another slot has.
+  // Without addresses any buffer of this length could be it, but not one that another slot has.
   const isAnothers = !region.hasAddresses &&
     slots.some((each) => each !== slot && each.view.buffer === buffer);
   return isAnothers ? undefined : buffer as ArrayBuffer;
@@ -40,7 +40,7 @@ export function broughtBy(
     const view = viewIn(result);
     return view && wholeOf(region, slots, slot, view);
   } catch {
-    // It brings nothing back, then; its owner gets it as it is.
+    // It brings no buffer back; the caller of `lend` gets the result as it is.
     return undefined;
   }
 }
@@ -50,8 +50,8 @@ export function adopt(region: Region, slot: Slot, buffer: ArrayBuffer): void {
   if (buffer === slot.view.buffer) return;
   const isHealed = slot.view.length !== 0;
   const view = new Uint8Array(buffer);
-  // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One
-  // that cannot end is out in its place.
+  // SAFETY: one buffer of this memory at a time: the healed one ends before the other returns. One that
+  // cannot be ended counts as escaped in its place.
   if (region.revoke(slot.view) && isHealed && slot.escaped > 0) slot.escaped--;
   slot.view = view;
   slot.owed = false;
@@ -73,8 +73,8 @@ export function bringBack(
 ): void {
   if (buffer !== undefined) return adopt(region, slot, buffer);
   if (dead === slot.view) {
-    // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took
-    // along died with it; one that came back meanwhile would be the slot's, and in another view.
+    // SAFETY: the caller vouched that the operation lets go when it fails, so the buffer it took along
+    // has ended with it; one that came back meanwhile would be the slot's, and in another view.
     slot.view = region.view(slot.index);
   } else {
     slot.owed = true;

@@ -1,10 +1,10 @@
 /**
- * Who gets the next block, in every kind of pool: the caller, an acquire that waits, or none yet.
+ * What becomes of a request, in every kind of pool: it is served, queued or refused.
  *
- * One state machine for requests: closed? aborted? never to be met? others first? to be had now, by
- * growing, too? refuse, or wait. Where blocks come from is the acquirer's affair. Each step leaves the
- * state consistent before other code is called; what the end of the stack cuts short is completed by the
- * next call.
+ * One state machine: refused if the pool is closed, the signal aborted, or the request hopeless; queued
+ * behind waiters; else served, by growing if that helps; else queued, or refused if the queue is full.
+ * The acquirer takes the blocks. Each step leaves the state consistent before other code is called;
+ * what the end of the stack cuts short is completed by the next call.
  */
 import type { Block } from "./block.ts";
 import {
@@ -41,13 +41,14 @@ export interface Acquirer {
   readonly isClosed: boolean;
   /** Blocks held, and the most that can be, for messages. */
   readonly usage: { readonly acquired: number; readonly capacity: number };
-  /** What the OS said when it last refused memory. */
+  /** The OS's last refusal of memory. */
   readonly refusal: SmritiError | undefined;
-  /** A block if nothing at all is in the way, waiters included. */
+  /** The fast path: a block if no waiter, reserve, growth or close has to be considered. */
   fast(reserved: boolean, tag: string | undefined): Block | undefined;
   /**
-   * What a request asks for, by growing if that helps. `isAsked`: the caller is there now. `isOff` tells,
-   * after growing, of which listeners hear, whether it is still to be served.
+   * What a request asks for, by growing if that helps. `isAsked`: also if the OS has just refused
+   * memory. `isOff` is asked after growing, which calls listeners: whether the request is not to be
+   * served any more.
    */
   acquire(
     request: AcquireRequest,
@@ -56,13 +57,16 @@ export interface Acquirer {
   ): Grant | undefined;
   /** Blocks were acquired, by a request that had waited or not: growing ahead may be due. */
   acquired(hadWaited: boolean): void;
-  /** A block became free, and acquires that wait here had their chance. */
+  /** A block became free, and waiters of this isolate were served before. */
   freed(): void;
-  /** Puts blocks back of which there is no promise; empties the array step by step. */
+  /**
+   * Puts blocks back that no promise delivers. Takes each out of the array once it is back, so that a
+   * call that was cut short can be repeated.
+   */
   putBack(blocks: Block[]): void;
   /** Whether it can never be met: too much of the pool is kept back or was given up. */
   isHopeless(need: Need): boolean;
-  /** Throws what a caller has to be told first, once. */
+  /** Throws an error that is due to the next caller, such as `corrupted`, once. */
   report(): void;
   /** Completes what the end of the stack has cut short. */
   tidy(): void;
@@ -84,15 +88,18 @@ export interface DispatcherParts {
   readonly waitingElsewhere?: () => number;
 }
 
-/** What was acquired for a waiter, until it has it. */
+/** What was acquired for a waiter, until its promise is resolved. */
 interface Hand {
   readonly waiter: Waiter<Grant>;
   readonly grant: Grant;
 }
 
-/** Hands the blocks of one pool out, in one isolate. */
+/** Serves the requests of one isolate to one pool. */
 export class Dispatcher implements WaitingLine {
-  /** This thread stands still until it has a block: those that wait here could do nothing with one. */
+  /**
+   * Set while `acquireBlocking` stops this thread: its waiters could not use a block, so none is
+   * served.
+   */
   standing: { readonly number: 0; readonly since: number } | undefined;
 
   readonly #options: FilledOptions;
@@ -106,7 +113,7 @@ export class Dispatcher implements WaitingLine {
   #serving: Waiter<Grant> | undefined;
   /** A hand-over that has begun. */
   #hand: Hand | undefined;
-  /** What a caller has who has no promise of it yet. */
+  /** What was acquired for a caller, until the promise that delivers it is made. */
   #promised: Grant | Block[] | undefined;
 
   /** Serves no request before it is made. */
@@ -173,7 +180,7 @@ export class Dispatcher implements WaitingLine {
       timeoutMs: undefined,
     });
     if (block === undefined) {
-      // Growing tells listeners, and one of them may have closed the pool.
+      // Growing calls listeners, and one of them may have closed the pool.
       this.refuseIfClosed();
       this.#countExhaustion();
     }
@@ -207,7 +214,7 @@ export class Dispatcher implements WaitingLine {
       if (fast === undefined) this.refuseHopeless(request);
       const grant = fast ?? this.#now(request);
       if (grant === undefined) return this.#later(request);
-      // A promise may fail to be made; then this is where the block is.
+      // Making a promise may fail at the end of the stack: `tidy` puts the blocks back then.
       this.#promised = grant;
       const promise = Promise.resolve(grant);
       this.#promised = undefined;
@@ -227,7 +234,7 @@ export class Dispatcher implements WaitingLine {
 
   /** The same, as soon as it can be had. */
   #later(request: AcquireRequest): Promise<Grant> {
-    // Growing tells listeners, and one of them may have closed the pool, or aborted.
+    // Growing calls listeners, and one of them may have closed the pool, or aborted the signal.
     this.#refuse(request);
     if (request.timeoutMs === 0) {
       throw this.timedOut("no block was free and timeoutMs is 0");
@@ -243,7 +250,7 @@ export class Dispatcher implements WaitingLine {
     try {
       this.#stalls.watch();
     } catch {
-      // No room on the stack: the next one that waits is watched, and this one then, too.
+      // No room on the stack: the watch begins with the next waiter, and covers this one, too.
     }
     this.#acquirer.queueChanged(waiting + 1);
     return promise;
@@ -255,7 +262,7 @@ export class Dispatcher implements WaitingLine {
     this.#acquirer.freed();
   }
 
-  /** A block left the pool for good: some may now wait for what can never come. */
+  /** A block left the pool for good: waiters may have become hopeless. */
   abandoned(): void {
     const refused = this.#channel.reject(
       () => this.exhausted("too many blocks were abandoned"),
@@ -283,7 +290,7 @@ export class Dispatcher implements WaitingLine {
         this.#handOver();
         this.acquired(true);
       } else if (!this.#isPassed(waiter)) break;
-      // Growing tells listeners, and one of them has changed the queue.
+      // Else a listener has changed the queue while the pool grew.
     }
     this.#acquirer.queueChanged(this.#channel.waiting);
   }
@@ -298,7 +305,7 @@ export class Dispatcher implements WaitingLine {
     this.#promised = undefined;
   }
 
-  /** Refuses every request from now on, those that wait too. */
+  /** Refuses every request from now on, waiters included. */
   close(): void {
     this.tidy();
     if (this.#closed) return;
@@ -339,7 +346,7 @@ export class Dispatcher implements WaitingLine {
     return new SmritiError("timeout", message, { cause: refusal });
   }
 
-  /** One that stops the thread has waited for `stallMs`. */
+  /** `acquireBlocking` has waited for `stallMs`. */
   lookForStall(): void {
     this.#stalls.look(0);
   }
@@ -362,7 +369,7 @@ export class Dispatcher implements WaitingLine {
 
   readonly #isOff = (): boolean => this.#isPassed(this.#serving!);
 
-  /** Another waiter is first now, or a listener's call was cut short while it served one. */
+  /** Whether another waiter is first now, or a hand-over of a nested call was cut short. */
   #isPassed(waiter: Waiter<Grant>): boolean {
     return this.#channel.head !== waiter || this.#hand !== undefined;
   }
@@ -397,7 +404,7 @@ export class Dispatcher implements WaitingLine {
   }
 }
 
-/** Of a caller who is there now: wanted whatever happens. */
+/** The `isOff` of a request that is not in the queue. */
 function isNever(): boolean {
   return false;
 }

@@ -1,7 +1,7 @@
 /**
  * The one error class of Smriti and its closed list of codes.
  *
- * Wrong arguments are not here: they are `TypeError` and `RangeError`, made in `options.ts`.
+ * Wrong arguments are not here: they are `TypeError` and `RangeError`, made in `checks.ts`.
  */
 
 /**
@@ -16,7 +16,7 @@
  * - `out-of-memory`: the operating system refused memory; `cause` has its answer
  * - `permission`: `--allow-ffi` is missing
  * - `unsupported`: this system or backend cannot do that
- * - `corrupted`: memory was written to while nobody owned it
+ * - `corrupted`: memory was written to while no lease held it
  */
 export type SmritiErrorCode =
   | "exhausted"

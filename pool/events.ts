@@ -1,8 +1,8 @@
 /**
  * Tells listeners what a pool did, in the shape of `EventTarget`.
  *
- * Not `EventTarget` itself: there a listener that throws ends the process. Nothing is built when
- * nobody listens, and an event is sent only after the change it tells of is complete.
+ * Not `EventTarget` itself: there a listener that throws ends the process. Nothing is built without a
+ * listener, and an event is sent only after the change it tells of is complete.
  */
 import { complain } from "./console.ts";
 import type { SmritiError } from "./errors.ts";
@@ -117,7 +117,7 @@ export class Events {
     string,
     Map<AnyListener, { readonly once?: boolean | undefined }>
   >();
-  /** What listeners are being told of now. */
+  /** Types of the events being sent now. */
   readonly #telling = new Set<PoolEventType>();
 
   /** Adds a listener; adding it twice changes nothing. */
@@ -150,9 +150,9 @@ export class Events {
   }
 
   /**
-   * Sends an event; `detail` is made only if there is a listener. What listeners themselves bring
-   * about while they are told is not told again: it would go on until the stack ran out. Whether
-   * somebody listens.
+   * Sends an event; `detail` is made only if there is a listener. An event of the same type that a
+   * listener causes is not sent: it would recurse until the stack ends. Returns whether there is a
+   * listener.
    */
   emit<K extends PoolEventType>(
     type: K,

@@ -1,8 +1,8 @@
 /**
- * What becomes of the memory of pools that were not closed: at the end of their isolate, and when they have
+ * Gives the memory of pools back that were not closed: at the end of their isolate, and when they have
  * become unreachable.
  *
- * Holds no pool: a pool that is in use is held by who uses it, and its timers hold it weakly.
+ * Holds no pool: a pool in use is held by the program, and its timers hold it weakly.
  */
 import { quote } from "./checks.ts";
 import type { ViewBudget } from "./view_budget.ts";
@@ -28,7 +28,7 @@ export interface PoolMemory {
 }
 
 interface Dropped extends Registration {
-  /** Nothing is left to end with the isolate. */
+  /** Takes the pool out of those that end with the isolate. */
   readonly settle: () => void;
 }
 
@@ -45,8 +45,8 @@ const dropped = new FinalizationRegistry<Dropped>(
 );
 
 /**
- * From now on the pool's memory goes back also if nobody closes it. `end` ends it at once, whatever is
- * out; it must not hold the pool.
+ * From now on the pool's memory goes back also without `close()`. `end` ends it at once, whatever
+ * blocks are out; it must not hold the pool.
  */
 export function enter<T extends object>(
   pool: T,
@@ -55,7 +55,8 @@ export function enter<T extends object>(
 ): void {
   if (!listens) {
     listens = true;
-    // Workers are not told of their end; runtimes without this event have no isolates that end before them.
+    // Workers get no event at their end (`sweep` serves them); runtimes without this event have no
+    // isolates that end before them.
     globalThis.addEventListener?.("unload", endAll);
   }
   const ref = new WeakRef(pool);
@@ -84,12 +85,12 @@ function endAll(): void {
     try {
       end();
     } catch {
-      // A block that had been taken from this isolate. The others end nevertheless, and nothing goes on here.
+      // `corrupted`: a slot was reclaimed while this isolate ran. The other pools end nevertheless.
     }
   }
 }
 
-/** Nothing can reach the pool any more, nor a handle of a lease: all goes back that is not in use. */
+/** The pool and its handles are unreachable: memory goes back, but for slots in use. */
 export function releaseMemory(
   { region, ledger, views, hasStaleViews }: PoolMemory,
 ): void {

@@ -13,8 +13,8 @@ const ARGUMENTS: readonly number[] = Array.from({ length: WORDS }, () => 0);
 const { apply } = Reflect;
 
 /**
- * What its `then` is given runs once the stack is empty. A builtin needs no room for itself, so that
- * what could not be done at the end of the stack can still be put off.
+ * A resolved promise: a function given to its `then` runs once the stack is empty. A builtin needs no
+ * stack of its own, so what does not fit any more can still be deferred.
  */
 export const EMPTY_STACK: Promise<void> = Promise.resolve();
 

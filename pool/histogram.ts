@@ -28,7 +28,7 @@ const BUCKETS = BOUNDS.length + 1;
 
 /** Where durations are counted. */
 export interface Durations {
-  /** Counts one; a clock that was set back has measured nothing. */
+  /** Counts one; a negative duration, of a clock that was set back, counts as 0. */
   add(ms: number): void;
   /** The counts now, frozen. */
   snapshot(): Histogram;

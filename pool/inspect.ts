@@ -1,5 +1,6 @@
 /**
- * Who holds what, for how long: looks over the records of slots for reports to people.
+ * Reports on slots, for `slots()`, `dump()` and messages: what each is doing, for which tag, since
+ * when.
  *
  * Reads only. Its cost grows with the number of slots ever lent, so nothing here is on a hot path.
  */
@@ -23,7 +24,7 @@ export type SlotState =
   | "quarantined"
   | "abandoned";
 
-/** One slot, as people want to see it. */
+/** One slot in a report. */
 export interface SlotInfo {
   /** Place in the pool, from 0. */
   readonly index: number;
@@ -47,7 +48,7 @@ export function isOut({ state }: Slot): boolean {
   return state === LEASE_HELD || state === LEASE_ENDING;
 }
 
-/** Age of a lease in ms, if somebody noted when it began. */
+/** Age of a lease in ms, if its start was noted. */
 export function ageOf({ since, note }: Slot, now: number): number | undefined {
   const began = note?.since ?? since;
   return began > 0 ? Math.max(0, now - began) : undefined;
@@ -73,7 +74,7 @@ export function* inspectSlots(
   }
 }
 
-/** A table of the slots: neighbours of which nothing is to be told share a row. */
+/** A table of the slots: neighbours in one state without tag, age or stack share a row. */
 export function table(slots: Iterable<SlotInfo>): string {
   const rows: { first: SlotInfo; last: number }[] = [];
   let more = "";

@@ -9,7 +9,7 @@ import type { FilledOptions } from "./options.ts";
 /** Slots are laid out at multiples of a cache line. */
 const LINE = 64;
 
-/** What a pool takes of the OS, in bytes, as `stats()` tells it once there is the pool. */
+/** What a pool takes of the OS, in bytes, as its `stats()` will show. */
 export interface Footprint {
   /** From one block to the next: `blockSize` rounded up to a cache line, or to pages. */
   readonly strideBytes: number;
@@ -47,8 +47,8 @@ export class Layout {
     this.stride = this.huge && stride > hugePageSize
       ? roundUp(stride, hugePageSize)
       : stride;
-    // With small pages slots fill a slab without a rest. With huge ones that could take hundreds: what
-    // is left of one page behind its last slot is no slot's.
+    // With small pages a slab is the least common multiple of stride and page. With huge pages that
+    // could be hundreds of pages: a slab is one page, and the rest behind its last slot is not used.
     this.slabSlots = this.huge
       ? Math.max(1, Math.floor(hugePageSize / this.stride))
       : pageSize / commonDivisor(this.stride, pageSize);

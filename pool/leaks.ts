@@ -1,23 +1,32 @@
 /**
  * Finds blocks that became unreachable without having been released.
  *
- * Each slot has one token, registered once with a FinalizationRegistry. A free slot holds its token; during
- * a lease the handle alone does. A handle that is dropped drops the token, and the registry says whose it
- * was. Owns the tokens and the sample of leases of which more is noted: when they began, and where. What
- * becomes of a leaked slot is the pool's business.
+ * Each slot has one token, registered once with a FinalizationRegistry. A free slot holds its token;
+ * during a lease the handle alone does. A handle that is dropped drops the token, and the registry
+ * calls back with its slot. Owns the tokens and the sample of leases of which more is noted: when they
+ * began, and where. Does not decide what becomes of a leaked slot.
  */
 import type { LeakDetection } from "./options.ts";
 import { LEASE_HELD, type Slot } from "./slot.ts";
 
-/** Of one lease in this many at most is noted when it began. A prime, as a leak of every nth is of a round n. */
+/**
+ * Of one lease in this many is noted when it began. A prime: programs leak every nth block for a round
+ * n.
+ */
 const SAMPLE = 509;
-/** Of one noted lease in this many also where: a stack takes microseconds, this keeps it under 1 ns. */
+/**
+ * Of one noted lease in this many also where: a stack takes microseconds, so the mean stays under 1 ns
+ * a lease.
+ */
 const PLACES = 16;
-/** At first, and after a leak without a place, the place of one lease in this many is noted: a prime, … */
+/**
+ * While places are searched (at first, and after a leak of an unknown place), one lease in this many is
+ * noted with its place. A prime, as above.
+ */
 const SEARCH = 31;
-/** … for so many leases: a leak of every 128th is met. */
+/** Leases that a search covers: enough to meet a leak of every 128th. */
 const SEARCHED = 4096;
-/** Where pools are made of, as stacks have it: paths, or parts of URLs. Unknown in a bundle. */
+/** The folder of this package as stacks name it: a path, or a part of a URL. Unknown in a bundle. */
 const ROOT = /^(?:file:\/\/)?(.*\/)pool\/leaks\.[jt]s$/
   .exec(import.meta.url ?? "")?.[1];
 const FOLDERS: readonly string[] = ROOT === undefined
@@ -30,7 +39,7 @@ const MAX_SITES = 1000;
 export interface Note {
   /** When it was acquired, in ms. */
   readonly since: number;
-  /** Where it was acquired. Formatting waits until somebody reads it. */
+  /** Where it was acquired. Formatted when its stack is first read. */
   readonly site: Error | undefined;
 }
 

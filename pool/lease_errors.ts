@@ -1,5 +1,5 @@
 /**
- * Words for those who use a lease that has ended, or one that is busy.
+ * Errors for the use of a lease that has ended, or whose buffer is with an operation.
  */
 import { ageOf } from "./inspect.ts";
 import { show } from "./checks.ts";

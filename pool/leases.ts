@@ -2,8 +2,8 @@
  * The life of a lease: a slot leaves the free list, is used and lent, and comes back zeroed and
  * revoked as the options say, or leaves the pool for good.
  *
- * The owner of every block of a pool. Decides what a release does to memory; does not know who
- * waits, when to grow or how to close: it tells its hooks that something became free or was lost.
+ * The owner of every block of a pool. Decides what a release does to memory; knows no waiters, no
+ * growing and no closing: it calls its hooks when a block became free or was given up.
  */
 import type { GivenUp } from "./abandoned.ts";
 import { type Block, blockOf, slotOf } from "./block.ts";
@@ -38,8 +38,7 @@ import {
 import { COUNTLESS } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time; and
-// `=== true` spares it asking what is truthy. Together a tenth of a lease.
+// Hot constants, and `=== true` below: see ARCHITECTURE.md.
 const HOT_HELD = LEASE_HELD;
 const HOT_ENDED = LEASE_ENDED;
 const hotBlockOf = blockOf;
@@ -52,7 +51,7 @@ export interface LeaseSlots {
   readonly taken: number;
   /** A lease of the slot that was given for it begins now. */
   take(slot: number): void;
-  /** Puts an acquired slot back; whether the pool must hear of it. */
+  /** Puts an acquired slot back; whether the pool must be told. */
   push(slot: number): boolean;
   /** Gives an acquired slot up for good. */
   abandon(slot: number): void;
@@ -60,13 +59,13 @@ export interface LeaseSlots {
   abandonFree(slot: number): void;
 }
 
-/** What the pool wants to know of. Called when the state is consistent again. */
+/** What leases tell their pool. Called when the state is consistent again. */
 export interface LeaseHooks {
   /** A lease has ended. */
   ended(): void;
   /** A slot left the pool for good. */
   abandoned(): void;
-  /** A block was found unreachable; its slot is lost. */
+  /** A block was found unreachable; its slot was given up. */
   leaked(leak: Leak): void;
   /** One more operation holds the slot's memory, or one less. */
   lending?(slot: number, change: 1 | -1): void;
@@ -91,12 +90,12 @@ export class Leases implements Owner {
   sealed = false;
   /** The records of slots up to the highest ever lent, by index. */
   readonly records: Slot[] = [];
-  /** Stands in `records` for the slots that were given up. */
+  /** The record in `records` of all slots that were given up. */
   readonly #gone: Slot;
   readonly #givenUp: GivenUp[];
-  /** What V8 has to count for this pool. */
+  /** The bytes of this pool's views, for the budget of the isolate. */
   readonly views: ViewBudget = new ViewBudget();
-  /** For those who outlive this isolate: a byte for each slot in use or given up. */
+  /** The ledger's bytes, for isolates that outlive this one: 1 for each slot in use or given up. */
   readonly #used: Uint8Array;
   /** Once so many slots were taken, something is noted of the next lease. */
   protected noteAt: number;
@@ -168,7 +167,7 @@ export class Leases implements Owner {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
       }
-      // SAFETY: the old buffer is detached, and the mark keeps the slot from being lent again.
+      // SAFETY: the old buffer is detached, and `escaped` keeps the slot from being lent again.
       slot.view = this.region.view(slot.index);
       slot.escaped++;
       slot.special = true;
@@ -202,7 +201,7 @@ export class Leases implements Owner {
     return tells;
   }
 
-  /** The closer look at a lease that is of the sample, lent or has escaped, or that goes into quarantine. */
+  /** Releases a lease that is of the sample, lent or has escaped, or that goes into quarantine. */
   #releaseSpecial(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.lends !== 0) {
       slot.state = LEASE_ENDING;
@@ -219,7 +218,7 @@ export class Leases implements Owner {
 
   #tell(slot: Slot): void {
     if (slot.state !== LEASE_ABANDONED) return this.hooks.ended();
-    // A fresh slot takes the place: many calls, of which none may be cut short.
+    // A fresh slot replaces it: many calls, of which none may be cut short.
     headroom();
     this.hooks.abandoned();
   }
@@ -289,7 +288,7 @@ export class Leases implements Owner {
     const isLast = --slot.lends === 0;
     this.hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
-    // What is lost was counted down when it was lost.
+    // `abandonSlot` has lowered the count already.
     if (slot.state === LEASE_ABANDONED) return;
     if (isLast) this.#counters.lentBlocks--;
     let isSafe = how !== "running";
@@ -298,7 +297,7 @@ export class Leases implements Owner {
       try {
         bringBack(this.region, slot, buffer, dead);
       } catch {
-        // There can be no view any more: the permission was taken back, or the heap is full.
+        // No view can be made: the permission was taken back, or the heap is full.
         isSafe = false;
         mayBeRead = !isLast || slot.escaped > 0 || slot.view !== dead;
       }
@@ -339,8 +338,8 @@ export class Leases implements Owner {
 
   /**
    * Ends the views of slots that are free and about to lose their memory. A slot whose buffer is
-   * elsewhere is taken out of the pool instead; then the answer is false. A sealed pool keeps
-   * its views, which read zeroes meanwhile, until the end.
+   * elsewhere is given up instead; then the answer is false. A sealed pool keeps its views, which read
+   * zeroes meanwhile, until the end.
    */
   dropViews(start: number, end: number, isEnd: boolean): boolean {
     let dropped = true;
@@ -375,7 +374,7 @@ export class Leases implements Owner {
   }
 
   /**
-   * Says what quarantine has found, once.
+   * Throws what quarantine has found, once.
    *
    * @throws {SmritiError} `corrupted`
    */
@@ -400,12 +399,12 @@ export class Leases implements Owner {
     return this.leaks.isOn;
   }
 
-  /** The slot was given up, and what had to be done about it is done. */
+  /** Drops the record of a slot that was given up, once its pages were dealt with. */
   bury(index: number): void {
     this.records[index] = this.#gone;
   }
 
-  /** Ends every lease, whoever holds it; the slots are given up. */
+  /** Ends every lease; the slots are given up. */
   abandonAll(): void {
     for (const slot of this.records.filter(isOut)) {
       this.#revokeAndAbandon(slot);
@@ -414,8 +413,8 @@ export class Leases implements Owner {
   }
 
   /**
-   * The lease is over and nothing runs on the memory any more: the slot is free, or lost. Whether the
-   * pool must hear of it.
+   * The lease is over and no operation holds the memory any more: the slot becomes free, quarantined or
+   * abandoned. Returns whether the pool must be told.
    */
   #finish(slot: Slot, usedBytes: number | undefined): boolean {
     if (this.#quarantine !== undefined) headroom();
@@ -438,7 +437,7 @@ export class Leases implements Owner {
     return tells || this.#quarantine !== undefined;
   }
 
-  /** Zeroes and revokes as the options say; false if somebody else has the buffer, or keeps it. */
+  /** Zeroes and revokes as the options say; false if the buffer is elsewhere, or cannot be detached. */
   protected clean(slot: Slot, usedBytes: number | undefined): boolean {
     if (slot.view.length === 0) {
       if (slot.view !== NO_VIEW) return false;
@@ -467,7 +466,9 @@ export class Leases implements Owner {
     return true;
   }
 
-  /** Ends views of free slots, the coldest first, until the collector has no more to count than it can. */
+  /**
+   * Ends views of free slots, the highest first, until the views of this isolate are within the budget.
+   */
   shedViews(): void {
     if (this.sealed) return;
     for (let index = this.records.length - 1; isOverViewBudget(); index--) {
@@ -485,7 +486,7 @@ export class Leases implements Owner {
     slot.trace = trace;
     this.#used[slot.index] = 0;
     this.#quarantine!.admit(slot);
-    // One that was written to is out of the pool: some may now wait in vain.
+    // A slot that was written to left the pool: waiters may have become hopeless.
     if (this.#quarantine!.overflow()) this.hooks.abandoned();
   }
 
@@ -499,7 +500,7 @@ export class Leases implements Owner {
 
   /**
    * Gives the slot up. The caller tells the hooks, once it is done with the slot. `abandon` is the last
-   * call, and what follows are stores. `mayBeRead`: somebody may have a buffer of it.
+   * call, and what follows are stores. `mayBeRead`: JavaScript may have a buffer of it.
    */
   protected abandonSlot(slot: Slot, mayBeRead: boolean): void {
     this.unnote(slot);
@@ -529,7 +530,7 @@ export class Leases implements Owner {
     this.hooks.leaked(leak);
   }
 
-  /** Notes places more often for a while: one that leaks is not known. */
+  /** Notes places more often for a while: that of a leak was not noted. */
   #search(): void {
     const { taken } = this.#slots;
     this.leaks.search(taken);
@@ -538,7 +539,7 @@ export class Leases implements Owner {
   }
 
   protected record(index: number): Slot {
-    // Lowest first means that nearly always just one is missing.
+    // Slots are taken lowest first, so nearly always just one record is missing.
     for (let next = this.records.length; next <= index; next++) {
       const slot = new Slot(this, next, this.#used);
       this.leaks.register(slot);
@@ -547,7 +548,7 @@ export class Leases implements Owner {
     return this.records[index]!;
   }
 
-  /** What only some leases get: a time, a note. */
+  /** The start and the note of a lease, if it gets any. */
   protected note(slot: Slot): Note | undefined {
     const now = Date.now();
     if (this.#timed) {

@@ -1,11 +1,12 @@
 /**
- * Which slots of a pool are in use or given up, written down where the other isolates of the process can
- * read it: an isolate ends without a word, and its memory stays mapped.
+ * Which slots of a pool are in use or given up, where other isolates of the process can read it: an
+ * isolate may end without running code, and its memory stays mapped.
  *
- * A ledger is a mapping of its own: where the pool's memory is, a name for messages, a byte for each slot.
- * The process's page lists the ledgers with their threads (`ledger_list.ts`). An isolate that makes a pool, or looks
- * after one, gives back what ended threads have left, but for what was in use: a buffer of it may have been
- * posted, and native code may still write there.
+ * A ledger is a mapping of its own: where the pool's memory is, a name for messages, a byte for each
+ * slot. The process's page lists the ledgers with their threads (`ledger_list.ts`). An isolate that
+ * makes a pool, or does its housekeeping, gives back what isolates of ended threads have left (a
+ * sweep), but for what was in use: a buffer of it may have been posted, and native code may still write
+ * there.
  */
 import type { Backend, Range } from "../ffi/backend.ts";
 import { rangeAt } from "../ffi/mark.ts";
@@ -27,7 +28,7 @@ export interface Extent {
   readonly firstSlab: number;
 }
 
-/** What a ledger says of its pool. */
+/** The pool as its ledger describes it. */
 export interface Described {
   readonly slabBytes: number;
   readonly slabSlots: number;
@@ -44,10 +45,10 @@ const SLAB_BYTES = 0, SLAB_SLOTS = 1, SLOTS = 2, EXTENTS = 3, TEXT = 4;
 const FIRST_EXTENT = 8, EXTENT_WORDS = 3, MOST_EXTENTS = 48;
 /** Where the texts begin, in bytes. */
 const TEXT_AT = 8 * (FIRST_EXTENT + EXTENT_WORDS * MOST_EXTENTS);
-/** Slots written down beyond those of the first extent: later ones replace slots given up. */
+/** Room for slots beyond those of the first extent, which replace slots given up: so many for each. */
 const MORE_SLOTS = 3;
 
-/** The slot's slab is about to go: whoever comes after a death here leaves it alone. */
+/** The slot's slab is being unmapped: a sweep that completes one that was cut short leaves it alone. */
 const GOING = 2;
 
 /** The ledger of one pool of this isolate. */
@@ -67,7 +68,7 @@ export class Ledger {
     this.#close = close;
   }
 
-  /** Nobody but this isolate can read it: on the heap, and where the page has no place. */
+  /** A ledger that only this isolate can read: on the heap, and where the process page is full. */
   static alone(slots: number): Ledger {
     return new Ledger(new Uint8Array(slots));
   }
@@ -78,7 +79,7 @@ export class Ledger {
       Ledger.alone(slotsOf(extent, described));
   }
 
-  /** The same for a pool of many isolates, of which this is the first: `place` lets others join. */
+  /** The same for a shared pool, of which this isolate is the first: others join it by `place`. */
   static openShared(
     extent: Extent,
     described: Described,
@@ -97,9 +98,9 @@ export class Ledger {
   }
 
   /**
-   * The ledger of a pool of many isolates, which this one joins: its memory stays as long as this isolate
-   * lives, or until the ledger is closed. `undefined` if the memory went back before, with the isolates
-   * that had it.
+   * The ledger of a shared pool that this isolate joins: the pool's memory stays as long as this
+   * isolate lives, or until the ledger is closed. `undefined` if the memory went back before, with the
+   * last isolate that had it.
    */
   static join(place: number, pool: number, slots: number): Ledger | undefined {
     if (place === NO_PLACE) return Ledger.alone(slots);
@@ -150,7 +151,7 @@ export class Ledger {
     if (listed !== undefined) {
       return Ledger.#of(native, range, memory, listed.leave);
     }
-    // SAFETY: the buffer ends before its memory does, of which no other isolate has heard.
+    // SAFETY: the buffer ends before its memory does, which no other isolate knows.
     memory.transfer(0);
     native.unmap(range);
     return undefined;
@@ -168,18 +169,19 @@ export class Ledger {
     return new Ledger(used, numbers, () => {
       if (!isOpen) return;
       isOpen = false;
-      // SAFETY: the buffer ends before its memory does, which no other isolate has when this is the last.
+      // SAFETY: the buffer ends before its memory does, and only the last isolate that has the ledger
+      // unmaps it.
       memory.transfer(0);
       if (leave()) native.unmap(range);
     });
   }
 
-  /** Further slots, in a range of their own. What there is no room for stays mapped at the end. */
+  /** Further slots, in a range of their own. Ranges beyond `MOST_EXTENTS` stay mapped at the end. */
   add(extent: Extent): void {
     if (this.#numbers !== undefined) add(this.#numbers, extent);
   }
 
-  /** The pool gives its memory back in order: what is left of that is not given back by a sweep. */
+  /** The pool is giving its memory back itself: a sweep must leave these addresses alone. */
   forget(): void {
     if (this.#numbers?.length) this.#numbers[EXTENTS] = 0;
   }
@@ -195,7 +197,7 @@ export class Ledger {
   }
 }
 
-/** Gives back what ended threads have left; says whose it was. */
+/** Gives back the memory that isolates of ended threads left, with a warning for each pool. */
 export function sweep(): void {
   const native = processBackend();
   if (native === undefined) return;
@@ -218,7 +220,7 @@ function opened(native: Backend, base: bigint) {
   // SAFETY: a ledger that is listed is mapped, and committed as a whole.
   const header = native.view(front, 0, HEADER_BYTES);
   const size = HEADER_BYTES + new Float64Array(header)[SLOTS]!;
-  // SAFETY: the buffer ends before anything unmaps its memory; the next one is ended by who asked for it.
+  // SAFETY: the buffer ends before anything unmaps its memory; the caller ends the next one.
   header.transfer(0);
   const range = rangeAt(base, size);
   return { range, memory: native.view(range, 0, size) };
@@ -259,7 +261,8 @@ function settleExtent(
     const stays = isUsed(slab);
     while (slab < slabs && isUsed(slab) === stays) slab++;
     if (stays) continue;
-    // Before it goes: whoever finishes this after a death must not touch what is mapped there then.
+    // Before it is unmapped: should this isolate end in between, the sweep that completes this must not
+    // touch what is mapped there by then.
     used.fill(
       GOING,
       (firstSlab + start) * slabSlots,

@@ -1,11 +1,11 @@
 /**
- * The list of ledgers in the process's page: whose pools they are, so that the end of an isolate is found
- * out by the others, and one alone gives back what it has left.
+ * The list of ledgers in the process's page, with the threads that own them, so that other isolates
+ * notice the end of one, and exactly one of them gives back what it left.
  *
- * A pool of one isolate has one entry, which bears its thread. One of many isolates has an entry of its
- * own, with a count of members, and one for each member: an entry of a thread that has ended is taken out
- * first and counted down then, so a death in between keeps memory for ever and never gives it back twice.
- * Owns the entries; what a ledger says is its own business.
+ * A pool of one isolate has one entry, with its thread. A shared pool has an entry of its own, with a
+ * reference count, and a member entry for each worker: the entry of a thread that has ended is taken
+ * out first and the count lowered then, so a death in between leaks memory and never gives it back
+ * twice. Owns the entries; does not read ledgers.
  */
 import type { Backend } from "../ffi/backend.ts";
 import { PAGE, PAGE_BYTES, processWords } from "../ffi/process_page.ts";
@@ -15,20 +15,23 @@ import { PAGE, PAGE_BYTES, processWords } from "../ffi/process_page.ts";
  * ledger's address. `ISOLATE`: which of the thread's isolates it is of; 0 until it is written.
  */
 const THREAD = 0, LOW = 1, HIGH = 2, ISOLATE = 3;
-/** Of a pool of many isolates: its number, and how many are listed. Of a member: the place of its pool. */
+/** Of a shared pool: its number, and its reference count. Of a member entry: the place of its pool. */
 const POOL = 4, MEMBERS = 5, OF = 6;
 const ENTRY_WORDS = 8;
-/** Stands for the thread of an entry that is of many isolates: no thread has it, above or below 0. */
+/**
+ * In place of a thread, in the entry of a shared pool. Neither it nor its negative is a thread's
+ * number.
+ */
 const OF_MANY = -(2 ** 31);
-/** Of a pool that is not listed. */
+/** The place of a pool that is not listed. */
 export const NO_PLACE = 0;
 
-/** Where the number of this isolate is, whichever copy of this module has drawn it. */
+/** The global property with the number of this isolate, for all copies of this module. */
 const NUMBER = Symbol.for("@smriti/pool isolate 1");
 
 /** An entry of this isolate. */
 export interface Listed {
-  /** Takes it out; true if that was the last one of its ledger, which can be unmapped then. */
+  /** Takes it out; true if it was the last of its ledger, which can be unmapped then. */
   leave(): boolean;
 }
 
@@ -43,7 +46,7 @@ export function listOwn(native: Backend, base: bigint): Listed | undefined {
   };
 }
 
-/** Lists a ledger of many isolates, of which this is the first. Others find it at `place`. */
+/** Lists the ledger of a shared pool, of which this isolate is the first. Others find it at `place`. */
 export function listShared(
   native: Backend,
   base: bigint,
@@ -63,7 +66,10 @@ export function listShared(
   return { place, leave: () => leaveShared(place, member) };
 }
 
-/** Joins it; `undefined` if it is listed no more: all who had it are gone, and so is its memory. */
+/**
+ * Joins it; `undefined` if it is no longer listed: the isolates that had it have ended, and its memory
+ * went back.
+ */
 export function joinShared(
   native: Backend,
   place: number,
@@ -75,7 +81,7 @@ export function joinShared(
   const is = () =>
     isPlace && Atomics.load(words, place + THREAD) === OF_MANY &&
     words[place + POOL] === pool;
-  // Never from 0: the isolate that has brought it there is giving the memory back.
+  // Never from 0: the isolate that lowered it to 0 is giving the memory back.
   while (is()) {
     const count = Atomics.load(words, place + MEMBERS);
     if (count <= 0) break;
@@ -87,27 +93,28 @@ export function joinShared(
     );
     if (seen !== count) continue;
     if (!is()) {
-      // It went, and another pool came, between the two looks. If that one has gone, too, it stays.
+      // Another pool got the entry between the two looks: the count is lowered again. If that pool has
+      // ended by now, its entry and ledger are leaked.
       countDown(place);
       break;
     }
     const base = addressOf(place);
-    // Where there is no room for an entry nothing tells that this isolate has ended, and the memory stays.
+    // Without room for a member entry the end of this isolate would go unnoticed, and the memory stay.
     const member = enter(native, base, place);
     return { base, leave: () => leaveShared(place, member) };
   }
   return undefined;
 }
 
-/** A ledger as those see it who sweep. */
+/** A ledger, for the sweep. */
 export interface Found {
   /** Gives back what is not used. */
   settle(): void;
-  /** It is looked at no more, or, as nothing leads to it, unmapped. */
+  /** Ends the view of the ledger; unmaps it, too, if no entry is left. */
   end(isUnmapped: boolean): void;
 }
 
-/** Takes the entries out whose isolates have ended; what was the last one of its ledger has that settled. */
+/** Takes the entries out whose isolates have ended; with the last entry of a ledger, has it settled. */
 export function sweepList(
   native: Backend,
   open: (base: bigint) => Found,
@@ -128,7 +135,7 @@ export function sweepList(
   for (let at = PAGE.LEDGERS; at <= top; at += ENTRY_WORDS) {
     const thread = Atomics.load(words, at + THREAD);
     if (thread === 0 || thread === OF_MANY) continue;
-    // The isolate that had this thread before is gone, or a sweeper has died.
+    // An earlier isolate of this thread has ended, or a sweeper has died.
     const isGone = Math.abs(thread) === me
       ? thread > 0 && Atomics.load(words, at + ISOLATE) !== isolate()
       : !isAlive(Math.abs(thread));
@@ -143,7 +150,7 @@ export function sweepList(
     const isOwn = place === NO_PLACE;
     let ledger: Found;
     try {
-      // Now: as long as this entry stands, so does the ledger.
+      // Before the entry is cleared: until then the ledger stays mapped.
       ledger = open(addressOf(isOwn ? at : place));
     } catch {
       // The permission was taken back. Another isolate may have it.
@@ -168,7 +175,7 @@ function leaveShared(place: number, member: number): boolean {
   return isLast;
 }
 
-/** One member less; true if it was the last. */
+/** Lowers the reference count; true if it was the last. */
 function countDown(place: number): boolean {
   return Atomics.sub(processWords(), place + MEMBERS, 1) === 1;
 }

@@ -1,8 +1,8 @@
 /**
  * How much memory this process may have, by its container, its resource limits or the machine.
  *
- * The raw bound: what the process has taken already is not subtracted. Asks for no permission; what
- * may not be looked at is not known. Also tells a pool that can come to more.
+ * The raw bound: what the process has taken already is not subtracted. Asks for no permission; what may
+ * not be read is unknown. Also announces pools that can exceed it.
  */
 import { totalmem } from "node:os";
 import type { MemoryLimit } from "../ffi/backend.ts";
@@ -18,10 +18,10 @@ import { Timer } from "./timers.ts";
 
 export type { MemoryLimit };
 
-/** Above this a control group's number is the word for no limit. */
+/** A control group's number above this means no limit. */
 const NO_LIMIT = 2 ** 60;
 
-/** A process with V8 in it takes more than this before there is a pool: no limit is that tight. */
+/** A process with V8 in it takes more than this before it makes a pool, so no limit is lower. */
 const LEAST = 32 * 1024 * 1024;
 
 /**
@@ -63,7 +63,7 @@ export function cgroupLimits(root = ""): MemoryLimit[] {
       ),
     );
     if (version === 2) continue;
-    // Knows those above the groups that are to be seen, too.
+    // Includes the limits of groups above those that are visible.
     const stat = readGranted(`${folder}/memory.stat`);
     add(stat?.match(/^hierarchical_memory_limit (\d+)$/m)?.[1]);
   }

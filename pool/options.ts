@@ -20,7 +20,7 @@ import {
 /** How much is checked for you, and what it costs. See the levels in docs/safety.md. */
 export type Safety = "trust" | "revoke" | "strict";
 
-/** How many leases are watched for being lost to the garbage collector. */
+/** Whether dropped blocks are found, and of how many the place of the acquire is noted. */
 export type LeakDetection = "off" | "sampled" | "all";
 
 /** Where the memory comes from. */
@@ -61,12 +61,15 @@ export interface PoolOptions {
   zero?: boolean | undefined;
   /** The most acquires that may wait; one more is refused. Integer from 0. Default 65 536. */
   maxWaiting?: number | undefined;
-  /** Default `"sampled"`, 1 lease in 128; always `"all"` with `safety: "strict"`. */
+  /**
+   * Default `"sampled"`: every dropped block is found, the place of some; always `"all"` with `safety:
+   * "strict"`.
+   */
   leakDetection?: LeakDetection | undefined;
   /**
-   * Bytes that may stay behind for blocks given up while somebody may still read them, beside
-   * `maxBlocks`: released while their buffer was out, `abandon()`. Past it each further one costs a block
-   * of capacity. From 0; `Infinity` is allowed. Default: a quarter of what `maxBlocks` take, at least one
+   * Bytes that may stay resident for blocks given up that may still be read, beside `maxBlocks`:
+   * released while their buffer was out, `abandon()`. Past it each further one costs a block of
+   * capacity. From 0; `Infinity` is allowed. Default: a quarter of what `maxBlocks` take, at least one
    * block.
    */
   maxAbandonedBytes?: number | undefined;
@@ -94,7 +97,7 @@ export interface PoolOptions {
   name?: string | undefined;
 }
 
-/** Every option filled and checked; two may stay open. */
+/** Every option checked and filled, but for two that have no default. */
 export type FilledOptions =
   & { readonly [K in "overdueMs" | "maxAbandonedBytes"]: number | undefined }
   & {
@@ -260,7 +263,7 @@ export function fillOptions(options: PoolOptions): FilledOptions {
   });
 }
 
-/** What an acquire that never waits may be told. */
+/** The options of an acquire that never waits. */
 export interface TryAcquireOptions {
   /** Whether the blocks kept back may be taken. Default false. */
   reserved?: boolean | undefined;
@@ -268,7 +271,7 @@ export interface TryAcquireOptions {
   tag?: string | undefined;
 }
 
-/** What an acquire that waits may be told. */
+/** The options of an acquire that waits. */
 export interface AcquireOptions extends TryAcquireOptions {
   /** Ends the wait: the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;
@@ -292,8 +295,8 @@ export const ACQUIRE_NAMES: ReadonlySet<keyof AcquireOptions> = new Set([
 ]);
 
 /**
- * Throws unless these are options of an acquire that never waits. Gives what it has read: a getter
- * may say something else the next time.
+ * Throws unless these are options of an acquire that never waits. Returns what it has read: a getter
+ * may answer differently the next time.
  */
 export function checkTryAcquire(options: TryAcquireOptions): TryAcquireOptions {
   const { reserved, tag } = record("options", options, TRY_NAMES);
@@ -303,7 +306,7 @@ export function checkTryAcquire(options: TryAcquireOptions): TryAcquireOptions {
   };
 }
 
-/** Throws unless these are options of an acquire that waits. Gives what it has read. */
+/** Throws unless these are options of an acquire that waits. Returns what it has read. */
 export function checkAcquire(options: AcquireOptions): AcquireOptions {
   const given = record("options", options, ACQUIRE_NAMES);
   const { reserved, tag, signal, timeoutMs } = given;

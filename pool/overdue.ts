@@ -1,5 +1,5 @@
 /**
- * Tells listeners of leases that are held too long, each once.
+ * Sends the event `overdue` for leases that are held too long, each once.
  *
  * Reads the records of slots from time to time; a pool without `overdueMs` has none of this.
  */
@@ -17,7 +17,7 @@ export class OverdueWatch {
   readonly #events: Events;
   readonly #timer: Timer | undefined;
 
-  /** Looks twice in the time that is allowed, if one is. */
+  /** Looks twice in `overdueMs`, if it is set. */
   constructor(
     { name, overdueMs }: FilledOptions,
     records: readonly Slot[],

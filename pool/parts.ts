@@ -1,5 +1,5 @@
 /**
- * The parts of one pool, as those that join several of them are given them.
+ * The record of a pool's parts, for those parts that need several others.
  */
 import type { Events } from "./events.ts";
 import type { Leases } from "./leases.ts";
@@ -19,9 +19,9 @@ export interface Parts {
   readonly slots: Slots;
   /** Its leases. */
   readonly leases: Leases;
-  /** Its hands on memory. */
+  /** Commits its memory and gives it back. */
   readonly supply: Supply;
-  /** What nothing else tells. */
+  /** Its counters. */
   readonly counters: Counters;
   /** Its listeners. */
   readonly events: Events;

@@ -72,7 +72,7 @@ export function blockArray(blocks: Block[]): BlockArray {
       try {
         block[Symbol.dispose]();
       } catch (error) {
-        // Strict mode's bad news about another block; the rest must go back all the same.
+        // `corrupted`, in strict mode, about another block; the rest is released all the same.
         failed ??= { error };
       }
     }

@@ -14,7 +14,7 @@ export const LOOK_MS = 1_000;
 /** Tasks wait for memory for more than so many per cent of the time: pressure. */
 const MOST_WAITING = 10;
 
-/** What the files of some control groups say. */
+/** Memory pressure, as the files of some control groups show it. */
 export class Gauge {
   /** Files that count how often a group came to a bound of its own. */
   readonly #counts: readonly string[];
@@ -34,7 +34,8 @@ export class Gauge {
         version === 1
           // Has one bound.
           ? [`${folder}/memory.failcnt`]
-          // The second one counts groups below, too: of others, in all folders but the first.
+          // `memory.events` counts the groups below, too, which in all folders but the first may be of
+          // other processes.
           : [`${folder}/memory.events.local`, `${folder}/memory.events`],
       )
     );

@@ -85,7 +85,7 @@ export class Quarantine {
     const [slot, isClosed] = first;
     this.#queue.delete(slot);
     if (isClosed) {
-      // SAFETY: nobody else has the slot; a refusal leaves it inaccessible, so it must stay here.
+      // SAFETY: no lease has the slot; a refusal leaves it inaccessible, so it must stay here.
       if (!this.#region.allow(slot.index)) {
         this.#queue.set(slot, true);
         return false;
@@ -111,7 +111,7 @@ export class Quarantine {
     while (slots.free < free && slots.quarantined > 0) {
       const before = slots.quarantined;
       lost = this.letGo() || lost;
-      // The OS would not make it accessible again: none of them, probably.
+      // The OS refused to make it accessible again, and would refuse the others.
       if (slots.quarantined === before) break;
     }
     return lost;
@@ -120,7 +120,7 @@ export class Quarantine {
   /** Looks at every slot in quarantine; the pool has ended. */
   empty(): void {
     for (let left = this.#queue.size; left > 0; left--) this.letGo();
-    // What the OS would not open again goes with the mapping.
+    // What the OS refused to make accessible goes with the mapping.
     for (const [slot, isClosed] of this.#queue) {
       if (isClosed) this.#count(-1);
       slot.state = LEASE_ENDED;
@@ -128,7 +128,7 @@ export class Quarantine {
     this.#queue.clear();
   }
 
-  /** The first write found that nobody was told of yet. */
+  /** The first late write found that was not reported yet. */
   takeNews(): SmritiError | undefined {
     const news = this.#news;
     this.#news = undefined;
@@ -155,7 +155,8 @@ export class Quarantine {
     slot.state = LEASE_ABANDONED;
     this.#slots.abandonQuarantined();
     this.#used[slot.index] = 1;
-    // SAFETY: its view is the only one, and nobody has it: an operation may write, and none may read.
+    // SAFETY: its view is the only one and was not given out: native code may still write, and
+    // JavaScript cannot read.
     this.#givenUp.push({ index: slot.index, mayBeRead: false });
     const stack = stackOf(slot.trace);
     this.#news ??= new SmritiError(

@@ -118,8 +118,8 @@ export class Region {
   }
 
   /**
-   * Maps addresses for more slabs, as many as were added before, and one at first: whoever gives up many
-   * slots needs few ranges, and one who gives up a single one maps a single slab. Returns the refusal.
+   * Maps addresses for more slabs: one at first, then as many as were added so far (doubling), so that
+   * many slots given up take few ranges. Returns the refusal.
    */
   extend(): SmritiError | undefined {
     const first = this.#parts[1]?.firstSlab ?? this.#slabs;
@@ -282,7 +282,7 @@ export class Region {
     return this.#stale === undefined;
   }
 
-  /** Zeroes a slot that nobody has. */
+  /** Zeroes a slot that no lease has. */
   wipe(slot: number): void {
     const view = this.view(slot);
     view.fill(0);
@@ -377,7 +377,7 @@ export class Region {
   }
 }
 
-/** What it means that a view could not be made, or its address not be told. */
+/** The error for a view that could not be made, or an address that could not be read. */
 function viewRefused(backend: Backend, size: number, error: unknown): unknown {
   if (error instanceof RangeError && /alloc/i.test(error.message)) {
     return outOfMemory(backend, "allocate", size, -1);

@@ -40,7 +40,7 @@ export function checkRuntime(
 ): void {
   const [major, minor] = OLDEST[name]!;
   const [hasMajor = 0, hasMinor = 0] = version.split(".").map(Number);
-  // What has no number is not known to be too old.
+  // A version that is no number is accepted.
   if (!(hasMajor < major || hasMajor === major && hasMinor < minor)) return;
   throw new SmritiError(
     "unsupported",

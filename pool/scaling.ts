@@ -10,10 +10,10 @@ import { COUNTLESS } from "./slots.ts";
 
 /** Bytes given back by one piece of a shrink: the event loop runs in between. */
 export const SHRINK_PIECE: number = 4 * 1024 * 1024;
-/** How long the OS is left in peace after it refused memory, in ms. */
+/** How long no memory is asked for ahead of need after the OS refused some, in ms. */
 export const REFUSAL_MS = 100;
 
-/** What the options say of a size: functions of counts alone. */
+/** The scaling policy of the options: functions of counts alone. */
 export class ScalingPolicy {
   /** Blocks of the slabs that `initialBlocks` fill: what a pool never gives back. */
   readonly floor: number;
@@ -77,7 +77,7 @@ export class ScalingPolicy {
  * all the same.
  */
 export class Refusals {
-  /** What the OS said when it last refused memory, unless it has given some since. */
+  /** The OS's last refusal of memory, unless it has given some since. */
   last: SmritiError | undefined;
   #until: number | undefined;
 
@@ -100,8 +100,9 @@ export class Refusals {
  * Decides the size of a pool of one isolate. The hot path only compares the number of free blocks with
  * two marks; everything else happens when one of them is passed.
  *
- * That it was idle is told by the fewest blocks that were free since the last look, which others count;
- * the clock is read when a pool that was busy at the last look becomes idle, and then at looks only.
+ * Whether it was idle follows from the low-water mark of free blocks since the last look, which `Slots`
+ * keeps; the clock is read when a pool that was busy at the last look becomes idle, and then at looks
+ * only.
  */
 export class ScalingController {
   /** Call {@linkcode fell} when fewer blocks than this are free. */
@@ -152,7 +153,7 @@ export class ScalingController {
     const idle = free > this.#idleAbove;
     if (!idle) this.#idleSince = Infinity;
     else if (this.#idleSince === Infinity || wasBusy) this.#idleSince = now;
-    // A load about the line passes it at each lease: once until the next look is enough.
+    // A load that moves about the line passes it at each lease: that is noted once until the next look.
     this.highMark = idle ? COUNTLESS : this.#idleAbove;
   }
 

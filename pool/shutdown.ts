@@ -1,6 +1,6 @@
 /**
- * The end of a pool: waits until nothing holds its memory any more, then unmaps it, or says who
- * still holds it.
+ * The end of a pool: waits until nothing holds its memory any more, then unmaps it, or gives up after a
+ * time and names the tags of the blocks still out.
  *
  * Memory that native code may still write to is never unmapped: the slabs of blocks given up keep
  * their addresses for ever, and their pages where these may still be read.
@@ -19,7 +19,7 @@ import { Timer } from "./timers.ts";
 /** How long closing is silent about blocks that are out. */
 export const NOTICE_MS = 1_000;
 
-/** What can say whom a `close()` waits for. */
+/** What a `close()` that waits is warned of. */
 export interface WaitsToClose {
   /** Of the pool. */
   readonly name: string;
@@ -94,7 +94,10 @@ export class Shutdown implements WaitsToClose {
     this.#onEnd();
   }
 
-  /** Tells whoever closes, or the log if nobody waits any more: no error may end the process. */
+  /**
+   * Rejects the promise of `close()`, or prints the error if it is not awaited any more: an unhandled
+   * rejection would end the process.
+   */
   #fail(error: SmritiError): void {
     this.#done.reject(error);
     if (this.#asked && !this.#gaveUp) return;
@@ -108,7 +111,7 @@ export class Shutdown implements WaitsToClose {
     return outstandingBlocks(this.#leases.outstanding());
   }
 
-  /** The time is over: says whose blocks are still out, and revokes them. */
+  /** The time is over: rejects, naming the blocks still out, and revokes them. */
   #giveUp(timeoutMs: number): void {
     this.#gaveUp = true;
     this.#done.reject(
@@ -124,7 +127,7 @@ export class Shutdown implements WaitsToClose {
   }
 }
 
-/** Says whom a `close()` waits for that has waited for `NOTICE_MS`. */
+/** Warns of the blocks that a `close()` waits for, after `NOTICE_MS`. */
 export function warnOfWait({ name, out }: WaitsToClose): void {
   if (out !== undefined) warn(`close() of pool ${show(name)} waits for ${out}`);
 }

@@ -1,5 +1,5 @@
 /**
- * Several block pools as one, each for a size class: an ask is served by the smallest that fits.
+ * Several block pools as one, each for a size class: a request is served by the smallest that fits.
  *
  * Owns nothing but the pools and what was asked of them; everything about blocks is theirs.
  */
@@ -25,7 +25,7 @@ import type { PoolStats } from "./stats.ts";
 const TRY_SIZE_NAMES = new Set([...TRY_NAMES, "upgrade"] as const);
 const SIZE_NAMES = new Set([...ACQUIRE_NAMES, "upgrade"] as const);
 
-/** What may be said besides when asking for a size. */
+/** The further option of a request for a size. */
 export interface UpgradeOptions {
   /**
    * Whether a larger class with a free block may serve when the right one has none. Always the
@@ -136,7 +136,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
     if (options === undefined) {
       const served = this.#classes[first]!;
       const block = served.pool.tryAcquire();
-      // Stores alone, here and below: a call may fail, and nobody would have the block.
+      // Stores only, here and below: if a call threw, the block would be lost.
       if (block !== undefined) {
         served.asked += byteLength;
         served.leases++;
@@ -230,7 +230,7 @@ export class SizeClassPool implements Disposable, AsyncDisposable {
         `blockSize must differ between classes, got ${show(size)} twice`,
       );
     }
-    // A size that is no number is refused in a moment, by name.
+    // A size that is no number is refused below, by name.
     const fallback = typeof size === "number" ? `smriti ${size}` : undefined;
     const pool = new BlockPool({ name: fallback, ...own } as PoolOptions);
     this.#classes.push({ pool, asked: 0, leases: 0, upgrades: 0 });

@@ -1,7 +1,7 @@
 /**
  * Carries out what the scaling controller decides: grows, shrinks by the clock, trims when asked.
  *
- * Owns the timers of the pool's size. Tells listeners, and its pool, after the change is complete.
+ * Owns the timers of the pool's size. Sends events, and calls its pool, after the change is complete.
  */
 import type { SmritiError } from "./errors.ts";
 import type { Events } from "./events.ts";
@@ -26,7 +26,7 @@ export class Sizer {
   readonly #counters: Counters;
   readonly #events: Events;
   readonly #scaling: ScalingController;
-  /** Told that the marks may have moved. */
+  /** Called when the marks may have moved. */
   readonly #onChange: () => void;
   #stopped = false;
   #shrinkTimer: Timer | undefined;
@@ -70,7 +70,7 @@ export class Sizer {
     return this.#refusals.isRecent(Date.now());
   }
 
-  /** What the OS said when it last refused memory, unless it has given some since. */
+  /** The OS's last refusal of memory, unless it has given some since. */
   get refusal(): SmritiError | undefined {
     return this.#refusals.last;
   }

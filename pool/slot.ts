@@ -68,7 +68,7 @@ export interface Owner {
     result: unknown,
     dead: Uint8Array | undefined,
   ): void;
-  /** Throws what a use of a lease that has ended deserves; counts a second release. */
+  /** Throws the error for the use of a lease that has ended; counts a second release. */
   refuse(slot: Slot, use: "use" | "release"): void;
 }
 
@@ -94,11 +94,11 @@ export class Slot {
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
   /** Whether this lease could have written: its bytes, pointer or lend were used. */
   touched = false;
-  /** Whether the end of this lease needs a closer look: it is of the sample, lent or has escaped. */
+  /** Whether its release takes the slow path: it is of the sample, lent or has escaped. */
   special = false;
   /** Buffers of this lease that left by themselves and have not come back. */
   escaped = 0;
-  /** Whether a lent operation took the buffer along and owes it. */
+  /** Whether a lent operation took the buffer along and has not brought it back. */
   owed = false;
   /** Lent operations that have not settled. */
   lends = 0;
@@ -108,7 +108,7 @@ export class Slot {
   usedBytes: number | undefined = undefined;
   /** The user's label for the lease. */
   tag: string | undefined = undefined;
-  /** When the lease began, in ms; 0 if nobody asked for ages. */
+  /** When the lease began, in ms; 0 without `overdueMs`. */
   since = 0;
   /** Whether it was reported as overdue. */
   overdue = false;
@@ -116,7 +116,7 @@ export class Slot {
   batch = 0;
   /** What is noted of the lease, if it is one of the sample. */
   note: Note | undefined = undefined;
-  /** While no handle has it: as long as it is alive, the lease is not leaked. */
+  /** The token of leak detection, while the slot is free; during a lease the handle alone holds it. */
   token: object | undefined = undefined;
   /** Where the last lease was acquired, while the slot is in quarantine. */
   trace: Error | undefined = undefined;

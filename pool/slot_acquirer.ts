@@ -1,9 +1,9 @@
 /**
  * Acquires blocks from the slots of one isolate: respects the reserve, grows the pool or empties its
- * quarantine if that helps, and takes all or none. Knows no queue, but for whether there is one.
+ * quarantine if that helps, and takes all or none. Of the queue it knows the length.
  *
- * Sets the two marks that keep the hot path to one comparison each way. While acquires wait it asks again
- * for memory that the OS refused, and for a collection that finds dropped blocks.
+ * Sets the two watermarks that keep the hot path to one comparison each way. While acquires wait it
+ * asks again for memory that the OS refused, and for a collection that finds dropped blocks.
  */
 import type { Block } from "./block.ts";
 import type { AcquireRequest } from "./channel.ts";
@@ -19,7 +19,7 @@ import type { Sizer } from "./sizer.ts";
 import { COUNTLESS, type Slots } from "./slots.ts";
 import { Timer } from "./timers.ts";
 
-/** How long nothing is released while an acquire waits before the collector is asked, in ms. */
+/** If an acquire waits and nothing is released for this long, a collection is asked for, in ms. */
 const COLLECT_MS = 100;
 
 /** Acquires blocks for one pool. */
@@ -71,7 +71,7 @@ export class SlotAcquirer implements Acquirer {
       const mayGrow = isAsked || !this.#sizer.isRefused;
       const isThere = mayGrow && this.#sizer.growTo(needed) ||
         this.#leases.freeUp(needed);
-      // Listeners were told, and one of them may have closed the pool.
+      // Growing calls listeners, and one of them may have closed the pool.
       if (!isThere || this.isClosed || isOff()) return undefined;
     }
     return count === undefined ? this.#begin(tag) : this.#beginMany(count, tag);
@@ -120,7 +120,7 @@ export class SlotAcquirer implements Acquirer {
     this.mark();
   }
 
-  /** Sets the marks of the hot path. */
+  /** Sets the watermarks of the hot path. */
   mark(): void {
     const alert = this.isClosed || this.#waiting > 0;
     const { lowMark, highMark } = this.#sizer;

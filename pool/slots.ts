@@ -41,13 +41,19 @@ export class Slots {
   abandoned = 0;
   /** Slots ever taken. */
   taken = 0;
-  /** Taking a block needs no second thought while more than this are free. */
+  /**
+   * While more blocks than this are free, an acquire skips all other checks (waiters, reserve, growth,
+   * close).
+   */
   lowWatermark: number = COUNTLESS;
-  /** Putting one back needs none while at most this are free. */
+  /** While at most this many are free, a release does not tell the pool. */
   highWatermark: number = NONE;
-  /** The fewest free since what is not free last changed its meaning. */
+  /**
+   * Low-water mark of `free` since the number of lendable blocks last changed: their difference is the
+   * most acquired since then.
+   */
   #leastFree = 0;
-  /** The fewest free before that, since `look`. */
+  /** Low-water mark of `free` between the last `look` and that change. */
   #lowest = 0;
   #peak = 0;
 
@@ -111,7 +117,7 @@ export class Slots {
     return Math.min(this.#lowest, this.#leastFree);
   }
 
-  /** From now on, `lowest` tells of what comes. */
+  /** Starts `lowest` anew. */
   look(): void {
     this.#peak = this.peak;
     this.#lowest = this.#leastFree = this.free;
@@ -172,7 +178,9 @@ export class Slots {
     if (--this.free < this.#leastFree) this.#leastFree = this.free;
   }
 
-  /** Puts an acquired slot back; whether the pool must hear of it. */
+  /**
+   * Puts an acquired slot back; whether the pool must be told: more are free than the high watermark.
+   */
   push(slot: number): boolean {
     if (this.#cached === NONE && slot < this.#lowEnd) this.#cached = slot;
     else this.#stash(slot);
@@ -338,7 +346,7 @@ export class Slots {
       this.committed = this.free = this.quarantined = 0;
       this.committedSlabs = 0;
     });
-    // Nothing is free to give back, whoever may still be in the middle of looking.
+    // Nothing is free to give back, also for a caller that is iterating over free runs.
     this.#freeIn.fill(0);
     this.#holes.addRange(0, this.#top);
     return blocks;
@@ -349,7 +357,7 @@ export class Slots {
     return this.committed - this.quarantined;
   }
 
-  /** Changes how many are lendable: what was least free says no more how many were acquired. */
+  /** Changes how many are lendable. First saves what the low-water mark says, and starts a new one. */
   #change(change: () => void): void {
     this.#peak = this.peak;
     this.#lowest = this.lowest;
@@ -382,7 +390,7 @@ export class Slots {
     }
   }
 
-  /** Puts the cached slot into its list, for what looks at whole slabs. */
+  /** Puts the cached slot into its list, before whole slabs are looked at. */
   #flush(): void {
     if (this.#cached !== NONE) this.#push(this.#cached);
     this.#cached = NONE;
@@ -392,12 +400,15 @@ export class Slots {
     return (slot / this.#slabSlots) | 0;
   }
 
-  /** The set of slabs with a free slot may have a lower or a higher first one now. */
+  /** Follows a change of the lowest slab with a free slot. */
   #lowered(): void {
     this.#lowEnd = (this.#open.floor + 1) * this.#slabSlots;
   }
 
-  /** Puts a slot into its slab's list. A slab is said to be open before it is, so never too late. */
+  /**
+   * Puts a slot into its slab's list. The slab enters the set first: a call that is cut short may leave
+   * it there without a free slot, but never out of it with one.
+   */
   #push(slot: number): void {
     const slots = this.#slabSlots;
     const slab = (slot / slots) | 0;
@@ -415,7 +426,7 @@ export class Slots {
   #unlistNext(): number {
     const open = this.#open;
     let slab = open.lowest();
-    // One that was emptied, or was to be opened, when the stack ended.
+    // Left in the set by a call that the end of the stack cut short.
     while (this.#freeIn[slab] === 0) {
       open.remove(slab);
       slab = open.lowest();

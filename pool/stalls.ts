@@ -1,5 +1,5 @@
 /**
- * Notices acquires that have waited for `stallMs`, and says who holds the blocks: by the event
+ * Reports acquires that have waited for `stallMs`, with the tags of the blocks held: by the event
  * `stall`, or by `console.warn` without a listener.
  *
  * Reports once an episode. One begins when an acquire has waited that long; it is over when at a look,
@@ -18,7 +18,7 @@ const MOST_HOLDERS = 10;
 /** Warnings of one pool are this far apart, in ms. */
 const WARN_EVERY_MS = 60_000;
 
-/** What is looked at of the queue. */
+/** The queue, as far as it is watched. */
 export interface WaitingLine {
   /** Waiters that ever were in it. */
   readonly came: number;
@@ -68,7 +68,10 @@ export class StallWatch {
     this.#armed = true;
   }
 
-  /** Looks; waiters up to number `ripe` have waited for `stallMs`, whatever the clock says. */
+  /**
+   * Looks. Waiters up to number `ripe` have waited for `stallMs` by their timer, also if the clock was
+   * set.
+   */
   look(ripe: number): void {
     this.#armed = false;
     const { line, events } = this.#parts;
@@ -113,7 +116,7 @@ export class StallWatch {
 
 type Holder = PoolEventMap["stall"]["holders"][number];
 
-/** Who holds blocks, the longest first; for `unknownMs` where it was not noted since when. */
+/** The leases that hold blocks, the longest first; for `unknownMs` where the start was not noted. */
 function longestHeld(
   records: readonly Slot[],
   now: number,
@@ -123,7 +126,7 @@ function longestHeld(
   for (const slot of records) {
     if (!isOut(slot)) continue;
     const heldMs = ageOf(slot, now) ?? unknownMs;
-    // There may be a million.
+    // The list is kept short: there may be a million slots.
     if (holders.length === MOST_HOLDERS && heldMs <= holders.at(-1)!.heldMs) {
       continue;
     }

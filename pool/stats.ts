@@ -25,9 +25,12 @@ export interface PoolStats {
   readonly reservedBlocks: number;
   /** Blocks released and not yet reusable (`safety: "strict"`). */
   readonly quarantinedBlocks: number;
-  /** Blocks given up because somebody may still write to their memory; fresh ones replaced them. */
+  /** Blocks given up because their memory may still be written to or read; fresh ones replaced them. */
   readonly abandonedBlocks: number;
-  /** The most blocks that can be committed now: `maxBlocks`, unless more were given up than heal. */
+  /**
+   * The most blocks that can be committed now: `maxBlocks`, unless more were given up than may be
+   * replaced.
+   */
   readonly capacityBlocks: number;
   /** Bytes that stay behind for blocks given up, beside those of the pool. */
   readonly abandonedBytes: number;
@@ -69,7 +72,7 @@ export interface PoolStats {
   readonly mappedBytes: number;
 }
 
-/** What is counted because nothing else tells it. */
+/** Counters of what cannot be derived from slots and region. */
 export class Counters {
   /** How long acquires waited. */
   readonly waitMs: Durations;

@@ -1,8 +1,8 @@
 /**
- * Puts memory behind slabs and gives it back: the hands of the scaling controller.
+ * Puts memory behind slabs and gives it back, as the sizer asks.
  *
- * Keeps region and slots in step, whatever the OS answers. Decides nothing about when or how much,
- * and tells nobody.
+ * Keeps region and slots in step, whatever the OS answers. Decides nothing about when or how much, and
+ * sends no events.
  */
 import { Abandoned, type GivenUp } from "./abandoned.ts";
 import { SmritiError } from "./errors.ts";
@@ -169,14 +169,14 @@ export class Supply {
     return { any: true, error };
   }
 
-  /** Addresses for more slabs: those there were have been given up. */
+  /** Maps addresses for more slabs, in place of those given up. */
   #extend(): SmritiError | undefined {
     const refusal = this.#region.extend();
     if (refusal === undefined) {
       this.#slots.extend(this.#region.slabs);
       this.#ledger.add(this.#region.lastPart);
     } else {
-      // What has no address can never be had.
+      // Without further addresses no further block can be committed.
       this.#slots.capacity = this.#slots.committed;
     }
     return refusal;
@@ -196,7 +196,7 @@ export class Supply {
       const run = this.#runOf(blocks - given, slabsInBytes - slabs, below);
       if (run === undefined) break;
       const { start, end } = this.#slots.bounds(run);
-      // A slot whose buffer is with somebody else stays; look at the rest again.
+      // A slot whose buffer could not be ended was given up: searches the rest again.
       if (!this.#leases.dropViews(start, end, false)) continue;
       if (this.#region.decommit(run) !== 0) {
         return {

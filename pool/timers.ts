@@ -1,12 +1,12 @@
 /**
- * Timers of the pool's own: they keep neither a process alive nor what they are for, and the sanitizers
- * of a program's tests do not count them, whichever test they begin, run or end in.
+ * Timers of the pool's own: they keep neither a process nor their owner alive, and the sanitizers of a
+ * program's tests do not count them, whichever test they begin, run or end in.
  *
  * They are those of `AbortSignal.timeout`. What `setTimeout` and `setInterval` begin is counted, unref'd
  * or not.
  */
 
-// Of the prototype: the method of signals makes their timer keep the process alive.
+// Of the prototype: the method that signals have makes their timer keep the process alive.
 const { addEventListener } = EventTarget.prototype;
 
 /** Signals under way: one that is collected does not abort. */
@@ -64,7 +64,7 @@ export class Timer {
 
   /** Calls nothing any more. */
   stop(): void {
-    // The runtime keeps the signal until its time has come: nothing of the pool may hang on it.
+    // The runtime keeps the signal until its time has come, so it must hold nothing of the pool.
     this.#act = undefined;
     if (this.#signal !== undefined) running.delete(this.#signal);
   }

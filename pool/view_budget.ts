@@ -1,5 +1,5 @@
 /**
- * The views that all pools of an isolate keep, and how many of them V8's collector can bear.
+ * The bytes of views that all pools of an isolate keep, and a budget for them.
  *
  * V8 counts the bytes of every ArrayBuffer as external memory, mapped by us or not. Above about twice the
  * limit of its old generation nearly every scavenge becomes a mark-compact. So the views of free slots are
@@ -7,7 +7,7 @@
  */
 import { getHeapStatistics } from "node:v8";
 
-/** Share of the heap limit that views may have: an eighth of what makes the collector restless. */
+/** Share of the heap limit that views may have: an eighth of the amount that slows the collector. */
 const SHARE = 0.25;
 
 /** Bytes that slots of this isolate have views of. */
@@ -24,13 +24,13 @@ export class ViewBudget {
     total += change;
   }
 
-  /** The pool is gone, and its views with it. */
+  /** The pool has ended, and its views with it. */
   forget(): void {
     this.count(-this.#bytes);
   }
 }
 
-/** Whether there are more bytes in views than the collector should have to count. */
+/** Whether the views of this isolate exceed the budget. */
 export function isOverViewBudget(): boolean {
   most ??= SHARE * getHeapStatistics().heap_size_limit;
   return total > most;

@@ -1,5 +1,5 @@
 /**
- * Puts one isolate's share of a shared pool together. Decides nothing.
+ * Connects the parts that one worker of a shared pool has. Decides nothing.
  */
 import { Dispatcher } from "../pool/dispatcher.ts";
 import { OverdueWatch } from "../pool/overdue.ts";
@@ -26,25 +26,25 @@ import { SharedSupply } from "./shared_supply.ts";
 import { Tickets } from "./tickets.ts";
 import { WaitLoop } from "./wait_loop.ts";
 
-/** What an isolate attaches with. */
+/** What a worker has by attaching. */
 export interface Attachment {
   /** The pool's options. */
   readonly options: SharedFilledOptions;
   /** The pool's memory, mapped by the isolate that made it. */
   readonly region: Region;
-  /** Which slots views may reach, for the isolates that outlive this pool's. */
+  /** Which slots views may reach, for isolates that outlive the pool's. */
   readonly ledger: Ledger;
-  /** Where the attachment was taken. */
+  /** The stack of the call that attached, for messages. */
   readonly made: string;
-  /** What all isolates see. */
+  /** The words that all workers share. */
   readonly control: Control;
-  /** Who is attached. */
+  /** The workers of the pool. */
   readonly registry: WorkerRegistry;
-  /** The id of this isolate. */
+  /** The worker id of this isolate. */
   readonly worker: number;
 }
 
-/** One isolate's share of a pool. */
+/** The parts of one worker. */
 export interface SharedParts extends Attachment {
   readonly slots: SharedSlots;
   readonly leases: SharedLeases;
@@ -176,7 +176,9 @@ export function assemble(
   return { ...parts, acquirer, dispatcher, waitLoop, lifecycle, tickets };
 }
 
-/** Counters of which all isolates see those that nothing else tells. */
+/**
+ * Counters of one worker. Those that `stats()` adds up over all workers are words of the control block.
+ */
 function sharedCounters(control: Control, worker: number): Counters {
   const shown = (count: number): PropertyDescriptor => {
     const at = control.countAt(worker, count);

@@ -1,5 +1,5 @@
 /**
- * How an isolate gets an attachment in a shared pool: by making it, or by the handle of one that is there.
+ * How an isolate attaches to a shared pool: as its maker, or by the pool handle.
  *
  * The range is mapped before any isolate can attach, and an isolate that cannot stay leaves no trace.
  */
@@ -29,7 +29,7 @@ import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import { assemble, type Attachment, type SharedParts } from "./assembly.ts";
 import { WorkerRegistry } from "./worker_registry.ts";
 
-/** Makes a pool and takes the first attachment; `made` says where. */
+/** Makes a pool and attaches its first worker; `made` is the stack of the call. */
 export function begin(given: SharedPoolOptions, made: string): SharedParts {
   headroom();
   const options = fillSharedOptions(given);
@@ -66,11 +66,11 @@ export function begin(given: SharedPoolOptions, made: string): SharedParts {
   }
 }
 
-/** Takes an attachment in a pool that is there. */
+/** Attaches to a pool that is there. */
 export function attach(handle: SharedPoolHandle, made: string): SharedParts {
   headroom();
   const { options, control: buffer, range } = readHandle(handle);
-  // Before an id is taken: without permission there is no member.
+  // Before an id is taken: without permission this isolate does not attach.
   const region = new Region(options, range);
   const control = new Control(options.maxBlocks, buffer);
   checkHome(control);
@@ -80,7 +80,7 @@ export function attach(handle: SharedPoolHandle, made: string): SharedParts {
   if (control.state !== OPEN) throw closed();
   const { words } = control;
   const slots = region.slabs * region.slabSlots;
-  // From here on the memory stays. It may have gone with the last isolate that had it.
+  // From here on the memory stays mapped. It may have been unmapped before, with the last worker.
   const ledger = Ledger.join(words[HEADER.LEDGER]!, words[HEADER.POOL]!, slots);
   if (ledger === undefined) throw closed();
   const worker = registry.enter();
@@ -92,7 +92,8 @@ export function attach(handle: SharedPoolHandle, made: string): SharedParts {
     );
   }
   try {
-    // Read last: the ender writes the state first and looks for ids then.
+    // After the id was taken: the ender writes the state first and looks for ids then, so one of the
+    // two sees the other (Dekker).
     if (control.state !== OPEN) throw closed();
     const attachment = {
       options,
@@ -105,7 +106,7 @@ export function attach(handle: SharedPoolHandle, made: string): SharedParts {
     };
     return assemble(attachment, false);
   } catch (error) {
-    // An isolate that left meanwhile may have taken this one for another member.
+    // An isolate that left meanwhile may have counted this one as attached, and so not ended the pool.
     registry.rest(worker);
     new SharedShutdown(control, region, ledger, registry, worker).tryEnd();
     registry.exit(worker);
@@ -115,8 +116,9 @@ export function attach(handle: SharedPoolHandle, made: string): SharedParts {
 }
 
 /**
- * How an attachment goes back whose holder has become unreachable: it is dealt with as one of a dead worker, by
- * one who takes an attachment for that. Whether the pool was open. Holds nothing but what all attachments share.
+ * Returns a function that detaches a worker whose pool object has become unreachable: marks its id, and
+ * reclaims it as a dead worker's, under an id taken for that. The function returns whether the pool was
+ * open. It must not hold the pool object, so it uses only what attachments share.
  */
 export function detachUnreachable(
   { options, region, ledger, made, control, registry, worker }: Attachment,
@@ -128,7 +130,7 @@ export function detachUnreachable(
     views.forget();
     const isOurs = registry.markUnreachable(worker, turn);
     const own = isOurs ? registry.enter() : 0;
-    // With all attachments taken, others will deal with it.
+    // All ids are taken: the housekeeping of another worker reclaims it.
     if (own === 0) ledger.close();
     else {
       const attachment = { options, region, ledger, made, control, registry };
@@ -138,14 +140,14 @@ export function detachUnreachable(
   };
 }
 
-/** A place for all that must be known of the pool's slots once its isolates have ended. */
+/** Lists the ledger of the pool, by which its slots are known once its isolates have ended. */
 function listed(region: Region, name: string, place: string, pool: number) {
   const { slabBytes, slabSlots, lastPart } = region;
   const described = { slabBytes, slabSlots, name, place };
   return Ledger.openShared(lastPart, described, pool);
 }
 
-/** What others need to take an attachment. */
+/** What other isolates attach by. */
 export function handleOf(
   { control, region, options }: Attachment,
 ): SharedPoolHandle {

@@ -1,10 +1,10 @@
 /**
  * The pool's time: milliseconds since the pool was made, as a 32-bit number that runs over, monotonic
- * and the same for all isolates.
+ * and the same for all workers.
  *
- * Each isolate has a monotonic clock of its own (`performance.now()`), all of one rate and none of one
- * origin; the wall clock may jump. So the pool's time is the latest that any of them has told: who
- * attaches goes on from there, and who is behind catches up (a Lamport clock with a rate).
+ * A Lamport clock with a rate. Each isolate has a monotonic clock of its own (`performance.now()`), of
+ * one rate and of different origins; the wall clock may jump. So the pool's time is the latest that any
+ * worker has written: a worker that attaches starts from it, and one that is behind catches up.
  */
 import { type Control, HEADER } from "./control.ts";
 
@@ -18,19 +18,22 @@ export function between(from: number, to: number): number {
 /** The clock of one isolate. */
 export class Clock {
   readonly #words: Int32Array;
-  /** What the pool's time is more than this isolate's. */
+  /** How far the pool's time is ahead of this isolate's. */
   #ahead: number;
   /** When the timer fired last, in the pool's time before it is cut to 32 bits. */
   #ticked: number;
 
-  /** Goes on from the time that others have told. */
+  /** Starts from the time that others have written. */
   constructor({ words }: Control) {
     this.#words = words;
     this.#ticked = Atomics.load(words, TIME);
     this.#ahead = this.#ticked - performance.now();
   }
 
-  /** A timer has fired again, of so many ms: so much has passed since it last did, whatever stood still. */
+  /**
+   * A timer of so many ms has fired again: at least that much has passed since it last did, even if
+   * this isolate's clock did not advance.
+   */
   tick(ms: number): void {
     const now = performance.now() + this.#ahead;
     const late = this.#ticked + ms - now;

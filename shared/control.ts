@@ -26,7 +26,7 @@ export const HEADER = {
   TOP_WORKER: 4,
   /** Blocks with memory; changed by the resizer only. */
   COMMITTED: 5,
-  /** One past the highest slab ever committed; changed by the resizer only. */
+  /** One past the highest slot ever committed; changed by the resizer only. */
   TOP: 6,
   /** Number of the pool, for tickets. */
   POOL: 7,
@@ -36,7 +36,7 @@ export const HEADER = {
   PEAK: 9,
   /** Whether the pool was busy since the last look at shrinking. */
   BUSY: 10,
-  /** Who goes next because it has waited too long, or 0. */
+  /** The worker whose turn it is, because it was passed over for too long, or 0. */
   TURN: 11,
   /** When that ends, in the pool's time. */
   TURN_END: 12,
@@ -124,7 +124,7 @@ export const GONE = 4;
 
 /** States of the mapping. */
 export const MAPPED = 0;
-/** Told to the OS, which may or may not have done it. */
+/** Asked of the OS, which may or may not have done it. */
 export const UNMAPPING = 1;
 export const UNMAPPED = 2;
 
@@ -178,7 +178,7 @@ const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
 /** Where the words of slots begin. */
 const SLOTS_AT = DURATIONS_AT + 2 * 2 * SharedDurations.CELLS;
 
-/** ViewBudget of the parts of one control block. */
+/** Views of the parts of one control block. */
 export class Control {
   /** The buffer, to be sent to other isolates. */
   readonly buffer: SharedArrayBuffer;
@@ -202,7 +202,7 @@ export class Control {
   readonly hints: Int32Array;
 
   /**
-   * ViewBudget of an existing block, or a new one, all zeroes.
+   * Views of an existing block, or of a new one, all zeroes.
    *
    * @throws {SmritiError} `out-of-memory`
    */

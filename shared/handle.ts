@@ -1,5 +1,5 @@
 /**
- * What one isolate sends to another so that it can attach: plain data, checked on arrival.
+ * The pool handle: plain data by which another isolate attaches, checked on arrival.
  */
 import type { Range } from "../ffi/backend.ts";
 import { show } from "../pool/checks.ts";
@@ -28,8 +28,8 @@ export interface SharedPoolHandle {
 }
 
 /**
- * A handle as it is now, which is a handle of a pool in this process, laid out as this version
- * expects. Checked is a copy: the caller's object may answer otherwise the next time.
+ * A checked copy of a handle of a pool in this process, laid out as this version expects. A copy,
+ * because the caller's object may answer differently the next time.
  */
 export function readHandle(given: SharedPoolHandle): SharedPoolHandle {
   const handle = copyOf(given);
@@ -66,7 +66,7 @@ export function readHandle(given: SharedPoolHandle): SharedPoolHandle {
   return handle;
 }
 
-/** Plain data without getters, or nothing. The words themselves stay shared. */
+/** A structured clone, which has no getters. The control block itself stays shared. */
 function copyOf(handle: SharedPoolHandle): SharedPoolHandle {
   try {
     return structuredClone(handle);
@@ -79,8 +79,8 @@ function copyOf(handle: SharedPoolHandle): SharedPoolHandle {
 }
 
 /**
- * Writes into a new control block where it is. All isolates of a process see it at the same address;
- * another one, however alike, is somewhere else.
+ * Writes the address of a new control block into it. All isolates of a process see it at the same
+ * address; a copy has another one.
  *
  * @throws {SmritiError} `permission`
  */
@@ -105,7 +105,7 @@ export function checkHome({ words, buffer }: Control): void {
 /** The address of a control block, low and high half. */
 function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
   try {
-    // SAFETY: the address is made a number of, and nothing is read there.
+    // SAFETY: the address is turned into a number, and nothing is read there.
     const pointer = Deno.UnsafePointer.of(new Uint8Array(control) as never);
     // SAFETY: as above.
     const address = BigInt(Deno.UnsafePointer.value(pointer));
@@ -123,8 +123,9 @@ function addressOf(control: SharedArrayBuffer): [low: number, high: number] {
 }
 
 /**
- * Check sum of what a handle says beside the control block: with one wrong, memory would be. Types are
- * part of it: `new Boolean(true)` and `true` are written alike, and only one of them is `=== true`.
+ * Check sum of the options and addresses of a handle: with a wrong one, views would reach other memory.
+ * Types are part of it: `new Boolean(true)` and `true` are written alike, and only one of them is `===
+ * true`.
  */
 export function sealOf(options: SharedFilledOptions, range: Range): number {
   const text = JSON.stringify(
@@ -135,7 +136,10 @@ export function sealOf(options: SharedFilledOptions, range: Range): number {
   return hashOf(text);
 }
 
-/** Hash of a text, 32 bits: FNV-1a, or with another basis one that is another's. */
+/**
+ * 32-bit FNV-1a hash of a text, by UTF-16 code units. `basis` seeds it: another basis gives another
+ * hash.
+ */
 export function hashOf(text: string, basis = 0x811c9dc5): number {
   let hash = basis;
   for (let i = 0; i < text.length; i++) {

@@ -1,13 +1,13 @@
 /**
  * Where free slots may be: a bit a slot in the control block, and what this worker remembers.
  *
- * Hints only: a slot found here is taken, or not, by compare-and-swap on its owner word. A hint may
- * stand for a slot that is not free, and costs a look then; a free slot without one is found by the
- * next housekeeping at the latest.
+ * Hints only: a slot found here is taken by compare-and-swap on its owner word, which may fail. A hint
+ * of a slot that is not free costs a read; a free slot without a hint is found by the next housekeeping
+ * at the latest.
  */
 import { type Control, FREE, kindOf } from "./control.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const HOT_FREE = FREE;
 const hotKindOf = kindOf;
 
@@ -28,7 +28,7 @@ export class Hints {
   /** A slot whose hint is to be set, should it be free, before the next search; or `NONE`. */
   due: number = NONE;
 
-  /** Knows of nothing yet. */
+  /** Remembers nothing yet. */
   constructor({ owner, hints }: Control) {
     this.#owner = owner;
     this.#bits = hints;
@@ -38,8 +38,9 @@ export class Hints {
   find(): number {
     if (this.due !== NONE) this.restore();
     const isFromBelow = this.#searches++ % FROM_BELOW === 0;
-    // Its hint may stand although it was taken, which spares a cycle two atomic operations of four. A
-    // plain read is a tenth of an atomic one, and the swap sees whether it was right.
+    // The hint of a slot is left set when it is taken, which spares a cycle of one slot two of its four
+    // atomic operations. A plain read costs a tenth of an atomic one, and the compare-and-swap detects
+    // a stale value.
     const { last } = this;
     const at = last >>> 5;
     const lower = (1 << (last & 31)) - 1;
@@ -66,7 +67,7 @@ export class Hints {
     return NONE;
   }
 
-  /** A hint that looks wrong: it goes, unless the slot is free after all. */
+  /** Clears a hint that looks wrong, unless the slot is free after all. */
   #recheck(slot: number): boolean {
     this.due = slot;
     // The hint is cleared before the owner is read; a release reads the hint after it wrote the owner.
@@ -92,12 +93,12 @@ export class Hints {
     return (Atomics.load(this.#bits, at) & (1 << (slot & 31))) !== 0;
   }
 
-  /** Says that a slot is free that most likely has its hint; true if it was missing. */
+  /** Sets the hint of a free slot that most likely has it; true if it was missing. */
   confirm(slot: number): boolean {
     return !this.stands(slot) && this.set(slot);
   }
 
-  /** Says that a slot is free; true if the hint was missing. */
+  /** Sets the hint of a free slot; true if it was missing. */
   set(slot: number): boolean {
     const at = slot >>> 5;
     const bit = 1 << (slot & 31);

@@ -1,6 +1,6 @@
 /**
- * One isolate's lifecycle in a shared pool: begins with an id, keeps house while it lasts, and ends
- * when the isolate leaves or the pool does. The last one out unmaps.
+ * One worker of a shared pool from attach to leave: does the housekeeping while it is attached, follows
+ * the pool's state, and ends when it leaves or the pool is closed. The last worker to leave unmaps.
  *
  * Nothing here keeps a process alive but a `close()` that is awaited.
  */
@@ -17,7 +17,7 @@ import { Reaper, type ReaperParts } from "./reaper.ts";
 import { housekeepingMs } from "./shared_sizer.ts";
 import type { WaitLoop } from "./wait_loop.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { STATE } = HEADER;
 const HOT_OPEN = OPEN;
 
@@ -38,17 +38,17 @@ export class Lifecycle implements WaitsToClose {
   #timer: Timer | undefined;
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #left = false;
-  /** The id was given back. */
+  /** Whether the id was given back. */
   #isOut = false;
-  /** The reaper is at work. */
+  /** Whether the reaper is working. */
   #cleaning = false;
-  /** The pool is closing and nothing of it is left here. */
+  /** Whether the pool is closing and nothing of it is left here. */
   #resting = false;
   #ended = false;
   #asked = false;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
-  /** What the user holds: it lives as long as a block here does. */
+  /** The user's pool object: kept alive as long as a block of this worker. */
   #holder: object | undefined;
 
   /** With an id that the registry gave. */
@@ -58,7 +58,7 @@ export class Lifecycle implements WaitsToClose {
     this.#reaper = new Reaper(parts);
   }
 
-  /** Begins to keep house. What fails here leaves nothing behind. */
+  /** Begins the housekeeping. If this fails it leaves nothing behind. */
   start(): void {
     const { clock, options } = this.#parts;
     const ms = housekeepingMs(options);
@@ -75,7 +75,10 @@ export class Lifecycle implements WaitsToClose {
     return !this.#ended;
   }
 
-  /** From now on `holder` stands for this lifecycle, and is told of when that ends. */
+  /**
+   * From now on this lifecycle keeps `holder` alive; when it ends, `holder` needs no finalization any
+   * more.
+   */
   heldBy(holder: object): void {
     this.#holder = holder;
   }
@@ -85,7 +88,7 @@ export class Lifecycle implements WaitsToClose {
     return this.#parts.options.name;
   }
 
-  /** Whether this isolate is out, or the pool is closing. */
+  /** Whether this worker has left, or the pool is closing. */
   get isOver(): boolean {
     return this.#left || this.#state !== OPEN;
   }
@@ -133,7 +136,7 @@ export class Lifecycle implements WaitsToClose {
   #go(): void {
     const { registry, worker, leases, shutdown } = this.#parts;
     if (!this.#resting) {
-      // Those who died meanwhile would keep the memory mapped for ever.
+      // Workers that died meanwhile would keep the memory mapped for ever.
       this.#reaper.reclaimDead();
       leases.giveUpAll();
       this.#rest();
@@ -146,7 +149,7 @@ export class Lifecycle implements WaitsToClose {
     this.#end();
   }
 
-  /** A lease has ended here: it may be the last thing the closing pool waits for. */
+  /** A lease has ended here: a closing pool may have waited for it alone. */
   check(): void {
     // Plain reads: the housekeeping sees what they miss.
     if (this.#words[STATE] === HOT_OPEN) return;
@@ -162,17 +165,17 @@ export class Lifecycle implements WaitsToClose {
     this.#endIfLast();
   }
 
-  /** Deals with what a stopped worker has left, or all that are proven to have stopped. */
+  /** Reclaims what a stopped worker has left, or all workers that are proven to have stopped. */
   reclaim(worker: number | undefined): number {
     headroom();
-    // A listener that asks for it in the midst of it has it already.
+    // Called by a listener from within a reclaim: that one completes it.
     if (this.#left || this.#ended || this.#cleaning) return 0;
     return this.#clean((reaper) =>
       worker === undefined ? reaper.reclaimDead() : reaper.reclaim(worker)
     );
   }
 
-  /** Looks after the pool: what has to be done now and then. */
+  /** The housekeeping: once in `housekeepingMs`, and while a call stops the thread. */
   keepHouse(): void {
     if (this.#cleaning || this.#ended) return;
     // Leaving was cut short.
@@ -183,7 +186,7 @@ export class Lifecycle implements WaitsToClose {
     if (this.#ended) return;
     this.#clean((reaper) => reaper.reclaimDead());
     if (this.#left || this.#ended) return;
-    // Resting, it has nothing that could be looked after.
+    // A worker at rest holds no slots to inspect.
     if (!this.#resting) this.#clean((reaper) => reaper.inspect());
     if (this.#left || this.#ended) return;
     if (this.#state !== OPEN) return this.#endIfLast();
@@ -193,8 +196,8 @@ export class Lifecycle implements WaitsToClose {
   }
 
   /**
-   * Lets the reaper work. What it frees may go to a waiter, growing the pool may tell a listener,
-   * and that one may leave or close the pool: both wait until the reaper is done.
+   * Runs the reaper. What it frees may go to a waiter, which may grow the pool, and a listener of that
+   * may leave or close the pool: both are carried out after the reaper has returned.
    */
   #clean<T>(work: (reaper: Reaper) => T): T {
     this.#cleaning = true;
@@ -213,7 +216,7 @@ export class Lifecycle implements WaitsToClose {
     return this.#parts.control.state;
   }
 
-  /** Goes along with what others have done to the pool. */
+  /** Follows a change of the pool's state by another worker. */
   #look(): void {
     if (this.#left || this.#ended || this.#state === OPEN) return;
     this.#parts.dispatcher.close();
@@ -231,7 +234,7 @@ export class Lifecycle implements WaitsToClose {
   }
 
   #endIfLast(): void {
-    // What the dead have left may have been zeroed here.
+    // The reaper may have made views here, to zero what a dead worker left.
     if (this.#resting) this.#parts.leases.endViews();
     this.#parts.shutdown.tryEnd();
     this.#look();
@@ -260,7 +263,7 @@ export class Lifecycle implements WaitsToClose {
       `hold blocks or have not answered: ${others.length}`;
   }
 
-  /** The time is over: says whose blocks are still out, and revokes those of this isolate. */
+  /** The time is over: rejects, naming what is still out, and revokes the blocks of this isolate. */
   #giveUp(timeoutMs: number): void {
     const { leases, options } = this.#parts;
     clearInterval(this.#keepAlive);
@@ -276,7 +279,10 @@ export class Lifecycle implements WaitsToClose {
   }
 }
 
-/** Hears of the pool's end at once; the pending wait keeps nothing alive, the lifecycle neither. */
+/**
+ * Waits for changes of the pool's state by `Atomics.waitAsync`. Neither the pending wait nor this
+ * function keeps the process or the lifecycle alive.
+ */
 async function watch(
   words: Int32Array,
   ref: WeakRef<Lifecycle>,
@@ -288,6 +294,6 @@ async function watch(
       if (async) await value;
     } while (ref.deref()?.hear() === true);
   } catch {
-    // What cannot be heard is seen by the housekeeping.
+    // Without `waitAsync` the housekeeping notices the change.
   }
 }

@@ -1,26 +1,27 @@
 /**
- * How isolates wake each other, and who goes next when one has waited too long.
+ * Wakes workers in which acquires wait, and gives a turn to one that was passed over for too long.
  *
- * An event count: an isolate reads its number, looks for a free block, and sleeps until the number
- * changes. A notification that goes to an isolate that died is made good by retries; a turn ends by itself.
+ * An event count: a worker reads the epoch, looks for a free block, and sleeps until the epoch changes.
+ * A notification that went to a worker that died is made up for by retries; a turn ends by its
+ * deadline.
  */
 import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { TOP_WORKER, TURN, WAITERS } = HEADER;
 
-/** How often a waiting isolate tries again without a wake-up, in ms. */
+/** How often a waiting worker tries again without a notification, in ms. */
 export const RETRY_MS = 25;
-/** How long a turn lasts at most, in ms: its worker may be busy with something else. */
+/** How long a turn lasts at most, in ms: its worker may be busy or dead. */
 const TURN_MS = 100;
 
-/** The notifier of one pool, as one isolate uses it. */
+/** The notifier of one pool, as one worker uses it. */
 export class Notifier {
   readonly #words: Int32Array;
   readonly #clock: Clock;
   readonly #worker: number;
-  /** Where this isolate's bit is. */
+  /** The word with this worker's bit. */
   readonly #at: number;
   readonly #bit: number;
 
@@ -33,18 +34,18 @@ export class Notifier {
     this.#bit = 1 << (worker & 31);
   }
 
-  /** The number that the next notification changes. Look for a free block after asking for it. */
+  /** The number that the next notification changes. Read it before looking for a free block. */
   get epoch(): number {
     return Atomics.load(this.#words, HEADER.EPOCH);
   }
 
-  /** From now on this isolate is to be notified, or no more. */
+  /** Sets or clears this worker's bit: whether it is to be notified. */
   listen(listens: boolean): void {
     if (listens) Atomics.or(this.#words, this.#at, this.#bit);
     else Atomics.and(this.#words, this.#at, ~this.#bit);
   }
 
-  /** Something became free here: wakes another isolate in which acquires wait, if there is one. */
+  /** A block became free here: wakes another worker in which acquires wait, if there is one. */
   notify(): void {
     const words = this.#words;
     const last = WAITERS + (words[TOP_WORKER]! >>> 5);
@@ -58,18 +59,19 @@ export class Notifier {
     }
   }
 
-  /** Wakes one other isolate in which acquires wait. */
+  /** Wakes one other worker in which acquires wait. */
   #wake(): void {
     const words = this.#words;
     Atomics.add(words, HEADER.EPOCH, 1);
-    // One of two might be this isolate itself, and with a turn on only one can use it.
+    // If this worker waits, too, it may be the one that is woken: then two are. During a turn all are,
+    // because only its worker may take the block.
     const isHere = (Atomics.load(words, this.#at) & this.#bit) !== 0;
     const turn = Atomics.load(words, TURN);
     const count = turn !== 0 ? Infinity : isHere ? 2 : 1;
     Atomics.notify(words, HEADER.EPOCH, count);
   }
 
-  /** The last notification may have gone to an isolate that waits no longer: passes it on. */
+  /** The last notification may have come to a worker that waits no longer: passes it on. */
   handOn(): void {
     Atomics.notify(this.#words, HEADER.EPOCH, 1);
   }
@@ -83,7 +85,8 @@ export class Notifier {
       timeoutMs,
     );
     if (async) await value;
-    // It came meanwhile. Not by a microtask: notifications may come faster than they are answered.
+    // Notified already. By a macrotask: notifications may come faster than they are handled, and the
+    // event loop must run in between.
     else await new Promise<void>((resolve) => setTimeout(resolve, 0));
   }
 
@@ -92,7 +95,7 @@ export class Notifier {
     Atomics.wait(this.#words, HEADER.EPOCH, epoch, timeoutMs);
   }
 
-  /** Whether it is another isolate's turn. */
+  /** Whether it is another worker's turn. */
   get mustYield(): boolean {
     const turn = this.#words[TURN]!;
     return turn !== 0 && this.#isOthers(turn);
@@ -102,12 +105,14 @@ export class Notifier {
     return turn !== this.#worker && !this.#isOver;
   }
 
-  /** Asks for a turn: until it ends, or is dropped, only this isolate takes blocks. */
+  /**
+   * Claims the turn, if no worker has it: until it ends, or is dropped, only this worker takes blocks.
+   */
   claimTurn(): void {
     const words = this.#words;
     const turn = Atomics.load(words, TURN);
     if (turn !== 0 && !this.#isOver) return;
-    // The last one to have a turn lets others come first.
+    // A worker whose own turn has run out gives it up, so that another can claim it first.
     if (turn === this.#worker) return this.dropTurn();
     if (
       Atomics.compareExchange(words, TURN, turn, this.#worker) === turn
@@ -116,7 +121,7 @@ export class Notifier {
     }
   }
 
-  /** Ends this isolate's turn, if it has one. */
+  /** Ends this worker's turn, if it has one. */
   dropTurn(): void {
     if (this.#words[TURN] === this.#worker) this.#endTurn(this.#worker);
   }
@@ -146,7 +151,7 @@ export class Notifier {
   }
 }
 
-/** Whether acquires wait in any isolate; looks at all words that say so. */
+/** Whether acquires wait in any worker; reads all words of `WAITERS`. */
 export function isAwaited(words: Int32Array): boolean {
   const last = WAITERS + (words[TOP_WORKER]! >>> 5);
   for (let at = last; at >= WAITERS; at--) if (words[at] !== 0) return true;

@@ -1,7 +1,7 @@
 /**
- * Keeps house in a shared pool: deals with what the dead have left, with tickets that were
- * not adopted, with hints that a death has swallowed, and with slots that a call which was cut short here
- * has left without a lease.
+ * The reaper of a shared pool: deals with what dead workers have left, with tickets that were not
+ * adopted, with hints that a dead worker did not set, and with slots that a call which was cut short
+ * here has left without a lease.
  *
  * Nothing is taken from a thread that may still run, nor is memory lent again that a view may reach.
  */
@@ -45,7 +45,7 @@ export interface ReaperParts {
   readonly worker: number;
 }
 
-/** Keeps house for one isolate. */
+/** The reaper of one worker. */
 export class Reaper {
   readonly #parts: ReaperParts;
   /** The slot at which the next round begins. */
@@ -118,7 +118,7 @@ export class Reaper {
   #take(slot: number, dead: number): boolean {
     const { control, slots } = this.#parts;
     const word = Atomics.load(control.owner, slot);
-    // It may have died between freeing a slot and saying so.
+    // It may have died between freeing the slot and setting its hint.
     if (kindOf(word) === FREE) slots.hints.confirm(slot);
     if (workerOf(word) !== dead) return false;
     // Half of its slab may have lost its memory. It is given some when it is needed.
@@ -135,8 +135,8 @@ export class Reaper {
     const { deadline } = control;
     const { ticketTimeoutMs } = options;
     const end = Atomics.load(deadline, slot);
-    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
-    // between.
+    // Read after `end`: with a timeout near 2^31 ms the 32-bit difference to an earlier time would
+    // wrap, and the ticket look out of time.
     const now = clock.now();
     if (end === 0) {
       // Its time begins when a housekeeping first sees it: to read a clock would be a tenth of sending

@@ -1,8 +1,8 @@
 /**
- * The pool that many isolates of one process see: what users hold.
+ * `SharedBlockPool`: one pool for all isolates of a process; what users hold.
  *
- * Checks arguments and asks the parts; who owns a slot is decided by compare-and-swap in
- * `shared_slots.ts`, what a release does to memory in `pool/leases.ts`.
+ * Checks arguments and calls the parts. A slot's owner is decided by compare-and-swap in
+ * `shared_slots.ts`, what a release does to memory in `shared_leases.ts` and `pool/leases.ts`.
  */
 import type { Block } from "../pool/block.ts";
 import { callable, integer, show } from "../pool/checks.ts";
@@ -44,7 +44,7 @@ import {
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 /** How a pool ends with its isolate. */
 const leave = (pool: SharedBlockPool): void => pool.leave();
-/** What only this file can give the constructor. */
+/** The argument without which the constructor throws; this file alone has it. */
 const INSIDE = Symbol("inside");
 
 /**
@@ -119,17 +119,19 @@ export class SharedBlockPool implements Pool {
   }
 
   /**
-   * Finds the pool of this name in the process, or makes it: for `deno serve --parallel`, where
-   * nobody can send a handle. Exactly one of those who call at once makes it.
+   * Finds the pool of this name in the process, or makes it: for `deno serve --parallel`, where no
+   * handle can be sent. Of several threads that call at once exactly one makes it. **Experimental**:
+   * rests on Web Locks and broadcast channels.
    *
-   * It is there as long as somebody who has joined it by name has it and it is open; the thread that
-   * made it may end. A member answers those who come later between two turns of its event loop: who
-   * joins while all of them compute waits until one pauses, for 10 s at most, and keeps the process
-   * alive as long. Costs some ms, and once a process 64 KiB of address space.
+   * It can be found as long as it is open and a thread that has joined it by name is attached; the
+   * thread that made it may end. Attached threads answer later ones between two turns of their event
+   * loops: a join while all of them compute waits until one pauses, for 10 s at most, and keeps the
+   * process alive as long. Costs some ms, and once a process 64 KiB of address space.
    *
    * @throws {TypeError | RangeError} for wrong options, and for others than those it was made with
-   * @throws {SmritiError} as `create` and `attach` do; `timeout` if no member answers within 10 s: where
-   * the OS does not prove the end of threads (macOS), those that were terminated count as members
+   * @throws {SmritiError} as `create` and `attach` do; `timeout` if no attached thread answers within
+   * 10 s: where the OS does not prove the end of threads (macOS), those that were terminated count as
+   * attached
    */
   static join(
     name: string,
@@ -167,7 +169,7 @@ export class SharedBlockPool implements Pool {
     return this.#parts.lifecycle.isOver;
   }
 
-  /** A block, as soon as there is one; those who wait in one isolate are served in their order. */
+  /** A block, as soon as there is one; acquires that wait in one isolate are served in their order. */
   acquire(options?: AcquireOptions): Promise<Block> {
     return this.#dispatcher.obtain(options ?? NO_OPTIONS);
   }

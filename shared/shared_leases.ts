@@ -26,7 +26,7 @@ import {
 import type { Counters } from "../pool/stats.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const HOT_HELD = LEASE_HELD;
 const hotBlockOf = blockOf;
 
@@ -35,7 +35,10 @@ export class SharedLeases extends Leases {
   readonly #slots: SharedSlots;
   /** Makes a ticket of a held slot whose lease here has ended. */
   readonly #makeTicket: (slot: number) => BlockTicket;
-  /** ViewBudget by slot that no user has: of free slots, and of held ones whose bytes were not asked for. */
+  /**
+   * Views by slot that were not given out: of free slots, and of held ones whose bytes were not asked
+   * for.
+   */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
 
   /** No leases yet. */
@@ -207,7 +210,7 @@ export class SharedLeases extends Leases {
         }
         stolen = error;
       }
-      // The handle, which still points here, finds it lost.
+      // The handle, which still points here, finds it abandoned.
       slot.state = LEASE_ABANDONED;
     }
     this.hooks.abandoned();
@@ -216,7 +219,7 @@ export class SharedLeases extends Leases {
   }
 
   #giveUp(slot: Slot): void {
-    // Before anything is zeroed: the memory may be another's, or gone.
+    // Before anything is zeroed: the slot may be another worker's, or without memory.
     this.#slots.check(slot.index);
     if (slot.lends === 0) return void this.release(slot, this.blockSize);
     // SAFETY: native code may go on writing, JavaScript may not: the slot is never lent again.

@@ -20,7 +20,7 @@ import { raise } from "./worker_registry.ts";
 import type { SharedSupply } from "./shared_supply.ts";
 import type { Tally } from "./tally.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { ABANDONED, BUSY, COMMITTED, PEAK } = HEADER;
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */
@@ -130,10 +130,7 @@ export class SharedSizer {
       Math.min(this.#growAt, busyAt, words[PEAK]! + words[ABANDONED]! + 1) - 1;
   }
 
-  /**
-   * Commits one step more. Not `asked` for, it leaves the OS in peace for a while after it has
-   * refused.
-   */
+  /** Commits one step more. Unless `asked`, not for a while after the OS has refused. */
   grow(asked: boolean): Growth {
     const { maxBlocks } = this.#options;
     const committed = this.committed;

@@ -1,8 +1,8 @@
 /**
- * Acquires blocks from the slots that all isolates share: respects the reserve and another worker's turn,
- * grows the pool if that helps, and takes all or none. Knows no queue, but for whether there is one.
+ * Acquires blocks from the slots that all isolates share: respects the reserve and another worker's
+ * turn, grows the pool if that helps, and takes all or none. Of the queue it knows the length.
  *
- * What it takes has a lease at once, so no slot is held without a handle.
+ * Each slot that it takes has a lease at once, so no slot is held without a handle.
  */
 import type { Block } from "../pool/block.ts";
 import type { AcquireRequest } from "../pool/channel.ts";
@@ -18,11 +18,11 @@ import type { SharedLeases } from "./shared_leases.ts";
 import type { Growth, SharedSizer } from "./shared_sizer.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { COMMITTED, STATE, TURN } = HEADER;
 const HOT_OPEN = OPEN;
 
-/** Tries before an asker is told that nothing is free, when others are in the way. */
+/** Attempts for one request while other workers interfere, before it is not served. */
 const ATTEMPTS = 16;
 
 /** What an acquirer works with. */
@@ -50,14 +50,14 @@ export class SharedSlotAcquirer implements Acquirer {
   /** Index of this worker's count of acquires. */
   readonly #acquiresAt: number;
   readonly #onQueue: (waiting: number) => void;
-  /** What was taken too late and is to be put back. */
+  /** Blocks taken after the pool was closed, to be put back. */
   readonly #late: Block[] = [];
   /** Acquires that wait in this isolate. */
   #waiting = 0;
-  /** From now on, whatever growing has made of the pool, nothing is taken. */
+  /** Set by `close`: no block is taken from then on, also by a call that is growing the pool. */
   #closed = false;
 
-  /** `onQueue` is told how many acquires wait here. */
+  /** `onQueue` is called with the number of acquires that wait here. */
   constructor(parts: AcquirerParts, onQueue: (waiting: number) => void) {
     const { options, control, slots, leases, sizer, notifier, worker } = parts;
     this.#counts = control.counts;
@@ -74,7 +74,7 @@ export class SharedSlotAcquirer implements Acquirer {
   }
 
   get isClosed(): boolean {
-    // A plain read: a call just before the end is as good as before it.
+    // A plain read: it may miss a close at this very moment, and the call then counts as one before it.
     return this.#closed || this.#words[STATE] !== HOT_OPEN;
   }
 
@@ -91,7 +91,9 @@ export class SharedSlotAcquirer implements Acquirer {
     return this.#sizer.refusal;
   }
 
-  /** Where it is cut short nothing has happened: after the swap that takes the slot there are stores only. */
+  /**
+   * If it is cut short nothing has happened: after the swap that takes the slot there are stores only.
+   */
   fast(reserved: boolean, tag: string | undefined): Block | undefined {
     if (this.#waiting !== 0 || this.#closed) return undefined;
     const words = this.#words;
@@ -102,7 +104,7 @@ export class SharedSlotAcquirer implements Acquirer {
       const slot = this.#hints.find();
       if (slot < 0) return undefined;
       block = this.#leases.tryBegin(slot, tag);
-      // Read after the swap: close() writes the state first and looks at the slots then.
+      // Read after the swap: close() writes the state first and looks at the slots then (Dekker).
       if (words[STATE] !== HOT_OPEN) return this.#putBackLate(block);
     }
     if (block !== undefined) this.#counts[this.#acquiresAt]!++;
@@ -172,7 +174,7 @@ export class SharedSlotAcquirer implements Acquirer {
     if (!reserved && this.#notifier.mustYield) return undefined;
     const kept = this.#kept(reserved);
     for (let tries = 0; tries < ATTEMPTS;) {
-      // Not tried unless there are as many: what is taken and put back others may miss.
+      // Not tried unless there are as many: other workers may miss blocks that are taken and put back.
       if (this.#slots.tally.countFree() >= kept + count) {
         const blocks = this.#allWithin(kept, count, tag);
         if (blocks !== undefined) return blocks;
@@ -185,7 +187,10 @@ export class SharedSlotAcquirer implements Acquirer {
     return undefined;
   }
 
-  /** Two who are in each other's way at every step would be so for ever: some microseconds, by chance. */
+  /**
+   * Randomized exponential back-off, of microseconds: two workers that retry in step would interfere
+   * for ever (a livelock).
+   */
   #standBack(tries: number): void {
     for (
       let left = Math.random() * 2 ** Math.min(tries, 10);
@@ -201,10 +206,10 @@ export class SharedSlotAcquirer implements Acquirer {
     this.#undo(this.#late);
   }
 
-  /** Whether this can never be served: too much of the pool has been abandoned. */
+  /** Whether a request can never be served: too much of the pool has been abandoned. */
   isHopeless({ count = 1, reserved }: Need): boolean {
     const most = this.#maxBlocks - this.#kept(reserved) - count;
-    // The count may be too high after a death, so it is not believed.
+    // The count may be too high after a death, so the owner words are counted before a refusal.
     return Atomics.load(this.#words, HEADER.ABANDONED) > most &&
       this.#slots.tally.countAbandoned() > most;
   }
@@ -259,7 +264,7 @@ export class SharedSlotAcquirer implements Acquirer {
     this.tidy();
   }
 
-  /** Says that so many will be taken, and whether so many are left to others then. */
+  /** Announces takes, and then looks whether so many blocks are left after them (Dekker). */
   #isWithin(kept: number, count: number): boolean {
     const { tally } = this.#slots;
     this.#slots.say(count);
@@ -267,11 +272,11 @@ export class SharedSlotAcquirer implements Acquirer {
     return tally.atMost() <= this.#words[COMMITTED]! - kept;
   }
 
-  /** So many were not to be had: grows if that helps, and looks at the owner words if not. */
+  /** Fewer were free than needed: grows if that helps. Before a refusal the owner words are counted. */
   #grow(kept: number, count: number, asked: boolean): Growth {
     const { tally } = this.#slots;
     const needed = kept + count;
-    // Others say what they will take, and then may not.
+    // There are enough, but other workers have announced takes, which they may withdraw.
     if (kept > 0 && tally.countFree() >= needed) return "busy";
     // Others may hold so much that it could not be enough however far the pool grows.
     const isInVain = needed > 1 &&
@@ -281,8 +286,9 @@ export class SharedSlotAcquirer implements Acquirer {
   }
 
   /**
-   * Gives back what was taken in vain: an acquire may have missed it. Empties the array step by step:
-   * where it is cut short and called again, what it gave back may be another lease's by then.
+   * Gives back blocks that are not delivered, and notifies: an acquire may have missed them. Takes each
+   * out of the array once it is back: when it is cut short and called again, that block may be of
+   * another lease by then.
    */
   putBack(blocks: Block[]): void {
     this.#undo(blocks);

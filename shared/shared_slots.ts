@@ -31,7 +31,7 @@ import {
 import { Hints } from "./hints.ts";
 import { Tally } from "./tally.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const HOT_FREE = FREE;
 const HOT_HELD = HELD;
 const HOT_USED = USED;
@@ -41,7 +41,7 @@ const hotKindOf = kindOf;
 const hotSuccessor = successor;
 const HELD_MASK = HELD_BIT | WORKER_MASK;
 
-/** Workers whose waiting is told by one word. */
+/** Workers whose bits are in one word of `WAITERS`. */
 const IN_ONE_WORD = 32;
 
 const NO_SLOT = -1;
@@ -49,11 +49,13 @@ const NO_SLOT = -1;
 /** Changes a held word's kind and nothing else. */
 const ALL_BUT_KIND = ~0x700;
 
-/** Slots in the hands of one worker. */
+/** The shared slots, as one worker takes and frees them. */
 export class SharedSlots {
-  /** Blocks the pool could hand out; a shared pool always asks its owner instead. */
+  /**
+   * Required by `LeaseSlots`, and not used: quarantine alone asks for it, which a shared pool has not.
+   */
   readonly free = 0;
-  /** A release is never looked at more closely for what is free: `push` says that all must be told. */
+  /** Not used: the result of `push` says whether the pool must be told. */
   readonly highWatermark = 1;
   /** Leases begun here, ever. */
   taken = 0;
@@ -75,7 +77,7 @@ export class SharedSlots {
   readonly #frees: number;
   readonly #moved: number;
   readonly #moving: number;
-  /** Takes that are counted already and not done. */
+  /** Announced takes that are not done. */
   said = 0;
 
   /** Acts for one worker id. */
@@ -114,14 +116,16 @@ export class SharedSlots {
     return true;
   }
 
-  /** Says that so many are about to be taken: those who look from here on count them. */
+  /**
+   * Announces so many takes: workers that look from here on count them (Dekker, with `Tally.atMost`).
+   */
   say(count: number): void {
     if (this.said > 0) this.unsay();
     Atomics.add(this.#words, this.#takes, count);
     this.said = count;
   }
 
-  /** Takes back what was said and not done. */
+  /** Withdraws announced takes that were not done. */
   unsay(): void {
     if (this.said === 0) return;
     Atomics.sub(this.#words, this.#takes, this.said);
@@ -155,7 +159,7 @@ export class SharedSlots {
       return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
         words[TOP_WORKER]! >= IN_ONE_WORD && isAwaited(words);
     } catch {
-      // No room on the stack: it is said again.
+      // No room on the stack: the hint is set again later.
       return true;
     }
   }
@@ -304,7 +308,7 @@ export class SharedSlots {
     try {
       isDone = this.#swap(slot, word, kind, worker);
     } catch (error) {
-      // Nothing was swapped. Where it was after all, this worker is as good as dead.
+      // Nothing was swapped. If it was after all, the mark stays, as after a death.
       if (this.#owner[slot] === word) words[this.#moving] = 0;
       throw error;
     }

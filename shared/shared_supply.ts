@@ -1,6 +1,6 @@
 /**
- * Puts memory behind the slabs of a shared pool and gives it back: the hands of the sizer, which
- * sees to it that only one isolate at a time is here.
+ * Puts memory behind the slabs of a shared pool and gives it back, as the sizer asks, which lets only
+ * the resizer call.
  *
  * Slots are given memory before they become free, and taken before they lose it.
  */
@@ -125,7 +125,7 @@ export class SharedSupply {
     return count > 0 ? { first, count } : undefined;
   }
 
-  /** Counts the committed slots, for one who died while it changed them. */
+  /** Counts the committed slots anew, after a resizer that died. */
   recount(): void {
     let committed = 0;
     let top = 0;

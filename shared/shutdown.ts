@@ -55,7 +55,8 @@ export class SharedShutdown {
   tryEnd(): void {
     const words = this.#words;
     const mine = this.#worker;
-    // Again after giving up: an isolate that rested meanwhile has found the right taken, and gone.
+    // Again after giving up the right: a worker that came to rest meanwhile found it taken, and did not
+    // end the pool.
     while (this.#isDue) {
       Atomics.compareExchange(words, STATE, OPEN, CLOSING);
       const before = Atomics.compareExchange(words, ENDER, 0, mine);
@@ -81,8 +82,8 @@ export class SharedShutdown {
     Atomics.store(words, STATE, ENDING);
     // Not known whether it was unmapped: what is there now may be another mapping.
     if (Atomics.load(words, MAPPING) === MAPPED) {
-      // First: an isolate that ends without a word is still listed, and what is at these addresses when
-      // that is found out may be another mapping.
+      // Before unmapping: an isolate that ends without running code stays listed, and a later sweep
+      // must not unmap what is mapped at these addresses by then.
       this.#ledger.forget();
       const isDone = this.#dropPages();
       if (isDone) this.#unmap();
@@ -119,7 +120,7 @@ export class SharedShutdown {
     return isAll;
   }
 
-  /** Whether a view of a slot in this slab may have outlived the members of the pool. */
+  /** Whether a view of a slot in this slab may have outlived the workers of the pool. */
   #isReachable(slab: number): boolean {
     const { owner } = this.#control;
     const { slabSlots } = this.#region;

@@ -17,7 +17,7 @@ import {
   WORKER,
 } from "./control.ts";
 
-// V8 folds a constant of this module into the code, but reads an imported one anew each time.
+// Hot constants: see ARCHITECTURE.md.
 const { TOP_WORKER } = HEADER;
 const { TAKES, FREES } = WORKER;
 
@@ -98,7 +98,7 @@ export class Tally {
     this.#fence();
     const top = words[TOP_WORKER]!;
     // First what was freed, then what was taken: what is in use all the while is counted even if one
-    // worker took it and another one frees what it sent him.
+    // worker took it and another one frees what was sent to it.
     let used = 0;
     for (let worker = 1; worker <= top; worker++) {
       used -= words[this.#control.at(worker, FREES)]!;
@@ -166,12 +166,13 @@ export class Tally {
   }
 
   /**
-   * What this thread reads after it is not read before what it did until then. On x86-64 reads keep
-   * their order by themselves, and none comes before an atomic operation that stands before it.
+   * A memory fence: no later read of this thread moves before an earlier access. On x86-64 reads keep
+   * their order by themselves, and none moves before an earlier atomic operation.
    */
   #fence(): void {
     if (KEEPS_ORDER) return;
-    // Elsewhere two of them do it: one keeps what stands before it, the other what stands behind.
+    // Elsewhere two atomic operations: the first keeps earlier accesses before it, the second later
+    // ones behind it.
     Atomics.add(this.#words, this.#mine + TAKES, 0);
     Atomics.load(this.#words, this.#mine + TAKES);
   }

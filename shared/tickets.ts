@@ -1,8 +1,8 @@
 /**
- * Hands blocks over: makes tickets of blocks of this isolate, and blocks of tickets of others.
+ * Hands blocks over between workers: makes tickets of blocks, and blocks of tickets.
  *
- * A ticket is good once: the worker that changes the owner word of the slot in transit has the block. A
- * batch goes as a whole or not at all.
+ * A ticket is good once: the worker whose compare-and-swap changes the owner word of the slot in
+ * transit has the block. A batch is handed over as a whole or not at all.
  */
 import type { Block } from "../pool/block.ts";
 import { integer, record, show, text } from "../pool/checks.ts";
@@ -53,7 +53,7 @@ export class Tickets {
     return { pool: this.#pool, slot, serial: this.#slots.send(slot) };
   }
 
-  /** Goes on with the block of a ticket. */
+  /** Begins a lease of the block of a ticket. */
   adopt(ticket: BlockTicket, tag: string | undefined): Block {
     const { slot, serial } = ticket;
     const block = this.#isGood(ticket)
@@ -65,7 +65,7 @@ export class Tickets {
 
   /** Tickets of several blocks, all or none. */
   sendMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
-    // Read once: what was checked is what goes.
+    // Read once, so that the blocks checked are the blocks sent.
     const all = [...blocks];
     headroom();
     const batch = ++this.#batch;
@@ -121,7 +121,7 @@ export class Tickets {
 }
 
 /**
- * A ticket as it is now: reading it may run its maker's code, which may answer otherwise next time.
+ * A copy of a ticket: reading it may run the caller's code, which may answer differently the next time.
  *
  * @throws {TypeError | RangeError} if it is none
  */
@@ -140,7 +140,7 @@ export function readTicket(ticket: unknown): BlockTicket {
 }
 
 /**
- * The same of many, as `detachMany` gives them. They may lie in shared memory, and change.
+ * The same of an array as `detachMany` returns. It may lie in shared memory, and change.
  *
  * @throws {TypeError | RangeError} if they are none
  */

@@ -1,8 +1,8 @@
 /**
- * What an isolate does while acquires wait in it: listens for a notification, tries again in case one
- * went to an isolate that died, asks for a turn when it was passed over, and looks for dropped blocks.
+ * What a worker does while acquires wait in it: listens for notifications, tries again in case one went
+ * to a worker that died, claims a turn when it was passed over, and looks for dropped blocks.
  *
- * Holds the process open only while acquires wait. Also waits by stopping the thread.
+ * Keeps the process alive only while acquires wait. `acquireBlocking` waits by stopping the thread.
  */
 import type { Block } from "../pool/block.ts";
 import { refuseAborted } from "../pool/channel.ts";
@@ -18,9 +18,12 @@ import type { SharedSlotAcquirer } from "./shared_slot_acquirer.ts";
 import type { SharedLeases } from "./shared_leases.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
-/** Tries of one that stops the thread between two looks after the pool: a quarter of a second. */
+/** Attempts of `acquireBlocking` between two housekeepings: a quarter of a second. */
 const TRIES_A_LOOK = 10;
-/** How long one wait for a notification lasts at most: then it is known whether an acquire still waits. */
+/**
+ * How long one wait for a notification lasts at most, in ms: then the loop sees whether acquires still
+ * wait.
+ */
 const LISTEN_MS = 1000;
 
 /** What a wait loop works with. */
@@ -34,18 +37,18 @@ export interface WaitLoopParts {
   readonly counters: Counters;
   readonly acquirer: SharedSlotAcquirer;
   readonly dispatcher: Dispatcher;
-  /** Looks after the pool, as is done now and then. */
+  /** The housekeeping of this worker. */
   readonly keepHouse: () => void;
 }
 
-/** The waiting of one isolate. */
+/** The wait loop of one worker. */
 export class WaitLoop {
   readonly #parts: WaitLoopParts;
   readonly #words: Int32Array;
   readonly #waitingAt: number;
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   #listening = false;
-  /** Blocks freed by all isolates, at the last look for dropped ones. */
+  /** Blocks freed by all workers, at the last look for dropped ones. */
   #freed = 0;
   /** The waiter that was first at the last retry. */
   #patient: object | undefined;
@@ -57,7 +60,10 @@ export class WaitLoop {
     this.#waitingAt = parts.control.at(parts.worker, WORKER.WAITING);
   }
 
-  /** So many acquires wait here: keeps the process, the notifier and the control block in step. */
+  /**
+   * So many acquires wait here now: tells the control block and the notifier, and keeps the process
+   * alive.
+   */
   update(waiting: number): void {
     this.#words[this.#waitingAt] = waiting;
     const waits = waiting > 0;
@@ -66,7 +72,7 @@ export class WaitLoop {
     if (waits) {
       notifier.listen(true);
       this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
-      // What became free before that was not told here.
+      // No notification came here of what became free before.
       if (this.#listening) dispatcher.pump();
       else this.#listen();
     } else {
@@ -125,7 +131,7 @@ export class WaitLoop {
           lookAt += stallMs;
           dispatcher.lookForStall();
         }
-        // No timer fires in a thread that stands still.
+        // No timer fires in a thread that is stopped.
         if (tries % TRIES_A_LOOK === TRIES_A_LOOK - 1) this.#parts.keepHouse();
         dispatcher.refuseIfClosed();
         dispatcher.refuseHopeless(request);
@@ -156,7 +162,7 @@ export class WaitLoop {
     ) askForCollection();
   }
 
-  /** Asks again, and for a turn if the same one waits as last time. */
+  /** Serves waiters again, and claims a turn if the same one is first as last time. */
   #retry(): void {
     const { dispatcher, notifier } = this.#parts;
     dispatcher.abandoned();

@@ -1,10 +1,10 @@
 /**
- * Who is attached to a shared pool, under which id, and who has died.
+ * The workers of a shared pool: which ids are taken, and which of their threads have ended.
  *
  * An id is taken by writing the number of the thread that takes it, as a robust futex is: whenever its
- * worker dies, the word says whose death to look for. It can be had again only after it was left, or
- * its thread is proven to have ended and its slots were dealt with. Without proof nothing is
- * taken.
+ * worker dies, the word names the thread whose end has to be proven. It can be had again only after its
+ * worker left, or after its thread is proven to have ended and its slots were reclaimed. Without proof
+ * nothing is reclaimed.
  */
 import type { Threads } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
@@ -17,12 +17,12 @@ const DONE = 3;
 
 /** The id is free. */
 const NO_THREAD = 0;
-/** Stands for a thread where the OS does not number them: its end is never proven. */
+/** In place of a thread's number where the OS gives none: its end is never proven. */
 const UNKNOWN_THREAD = -1;
-/** Stands for the thread of an attachment whose holder has become unreachable: as good as ended. */
+/** In place of the number of a thread whose pool object has become unreachable: it counts as ended. */
 const UNREACHABLE = -2;
 
-/** The isolates of one pool. */
+/** The workers of one pool. */
 export class WorkerRegistry {
   readonly #control: Control;
   readonly #words: Int32Array;
@@ -30,7 +30,7 @@ export class WorkerRegistry {
   /** The id whose thread's birth was looked at last. */
   #checked = 0;
 
-  /** Looks at one control block. */
+  /** Over one control block. */
   constructor(control: Control) {
     this.#control = control;
     this.#words = control.words;
@@ -38,28 +38,28 @@ export class WorkerRegistry {
   }
 
   /**
-   * Takes an id for this isolate; 0 if none is left. Look at the pool's state after that: the ender
-   * writes the state first and looks for ids then, so one of the two sees the other.
+   * Takes an id for this isolate; 0 if none is left. The caller reads the pool's state after that: the
+   * ender writes the state first and looks for ids then, so one of the two sees the other (Dekker).
    */
   enter(): number {
     const words = this.#words;
     const mine = this.#threads?.current() || UNKNOWN_THREAD;
     const born = this.#threads?.birth?.(mine) ?? 0;
-    // Where nothing proves a death, `reclaim(id)` is believed, and may mean an earlier owner of the
-    // id. So ids rotate: one is given again only after all others were.
+    // Where nothing proves a death, the caller of `reclaim(id)` is trusted, and may mean an earlier
+    // owner of the id. So ids rotate: one is given again only after all others were.
     const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;
     for (let turn = 0; turn < MOST_WORKERS; turn++) {
       const worker = (first + turn - 1) % MOST_WORKERS + 1;
       const at = this.#control.at(worker, WORKER.THREAD);
       if (Atomics.load(words, at) !== NO_THREAD) continue;
-      // First: those who look for ids look as far as this word says.
+      // Before the id is taken: scans of ids end at this one.
       raise(words, HEADER.TOP_WORKER, worker);
       if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
         continue;
       }
       Atomics.add(words, this.#control.at(worker, WORKER.TURN), 1);
       Atomics.store(words, this.#control.at(worker, WORKER.BORN), born);
-      // Only now: of one that is being reclaimed the counts are compared once.
+      // Only for the new owner: while an id is being reclaimed its counts are compared once.
       Atomics.store(words, this.#control.at(worker, WORKER.SETTLED), 0);
       this.#become(worker, ATTACHED);
       return worker;
@@ -75,25 +75,26 @@ export class WorkerRegistry {
   /** Gives an id back that has nothing left: one's own, or that of a dead worker. */
   exit(worker: number): void {
     const words = this.#words;
-    // What this one was reclaiming is open to others again.
+    // What this worker was reclaiming can be reclaimed by others again.
     for (let other = 1; other <= this.#top; other++) {
       const at = this.#control.at(other, WORKER.RECLAIMER);
       Atomics.compareExchange(words, at, worker, 0);
     }
-    // The state stays: one that rests must not look attached to who asks whether it is the last one.
+    // `STATE` stays: a worker at rest must not count as attached for another that checks whether it is
+    // the last.
     for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {
       Atomics.store(words, this.#control.at(worker, word), NO_THREAD);
     }
   }
 
-  /** Which of the id's owners has it now: how many there have been. */
+  /** How often the id was given out, which tells its present owner from earlier ones. */
   turnOf(worker: number): number {
     return Atomics.load(this.#words, this.#control.at(worker, WORKER.TURN));
   }
 
   /**
-   * Nothing can use the attachment any more, though its thread may run on; false if it is not that owner's any
-   * more.
+   * The pool object of this owner has become unreachable, though its thread may run on; false if the id
+   * has another owner by now.
    */
   markUnreachable(worker: number, turn: number): boolean {
     const thread = this.#threadOf(worker);
@@ -114,7 +115,7 @@ export class WorkerRegistry {
     return found;
   }
 
-  /** Ids whose isolates may hold blocks and views, the dead not yet dealt with among them. */
+  /** Ids whose workers may hold blocks and views, dead ones not yet reclaimed among them. */
   attached(): number[] {
     return this.others(0).filter((worker) => {
       const at = this.#control.at(worker, WORKER.STATE);
@@ -123,16 +124,16 @@ export class WorkerRegistry {
   }
 
   /**
-   * Makes `me` the only one to deal with what a stopped worker has left, until `endReclaim`. Where the
-   * OS knows of its thread its word counts, and the caller's elsewhere.
+   * Makes `me` the only reclaimer of a stopped worker, until `endReclaim`. Its thread has to be proven
+   * to have ended, or, where the OS gives no proof, the caller is trusted.
    */
   beginReclaim(worker: number, me: number): boolean {
     if (!this.#mayReclaim(worker)) return false;
     const at = this.#control.at(worker, WORKER.RECLAIMER);
     const before = Atomics.compareExchange(this.#words, at, 0, me);
     if (before !== 0 && before !== me) return false;
-    // Another reclaimer may have finished before, and the id may have gone to a living thread. From
-    // here on only this worker can free the id of a dead one.
+    // Another reclaimer may have finished before, and a living thread may have the id now. From here on
+    // only this worker can free the id of a dead one.
     if (this.#mayReclaim(worker)) return true;
     Atomics.store(this.#words, at, 0);
     return false;
@@ -141,14 +142,15 @@ export class WorkerRegistry {
   /** A dead worker's id can be had again. */
   endReclaim(worker: number): void {
     this.exit(worker);
-    // Last: until here no other worker reclaims the id, which may be its next owner's already.
+    // Last: until here no other worker reclaims the id, which may have its next owner already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
   }
 
   /** The ids, but for `me`, whose threads are proven to have ended. */
   dead(me: number): number[] {
     const others = this.others(me);
-    // Asking when a thread began takes longer, and its answer is rarely news: of one at a time.
+    // Reading a thread's start time is slow and rarely shows a change, so one id is checked at each
+    // call.
     this.#checked = others.find((id) => id > this.#checked) ?? others[0] ?? 0;
     return others.filter((worker) =>
       this.#hasEnded(worker) ||
@@ -169,7 +171,7 @@ export class WorkerRegistry {
     if (thread === UNREACHABLE) return true;
     return this.#threads !== undefined && thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD && !this.#threads.isAlive(thread) &&
-      // It may have left and ended, and another thread have come, since its number was read.
+      // Since its number was read the worker may have left, and another thread taken the id.
       this.#threadOf(worker) === thread;
   }
 
@@ -200,7 +202,7 @@ export class WorkerRegistry {
   }
 }
 
-/** The OS's word on threads, where it gives one. */
+/** What the OS tells of threads, where it does. */
 export function knownThreads(): Threads | undefined {
   const native = openNative();
   const threads = "reason" in native ? undefined : native.threads;

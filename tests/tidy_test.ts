@@ -157,3 +157,18 @@ Deno.test("nothing is left over: no markers, no machine paths, no registry hosts
   }
   assertEquals(found, []);
 });
+
+Deno.test("comments of the core name workers and events, not persons", () => {
+  const persons =
+    /\b(whoever|whomever|somebody|someone|nobody|anybody|deserves?|seats?)\b/i;
+  const found: string[] = [];
+  for (const path of [...files("ffi"), ...files("pool"), ...files("shared")]) {
+    read(path).split("\n").forEach((line, at) => {
+      const [comment] = line.match(/^\s*(\*|\/\*\*|\/\/).*$/) ?? [""];
+      if (persons.test(comment)) {
+        found.push(`${path}:${at + 1}: ${line.trim()}`);
+      }
+    });
+  }
+  assertEquals(found, []);
+});

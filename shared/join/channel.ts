@@ -1,16 +1,16 @@
 /**
- * A line between the isolates of a process: what one says on it all others hear. Keeps no process
- * alive, and heals what Deno does to channels.
+ * Experimental, as all of `join`. A broadcast channel between the isolates of a process that does not
+ * keep the process alive, with a work-around for lost subscriptions.
  *
- * When an isolate closes its last channel, Deno (2.9.6) ends the subscription some turns later, and
- * with it that of a channel opened meanwhile, which then hears nothing and throws when it posts.
- * Another one opened after that, even if closed at once, gets all of them subscribed again.
+ * When an isolate closes its last channel, Deno (2.9.6) cancels the subscription some turns later, and
+ * with it that of a channel opened meanwhile, which then receives nothing and throws when it posts.
+ * Opening another channel after that, even if it is closed at once, subscribes all of them again.
  */
 import { Timer } from "../../pool/timers.ts";
 
 /**
- * When a new line is tried out: after so many ms, and then after twice as many each time. At each
- * turn the old subscription ends, or one message more is heard before: the choice is random.
+ * When a new channel is tested by posting: after so many ms, then after twice as many each time. The
+ * old subscription ends at an unknown turn of the event loop, so one test is not enough.
  */
 const FIRST_TRIAL_MS = 20;
 const LAST_TRIAL_MS = 1280;
@@ -23,7 +23,7 @@ interface Channel {
   unref(): unknown;
 }
 
-/** One end of the line of that name. */
+/** One end of the channel of a name. */
 export class JoinChannel {
   readonly #open: () => Channel;
   readonly #channel: Channel;
@@ -36,7 +36,7 @@ export class JoinChannel {
     this.#tryIn(FIRST_TRIAL_MS);
   }
 
-  /** Opens a line. Only Node's channels can be unref'd: loaded by those who want one, and nobody else. */
+  /** Opens a channel. Only Node's can be unref'd; the module is loaded by the first `join`. */
   static async open(name: string): Promise<JoinChannel> {
     const { BroadcastChannel } = await import("node:worker_threads");
     return new JoinChannel(() =>
@@ -44,14 +44,14 @@ export class JoinChannel {
     );
   }
 
-  /** Whom to tell what others say, from now on; never `null`. */
+  /** Sets the listener for messages of others; `null`, which tests post, is left out. */
   hear(listener: (message: object) => void): void {
     this.#channel.onmessage = ({ data }: MessageEvent) => {
       if (typeof data === "object" && data !== null) listener(data);
     };
   }
 
-  /** Says something to all others who have the line. */
+  /** Posts a message to all other ends. */
   say(message: object | null): void {
     try {
       this.#channel.postMessage(message);
@@ -61,7 +61,7 @@ export class JoinChannel {
     }
   }
 
-  /** Nothing is heard any more. */
+  /** Closes this end: no message is received any more. */
   close(): void {
     this.#trial?.stop();
     this.#channel.close();

@@ -1,9 +1,10 @@
 /**
- * Finds a shared pool by name among the threads of one process, or has exactly one of them make it.
+ * Experimental: rests on Web Locks and broadcast channels. Finds a shared pool by name among the
+ * threads of one process, or has exactly one of them make it.
  *
- * The registry says whether anybody has the pool; its handle comes over a line between the threads, and
- * every member answers, so the one who made it may die. A Web Lock lets one thread look at a time. It
- * is let go at once: held, it would keep a server from shutdown on SIGTERM.
+ * The process registry says whether a thread has the pool; its handle comes over a broadcast channel,
+ * and every thread that has it answers, so its maker may die. A Web Lock lets one thread look at a
+ * time. It is released at once: held, it would keep a server from shutting down on SIGTERM.
  */
 import { show } from "../../pool/checks.ts";
 import { SmritiError } from "../../pool/errors.ts";
@@ -26,13 +27,13 @@ import { JoinChannel } from "./channel.ts";
 import { fillSharedOptions, type SharedPoolOptions } from "../options.ts";
 import type { SharedBlockPool } from "../shared_block_pool.ts";
 
-/** How often the registry is looked at and the members are asked, in ms. */
+/** How often the registry is looked at and the other threads are asked, in ms. */
 const ASK_MS = 20;
-/** A try that takes longer counts as this, in ms. */
+/** An attempt that takes longer counts as this, in ms. */
 const LONGEST_TRY_MS = 100;
-/** A member answers no more often, in ms: all who have asked hear it. */
+/** The shortest time between two answers of a thread, in ms: an answer reaches all that have asked. */
 const ANSWER_MS = 10;
-/** After this a pool whose members do not answer is an error, in ms. */
+/** After this long without an answer the join fails, in ms. */
 const PATIENCE_MS = 10_000;
 
 /** The part of the Web Locks API used here; Deno has it, its types do not yet. */
@@ -44,11 +45,11 @@ interface Locks {
   ): Promise<void>;
 }
 
-/** What is said on the line of a name. */
+/** A message on the channel of a name. */
 interface Message {
-  /** Who has the pool? */
+  /** Asks for the pool. */
   readonly ask?: true;
-  /** This is it. */
+  /** Answers with its handle. */
   readonly handle?: SharedPoolHandle;
 }
 
@@ -57,7 +58,7 @@ interface Maker {
   attach(handle: SharedPoolHandle): SharedBlockPool;
 }
 
-/** A pool that this thread has, and its entry on the registry. */
+/** A pool that this thread has, and its entry in the registry. */
 interface Found {
   readonly pool: SharedBlockPool;
   readonly entry: Entry;
@@ -90,17 +91,18 @@ class Search {
     });
   }
 
-  /** Looks and asks until it has the pool. `undefined` if nobody answers. */
+  /** Looks and asks until it has the pool. `undefined` if no thread answers. */
   async run(): Promise<Found | undefined> {
     for (let left = PATIENCE_MS; left > 0 && !this.#isOver;) {
       const began = performance.now();
       await this.#make();
       if (!this.#isOver) await this.#ask();
-      // A thread that could not hear has not waited: its time counts for a try or a few.
+      // While this thread was busy it could not receive answers: that time counts as `LONGEST_TRY_MS`
+      // at most.
       const took = performance.now() - began;
       left -= Math.max(ASK_MS, Math.min(took, LONGEST_TRY_MS));
     }
-    // What is heard from here on comes too late: others would wait for an answer from here.
+    // Later answers are ignored: with an entry in the registry other threads would wait for this one.
     this.#line.hear(() => {});
     if (this.#refusal !== undefined) throw this.#refusal.error;
     return this.#found;
@@ -110,7 +112,7 @@ class Search {
     return this.#found !== undefined || this.#refusal !== undefined;
   }
 
-  /** Makes the pool, unless somebody has it or another thread is just looking. */
+  /** Makes the pool, unless a thread has it or another one is looking at this moment. */
   async #make(): Promise<void> {
     const { locks } = navigator as unknown as { locks: Locks };
     const place = `smriti:${Deno.pid}`;
@@ -129,7 +131,7 @@ class Search {
     });
   }
 
-  /** Asks those who have it, and gives them a moment. */
+  /** Asks the threads that have it, and waits for `ASK_MS`. */
   async #ask(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
@@ -144,12 +146,12 @@ class Search {
       const handle = readHandle(given);
       this.#compare(handle.options);
       this.#registry ??= ProcessRegistry.find();
-      // Whoever has the pool has a registry, too.
+      // A thread that has the pool has made the registry, too.
       if (this.#registry === undefined) return;
       const attach = () => this.#maker.attach(handle);
       this.#take(this.#registry, numberOf(handle), attach);
     } catch (error) {
-      // What is no handle says nothing, and a pool that is just closing is none: the next answer
+      // A message without a valid handle is ignored, and so is a pool that is closing: the next answer
       // counts.
       if (error instanceof TypeError) return;
       if ((error as SmritiError).code === "closed") return;
@@ -158,7 +160,10 @@ class Search {
     if (this.#isOver) this.#wake();
   }
 
-  /** Enters the registry, and then makes or joins the pool if nobody has another. */
+  /**
+   * Enters the registry, and then makes or attaches to the pool unless a thread has another of this
+   * name.
+   */
   #take(
     registry: ProcessRegistry,
     pool: number,
@@ -195,7 +200,7 @@ function refuseWithoutLocks(): void {
   );
 }
 
-/** The pool of that name, made or joined. */
+/** Joins the pool of that name, or makes it. */
 export async function joinByName(
   name: string,
   options: SharedPoolOptions,
@@ -229,13 +234,13 @@ export async function joinByName(
   }
 }
 
-/** Lets this thread answer those who ask, as long as the pool is open here. */
+/** Lets this thread answer others, as long as the pool is open here. */
 function answer(line: JoinChannel, { pool, entry }: Found): SharedBlockPool {
   listen(line, new WeakRef(pool), entry);
   return pool;
 }
 
-/** Holds no pool: one that has become unreachable has been left. */
+/** Holds the pool weakly: an unreachable one counts as left. */
 function listen(
   line: JoinChannel,
   ref: WeakRef<SharedBlockPool>,
@@ -257,7 +262,7 @@ function listen(
     line.say({ handle: pool.handle } satisfies Message);
   });
   const pool = ref.deref()!;
-  // It may have been closed before anything listened.
+  // It may have been closed before this listener was added.
   if (pool.closed) leave();
   else {
     pool.addEventListener("close", leave);

@@ -1,9 +1,10 @@
 /**
- * The registry: which threads have joined which pool by its name. Every isolate of the process finds
- * it without asking anybody, so a member that computes, and cannot answer, is known to be there.
+ * Experimental, as all of `join`. The registry of a process: which threads have joined which pool by
+ * its name. Every isolate finds it by its address, without a message, so a thread that computes, and
+ * cannot answer, is known to have the pool.
  *
- * Entries of the process's page. An entry counts until it is left, or its thread is proven to have ended or to run another
- * isolate; then others may have it.
+ * Entries of the process's page. An entry counts until its thread leaves, or is proven to have ended or
+ * to run another isolate; then it can be given to another thread.
  */
 import type { Backend, Range, Threads } from "../../ffi/backend.ts";
 import {
@@ -17,7 +18,7 @@ import { chooseBackend, outOfMemory, permitted } from "../../pool/region.ts";
 import { hashOf } from "../handle.ts";
 import { knownThreads, raise } from "../worker_registry.ts";
 
-/** The pool of one who is only about to make it. */
+/** In place of a pool's number while its thread is making it. */
 export const MAKING = 0;
 
 const { TOP_ENTRY: TOP, ENTRIES: FIRST, LEDGERS: END } = PAGE;
@@ -28,18 +29,23 @@ const NAME = 2;
 const NAME_AGAIN = 3;
 const ENTRY_WORDS = 4;
 
-/** The thread of an entry that nobody has. */
+/** In place of a thread's number: the entry is free. */
 const NOBODY = 0;
-/** Stands for a thread where the OS does not number them: its end is never proven. */
+/** In place of a thread's number where the OS gives none: its end is never proven. */
 const UNKNOWN = -1;
 
-/** A second hash of a name: together 64 bits. */
+/** The seed of a second hash of a name: together 64 bits. */
 const OTHER_BASIS = 0x1234_5679;
 
-/** Stands in an isolate that has looked at the registry, whichever copy of this module did. */
+/**
+ * The global property that marks an isolate which has opened the registry, for all copies of this
+ * module.
+ */
 const LOOKED = Symbol.for("@smriti/pool registry 1");
 
-/** What stands for a name: names may be long, and hold what a channel's name may not. */
+/**
+ * Two hashes in place of a name: names may be long, and hold characters that a channel's name may not.
+ */
 export interface Key {
   /** A hash. */
   readonly hash: number;
@@ -94,7 +100,7 @@ export class ProcessRegistry {
   }
 
   /**
-   * Says that this thread has the pool of that number and name, or is {@linkcode MAKING} it.
+   * Enters that this thread has the pool of that number and name, or is {@linkcode MAKING} it.
    *
    * @throws {SmritiError} `exhausted`
    */
@@ -119,8 +125,8 @@ export class ProcessRegistry {
   }
 
   /**
-   * Takes back what this thread has said: for an isolate that begins on the thread of one that has
-   * ended, as after a restart by `deno run --watch`.
+   * Frees the entries of this thread: for an isolate that begins on the thread of one that has ended,
+   * as after a restart by `deno run --watch`.
    */
   clear(): void {
     const mine = this.#current;
@@ -139,7 +145,7 @@ export class ProcessRegistry {
     return this.#threads?.current() || UNKNOWN;
   }
 
-  /** Whether another entry speaks against the one at `mine`. */
+  /** Whether another entry contradicts the one at `mine`. */
   #isDisputed(mine: number): boolean {
     const words = this.#words;
     const isSame = (at: number, which: number) =>
@@ -162,7 +168,7 @@ export class ProcessRegistry {
   }
 }
 
-/** What one thread has said on the registry. */
+/** An entry of this thread in the registry. */
 export class Entry {
   readonly #words: Int32Array;
   readonly #at: number;
@@ -177,9 +183,9 @@ export class Entry {
   }
 
   /**
-   * Whether somebody has another pool of this name, or is making one; while this thread is making
-   * one, whether anybody else is there at all. Two who both enter first and then ask cannot both
-   * overlook the other.
+   * Whether another thread has another pool of this name, or is making one; while this thread is making
+   * one, whether another thread has an entry of this name at all. Of two threads that both enter first
+   * and then look, one at least sees the other (Dekker).
    */
   get isDisputed(): boolean {
     return this.#asksOthers();
@@ -190,7 +196,7 @@ export class Entry {
     Atomics.store(this.#words, this.#at + POOL, pool);
   }
 
-  /** This thread has nothing to do with the pool any more. A second call does nothing. */
+  /** Frees the entry. A second call does nothing. */
   leave(): void {
     if (this.#left) return;
     this.#left = true;

@@ -78,8 +78,8 @@ export const BUGS: readonly Bug[] = [
     what: "end of the stack: what waits is forgotten",
     file: "pool/block.ts",
     find:
-      "if (!(error instanceof RangeError)) throw error;\n      // The stack ends, but",
-    put: "return;\n      // The stack ends, but",
+      "if (!(error instanceof RangeError)) throw error;\n      // The end of the stack, but",
+    put: "return;\n      // The end of the stack, but",
     caughtBy: ["stack_end"],
   },
   {

@@ -235,7 +235,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "attachments: the number of a thread is not read again",
     file: "shared/worker_registry.ts",
     find: `!this.#threads.isAlive(thread) &&
-      // It may have left and ended, and another thread have come, since its number was read.
+      // Since its number was read the worker may have left, and another thread taken the id.
       this.#threadOf(worker) === thread;`,
     put: "!this.#threads.isAlive(thread);",
     caughtBy: ["shared_seats"],
@@ -275,7 +275,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "attachments: others may reclaim before the id is free",
     file: "shared/worker_registry.ts",
     find: `this.exit(worker);
-    // Last: until here no other worker reclaims the id, which may be its next owner's already.
+    // Last: until here no other worker reclaims the id, which may have its next owner already.
     Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);`,
     put:
       `Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
@@ -707,8 +707,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "clock: the end of a ticket is looked at after the time",
     file: "shared/reaper.ts",
     find: `const end = Atomics.load(deadline, slot);
-    // After that: a time before the one that the end was counted from would make it over, if 2^31 ms lie
-    // between.
+    // Read after \`end\`: with a timeout near 2^31 ms the 32-bit difference to an earlier time would
+    // wrap, and the ticket look out of time.
     const now = clock.now();`,
     put: `const now = clock.now();
     const end = Atomics.load(deadline, slot);`,
