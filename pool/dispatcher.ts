@@ -239,20 +239,28 @@ export class Dispatcher implements WaitingLine {
     if (request.timeoutMs === 0) {
       throw this.timedOut("no block was free and timeoutMs is 0");
     }
-    const { waiting, full } = this.#channel;
+    const { waiting, came, full } = this.#channel;
     if (full) {
       this.#countExhaustion();
       throw this.exhausted(`${waiting} are waiting, the most that may`);
     }
     headroom();
     const promise = this.#channel.wait(request);
+    // Not in the queue, it has been rejected: the runtime gave no timer, say.
+    if (this.#channel.came === came) return promise;
     this.#counters.waits++;
     try {
       this.#stalls.watch();
     } catch {
-      // No room on the stack: the watch begins with the next waiter, and covers this one, too.
+      // No room on the stack: the next one that waits is watched, and this one then, too.
     }
-    this.#acquirer.queueChanged(waiting + 1);
+    try {
+      this.#acquirer.queueChanged(waiting + 1);
+    } catch (error) {
+      // What has to run while it waits does not: it would be served late, or never.
+      this.#channel.reject(() => error, (each) => each === request);
+      this.#acquirer.queueChanged(this.#channel.waiting);
+    }
     return promise;
   }
 
