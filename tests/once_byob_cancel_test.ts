@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import "./support/open_library.ts";
-import { wire } from "./support/wires.ts";
+import { wire } from "./support/connections.ts";
 
 Deno.test("a BYOB read of a socket that is cancelled gives the block back", async () => {
   using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });

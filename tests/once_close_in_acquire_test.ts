@@ -4,7 +4,7 @@
 import { assertEquals } from "@std/assert";
 import { type Block, BlockPool, type Pool } from "../mod.ts";
 import { SharedBlockPool } from "../shared/mod.ts";
-import { gone, lawful } from "./support/law.ts";
+import { gone, lawful } from "./support/invariants.ts";
 import { refused, rejected } from "./support/misuse.ts";
 import "./support/open_library.ts";
 

@@ -4,7 +4,7 @@
 
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { type Block, BlockPool } from "../mod.ts";
-import { gone, lawful } from "./support/law.ts";
+import { gone, lawful } from "./support/invariants.ts";
 import "./support/open_library.ts";
 
 /** Takes a view's buffer away and keeps it. */

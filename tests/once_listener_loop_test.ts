@@ -3,7 +3,7 @@
 
 import { assertEquals } from "@std/assert";
 import { type Block, BlockPool } from "../mod.ts";
-import { gone, lawful } from "./support/law.ts";
+import { gone, lawful } from "./support/invariants.ts";
 import { takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
 

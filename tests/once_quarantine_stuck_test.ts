@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { BlockPool } from "../mod.ts";
 import { FailingBackend } from "./support/failing_backend.ts";
-import { gone, lawful } from "./support/law.ts";
+import { gone, lawful } from "./support/invariants.ts";
 import "./support/open_library.ts";
 import { hasNative } from "./support/platform.ts";
 

@@ -3,7 +3,7 @@
 
 import { assertEquals } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
-import { lawful } from "./support/law.ts";
+import { lawful } from "./support/invariants.ts";
 import "./support/open_library.ts";
 
 Deno.test({

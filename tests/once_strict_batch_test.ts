@@ -4,7 +4,7 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { BlockPool, SmritiError } from "@smriti/pool";
-import { lawful } from "./support/law.ts";
+import { lawful } from "./support/invariants.ts";
 import "./support/open_library.ts";
 
 Deno.test(

@@ -4,7 +4,7 @@
 
 import { assertEquals } from "@std/assert";
 import { BlockPool, type PoolOptions } from "@smriti/pool";
-import { lawful } from "./support/law.ts";
+import { lawful } from "./support/invariants.ts";
 import { rejected, takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
 

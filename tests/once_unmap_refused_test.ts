@@ -4,7 +4,7 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { BlockPool } from "../mod.ts";
 import { type Call, FailingBackend } from "./support/failing_backend.ts";
-import { lawful } from "./support/law.ts";
+import { lawful } from "./support/invariants.ts";
 import { takeAll } from "./support/misuse.ts";
 import "./support/open_library.ts";
 import { hasNative } from "./support/platform.ts";

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Block, BlockPool } from "@smriti/pool";
-import { lawful } from "./support/law.ts";
+import { lawful } from "./support/invariants.ts";
 import "./support/open_library.ts";
 
 function takeOut({ bytes }: Block): Uint8Array {

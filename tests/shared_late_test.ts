@@ -1,8 +1,8 @@
 // The same as in shared_between_test.ts on a processor that lets others see plain writes late: at the
 // next atomic operation, as x86-64 does with its store buffers.
 
-import { ACTS } from "./shared/acts.ts";
-import { meet } from "./shared/others.ts";
+import { ACTS } from "./shared/operations.ts";
+import { meet } from "./shared/interleavings.ts";
 
 /** What takes, gives and comes and goes; the rest is made of atomic operations alone. */
 const NAMES = [

@@ -5,7 +5,7 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { getEventListeners } from "node:events";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { microtasks } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { pattern, streamOf } from "../support/uploads.ts";

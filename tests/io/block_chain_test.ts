@@ -13,7 +13,7 @@ import { delay } from "@std/async";
 import { BlockPool, type Pool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";

@@ -10,7 +10,7 @@ import {
 } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";

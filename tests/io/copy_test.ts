@@ -10,12 +10,12 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { copy } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { join, pattern } from "../support/uploads.ts";
-import { Fifo, wire } from "../support/wires.ts";
+import { Fifo, wire } from "../support/connections.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });

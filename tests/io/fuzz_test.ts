@@ -19,7 +19,7 @@ import {
   readFrames,
 } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { microtasks, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";

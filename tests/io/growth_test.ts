@@ -5,7 +5,7 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { collect, type CollectOptions } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";

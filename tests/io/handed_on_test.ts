@@ -8,7 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, readFrames } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { hasDeno } from "../support/platform.ts";

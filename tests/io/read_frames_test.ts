@@ -16,13 +16,13 @@ import {
   type HeadedFrameOptions,
   readFrames,
 } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { everyPool } from "../support/every_pool.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern } from "../support/uploads.ts";
-import { wire } from "../support/wires.ts";
+import { wire } from "../support/connections.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });

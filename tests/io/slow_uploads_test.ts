@@ -12,7 +12,7 @@ import {
 import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { readBody } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import "../support/open_library.ts";
 import { Client, pattern, serve } from "../support/uploads.ts";
 

@@ -23,7 +23,7 @@ import {
   readBody,
   readFrames,
 } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";

@@ -11,7 +11,7 @@ import { createWriteStream } from "node:fs";
 import { PassThrough, Writable } from "node:stream";
 import { BlockPool } from "@smriti/pool";
 import { collect, copy, type Sink } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";

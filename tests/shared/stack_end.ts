@@ -11,7 +11,7 @@ import {
   SharedBlockPool,
   type SharedPoolOptions,
 } from "../../shared/mod.ts";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { inLastFrames } from "../support/last_frames.ts";
 import { addressOf } from "../support/misuse.ts";
 
