@@ -142,7 +142,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/escape.ts",
     find: "if (dead === slot.view) {",
     put: "if (dead !== undefined) {",
-    caughtBy: ["once_vouched_escape"],
+    caughtBy: ["pool/detached_buffers"],
   },
   {
     what: "double release: the second one is let through",
@@ -212,14 +212,14 @@ export const BUGS: readonly Bug[] = [
     file: "pool/guard.ts",
     find: "const MOST_FORBIDDEN = 8192;",
     put: "const MOST_FORBIDDEN = 1e6;",
-    caughtBy: ["once_strict_pools"],
+    caughtBy: ["process/mappings"],
   },
   {
     what: "quarantine: its bound is one for each isolate",
     file: "ffi/process_page.ts",
     find: "const page = native === undefined ? undefined : openPage(native);",
     put: "const page = undefined as Range | undefined;",
-    caughtBy: ["once_strict_pools"],
+    caughtBy: ["process/mappings"],
   },
   {
     what: "quarantine: behind 1 GiB nothing is compared",
@@ -275,7 +275,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/block.ts",
     find: "if (socket && bytes?.length === 0) taken = bytes;",
     put: "if (socket) taken = slot.view;",
-    caughtBy: ["once_vouched_escape"],
+    caughtBy: ["pool/detached_buffers"],
   },
   {
     what: "lending: a dropped handle of a lent block is a leak",
@@ -381,14 +381,14 @@ export const BUGS: readonly Bug[] = [
     file: "pool/dispatcher.ts",
     find: "waiter.taken = true;",
     put: "",
-    caughtBy: ["once_taken_then_refused"],
+    caughtBy: ["pool/throwing_runtime"],
   },
   {
     what: "end of the stack: who was to have a block is refused all the same",
     file: "pool/channel.ts",
     find: "if (waiter.taken) return;",
     put: "",
-    caughtBy: ["once_taken_then_refused"],
+    caughtBy: ["pool/throwing_runtime"],
   },
   {
     what: "hand-off: a release tells nobody who waits",
@@ -451,21 +451,21 @@ export const BUGS: readonly Bug[] = [
     file: "ffi/posix.ts",
     find: "return spare === 0 ? range : this.#cut(range);",
     put: "return range;",
-    caughtBy: ["backend", "pool/footprint"],
+    caughtBy: ["ffi/backend", "pool/footprint"],
   },
   {
     what: "core dumps: blocks are in them",
     file: "ffi/linux.ts",
     find: "16, // MADV_DONTDUMP",
     put: "",
-    caughtBy: ["backend"],
+    caughtBy: ["ffi/backend"],
   },
   {
     what: "huge pages: the system may use them where nobody asked",
     file: "ffi/linux.ts",
     find: "15, // MADV_NOHUGEPAGE",
     put: "//",
-    caughtBy: ["backend"],
+    caughtBy: ["ffi/backend"],
   },
   {
     what: "timers: they keep the process alive",
@@ -555,7 +555,7 @@ export const BUGS: readonly Bug[] = [
       return failed ? this.#errno() : 0;
     }
     // SAFETY: MAP_FIXED`,
-    caughtBy: ["queued_response"],
+    caughtBy: ["process/crash"],
   },
   {
     what: "shrinking: memory is not given back",
@@ -749,28 +749,28 @@ export const BUGS: readonly Bug[] = [
     file: "pool/closing.ts",
     find: "this.#leases.dropViews(0, Infinity, true);",
     put: "",
-    caughtBy: ["kept_views"],
+    caughtBy: ["pool/close"],
   },
   {
     what: "close: pages stay when the OS will not unmap",
     file: "pool/region.ts",
     find: "if (this.decommit(run) !== 0) refused.push(run);",
     put: "",
-    caughtBy: ["once_unmap_refused", "pool/abandoned_refused"],
+    caughtBy: ["pool/os_refusals", "pool/abandoned_refused"],
   },
   {
     what: "close: an acquire goes on in a pool that a listener has closed",
     file: "pool/dispatcher.ts",
     find: "this.#refuseIfClosed();\n    return may;",
     put: "return may;",
-    caughtBy: ["once_close_in_acquire"],
+    caughtBy: ["pool/close"],
   },
   {
     what: "listeners: an event is told inside itself",
     file: "pool/events.ts",
     find: "if (this.#telling.has(type)) return true;",
     put: "",
-    caughtBy: ["once_listener_loop"],
+    caughtBy: ["pool/events"],
   },
   {
     what: "lending: the user's code runs when the lend no longer counts",
@@ -778,14 +778,14 @@ export const BUGS: readonly Bug[] = [
     find: "const isLast = --slot.lends === 0;",
     put: `const isLast = --slot.lends === 0;
     if (how === "fulfilled") broughtBy(this.region, this.records, slot, result);`,
-    caughtBy: ["once_hostile_result"],
+    caughtBy: ["pool/lend"],
   },
   {
     what: "lending: a wrapped interruption is taken for an end",
     file: "pool/block.ts",
     find: "found.add(each.cause);",
     put: "continue;",
-    caughtBy: ["once_hostile_result"],
+    caughtBy: ["pool/lend"],
   },
   {
     what: "reattach(): on the heap another block's buffer is taken",
@@ -814,7 +814,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/dispatcher.ts",
     find: "if (!this.#sizer.canGrow && this.#slots.quarantined === 0) return;",
     put: "if (!this.#sizer.canGrow) return;",
-    caughtBy: ["once_quarantine_stuck"],
+    caughtBy: ["pool/strict"],
   },
   {
     what: "poison: one byte in four is looked at",
@@ -886,7 +886,7 @@ export const BUGS: readonly Bug[] = [
     file: "ffi/posix.ts",
     find: "if (this.#c.access(base, F_OK) !== 0) return undefined;",
     put: "",
-    caughtBy: ["backend"],
+    caughtBy: ["ffi/backend"],
   },
   {
     what: "line: a channel that hears nothing stays so",
@@ -1079,7 +1079,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/dispatcher.ts",
     find: "if (own.#released === before) askForCollection();",
     put: "",
-    caughtBy: ["every_leak"],
+    caughtBy: ["pool/leaks"],
   },
   {
     what: 'leaks: "all" notes one lease in seven',
@@ -1121,7 +1121,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/external.ts",
     find: "return total > most;",
     put: "return total > Infinity;",
-    caughtBy: ["external"],
+    caughtBy: ["process/garbage_collection"],
   },
   {
     what: "seal: views go with the memory of free blocks",

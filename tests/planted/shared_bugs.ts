@@ -148,7 +148,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/shared_slots.ts",
     find: "Atomics.add(this.#words, this.#takes, count);",
     put: "this.#words[this.#takes] += count;",
-    caughtBy: ["shared_late"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "tickets: the kind of the word that is swapped is not looked at",
@@ -603,14 +603,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/taker.ts",
     find: "this.#undo(blocks);",
     put: "for (const block of blocks) this.#leases.undo(block);",
-    caughtBy: ["once_given_back_twice"],
+    caughtBy: ["shared/throwing_runtime"],
   },
   {
     what: "waiting: one that something was taken for may be refused",
     file: "shared/shared_dispatcher.ts",
     find: "waiter.taken = true;",
     put: "",
-    caughtBy: ["once_taken_then_refused"],
+    caughtBy: ["pool/throwing_runtime"],
   },
   {
     what: "handles: what looks alike as text has one check sum",
@@ -710,7 +710,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/membership.ts",
     find: "this.#parts.leases.shedViews();",
     put: "",
-    caughtBy: ["shared_views"],
+    caughtBy: ["process/garbage_collection"],
   },
   {
     what: "ends: what has gone in order is given back once more",

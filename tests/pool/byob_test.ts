@@ -9,10 +9,10 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { type Block, BlockPool } from "@smriti/pool";
+import { say, wire } from "../support/connections.ts";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, refused } from "../support/misuse.ts";
 import "../support/open_library.ts";
-import { say, wire } from "../support/connections.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 const PAGE = { blockSize: 4096, maxBlocks: 1 };
@@ -180,4 +180,20 @@ Deno.test("an upload that is cut keeps the block with socket, loses it without",
     // Without the word of its user, nobody knows where the buffer is.
     assertEquals(abandoned(pool), socket ? 0 : 1);
   }
+});
+
+// A cancelled BYOB read ends with `{ done: true, value: undefined }` and without the buffer; on a socket
+// nothing writes to it any more.
+
+Deno.test("a BYOB read of a socket that is cancelled gives the block back", async () => {
+  using pool = new BlockPool(ONE);
+  using net = await wire();
+  const block = pool.acquireSync();
+  const reader = net.ours.readable.getReader({ mode: "byob" });
+  const read = block.lend((bytes) => reader.read(bytes), { socket: true });
+  await delay(2);
+  await reader.cancel();
+  assertEquals(await read, { done: true, value: undefined });
+  block.release();
+  assertEquals(abandoned(pool), 0);
 });

@@ -14,14 +14,18 @@ import { FakeTime } from "@std/testing/time";
 import {
   type Block,
   BlockPool,
+  type Pool,
   type PoolEvent,
   SizeClassPool,
   SmritiError,
 } from "@smriti/pool";
+import { SharedBlockPool } from "../../shared/mod.ts";
+import { survives } from "../support/child.ts";
 import { catchErrors, catchWarnings } from "../support/console.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, takeAll } from "../support/misuse.ts";
 import "../support/open_library.ts";
+import { canRunDeno, hasNative } from "../support/platform.ts";
 
 const TWO = { blockSize: 64, maxBlocks: 2 };
 
@@ -449,4 +453,169 @@ Deno.test("close() called by a listener ends the pool under the acquire that tol
   block.release();
   await closed;
   gone(pool);
+});
+
+Deno.test(
+  "later calls of close() get the first one's promise",
+  async () => {
+    const pool = new BlockPool(TWO);
+    const first = pool.close();
+    assertStrictEquals(pool.close({ timeoutMs: 5 }), first);
+    await first;
+  },
+);
+
+Deno.test(
+  "close() that runs out of time is handled once for all who called it",
+  async () => {
+    const lines = await survives(async ({ BlockPool }) => {
+      const pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+      const block = pool.acquireSync();
+      // A signal handler that fires twice, say; the server awaits the second.
+      pool.close({ timeoutMs: 1 });
+      console.log(await pool.close().catch(({ code }) => code));
+      block.release();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    });
+    assertEquals(lines, ["timeout"]);
+  },
+);
+
+// An acquire during which the pool is closed, by a listener that it tells or by an option's getter, is
+// refused as `closed`.
+
+/** A pool of which nothing is free, so that the next acquire must grow it. */
+function full(): { pool: BlockPool; held: Block[] } {
+  const options = { blockSize: 16_384, maxBlocks: 20, initialBlocks: 1 };
+  const pool = new BlockPool(options);
+  const held = [pool.acquireSync()];
+  pool.trim();
+  assertEquals(lawful(pool).freeBlocks, 0);
+  return { pool, held };
+}
+
+const WAYS: Record<string, (pool: BlockPool) => Promise<unknown>> = {
+  tryAcquire: (pool) => Promise.try(() => pool.tryAcquire()),
+  acquireSync: (pool) => Promise.try(() => pool.acquireSync()),
+  acquire: (pool) => pool.acquire(),
+  acquireMany: (pool) => pool.acquireMany(2),
+};
+
+for (const [name, way] of Object.entries(WAYS)) {
+  Deno.test(`${name}() whose growing makes a listener close the pool is refused as closed`, async () => {
+    const { pool, held } = full();
+    pool.addEventListener("grow", () => pool[Symbol.dispose]());
+    await rejected("closed", way(pool));
+    const { exhaustions } = lawful(pool);
+    assertEquals(exhaustions, 0, "not for want of a block");
+    for (const block of held) block.release();
+    gone(pool);
+  });
+
+  Deno.test(`${name}() lends no block of a pool that was closed with free blocks`, async () => {
+    // 64 blocks a page: the one that the listener keeps holds the others of its page free.
+    const pool = new BlockPool({
+      blockSize: 64,
+      maxBlocks: 640,
+      initialBlocks: 64,
+      growThreshold: 1,
+    });
+    const held = [...await pool.acquireMany(64)];
+    pool.trim();
+    assertEquals(lawful(pool).freeBlocks, 0);
+    pool.addEventListener("grow", () => {
+      held.push(pool.acquireSync());
+      pool[Symbol.dispose]();
+    });
+    await rejected("closed", way(pool));
+    assertEquals(lawful(pool).acquiredBlocks, held.length);
+    for (const block of held) block.release();
+    gone(pool);
+  });
+}
+
+Deno.test("an option's getter that closes the pool gets no block of it", () => {
+  for (const name of ["tag", "reserved"]) {
+    const pool = new BlockPool({ blockSize: 64, maxBlocks: 100 });
+    // Keeps the memory, and with it the other blocks of its page free.
+    const block = pool.acquireSync();
+    const options = Object.defineProperty({}, name, {
+      enumerable: true,
+      get: () => void pool[Symbol.dispose](),
+    });
+    refused("closed", () => pool.tryAcquire(options));
+    assertEquals(lawful(pool).acquiredBlocks, 1);
+    block.release();
+    gone(pool);
+  }
+});
+
+const SIZE = { blockSize: 64, maxBlocks: 4 };
+const KINDS: Record<string, () => Pool> = {
+  BlockPool: () => new BlockPool(SIZE),
+  SharedBlockPool: () => SharedBlockPool.create(SIZE),
+};
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  Deno.test(`${kind} reads options once: a getter cannot pass the check and then say something else`, async () => {
+    await using pool = make();
+    const reads: Record<string, number> = {};
+    const changing = (values: Record<string, unknown[]>) =>
+      Object.defineProperties(
+        {},
+        Object.fromEntries(
+          Object.entries(values).map(([name, [first, ...more]]) => [name, {
+            enumerable: true,
+            get() {
+              reads[name] = (reads[name] ?? 0) + 1;
+              return reads[name] === 1 ? first : more[0];
+            },
+          }]),
+        ),
+      );
+    const block = await pool.acquire(
+      changing({
+        tag: ["fine", 7],
+        timeoutMs: [5, "soon"],
+        reserved: [false, 1],
+      }),
+    );
+    assertEquals(block.tag, "fine");
+    block.release();
+    assertEquals(reads, { tag: 1, timeoutMs: 1, reserved: 1 });
+  });
+}
+
+Deno.test({
+  name: "views of the last block to come back are empty once the pool is gone",
+  ignore: !hasNative || !canRunDeno,
+}, async () => {
+  const lines = await survives(async ({ BlockPool }) => {
+    for (const safety of ["trust", "revoke", "strict"] as const) {
+      for (const blockSize of [64, 70_000]) {
+        const pool = new BlockPool({ blockSize, maxBlocks: 8, safety });
+        const first = pool.acquireSync();
+        const last = pool.acquireSync();
+        const kept = [first.bytes, last.bytes.subarray(1), last.bytes];
+        pool[Symbol.dispose]();
+        // Everything else has gone back by now; these two are whole.
+        for (const view of kept) view.fill(1);
+        last.release();
+        first.release();
+        await pool.close();
+        let touched = 0;
+        for (const view of kept) {
+          // Of an empty view this writes nothing and reads nothing.
+          view[0] = 2;
+          touched += view.length + (view[0] ?? 0);
+        }
+        console.log(safety, touched, pool.stats().mappedBytes);
+      }
+    }
+  });
+  const all = ["trust", "revoke", "strict"].flatMap((safety) => [
+    `${safety} 0 0`,
+    `${safety} 0 0`,
+  ]);
+  assertEquals(lines, all);
 });

@@ -1,9 +1,15 @@
 // How large a pool is at the start, when it grows, by how much, and where that ends.
 
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLessOrEqual,
+} from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 import { type Block, BlockPool } from "../../mod.ts";
 import { lawful } from "../support/invariants.ts";
-import { refused, takeAll } from "../support/misuse.ts";
+import { refused, rejected, takeAll } from "../support/misuse.ts";
 import "../support/open_library.ts";
 import {
   committed,
@@ -227,3 +233,100 @@ Deno.test("prefault changes nothing but when pages come", async () => {
   await pool.close();
   assertEquals(pool.stats().mappedBytes, 0);
 });
+
+const pending = { ignore: Deno.env.get("SMRITI_PENDING") === undefined };
+
+Deno.test({
+  name: "acquireMany() does not grow the pool for more than can be free",
+  ...pending,
+}, async () => {
+  using pool = pagePool();
+  const blocks = upTo(10).map(() => pool.acquireSync());
+  await rejected("timeout", pool.acquireMany(91, { timeoutMs: 0 }));
+  assertEquals(committed(pool), 20);
+  for (const block of blocks) block.release();
+});
+
+Deno.test({
+  name:
+    "a pool that shrank below those who wait does not grow before they can be served",
+  ...pending,
+}, async () => {
+  using time = new FakeTime();
+  using pool = pagePool();
+  const blocks = upTo(100).map(() => pool.acquireSync());
+  const most = pool.acquireMany(95);
+  most.catch(() => {});
+  for (const block of blocks.splice(10)) block.release();
+  time.tick(60_000);
+  assertEquals(committed(pool), 90);
+  const behind = pool.acquire();
+  behind.catch(() => {});
+  time.tick(1000);
+  assertEquals(committed(pool), 90);
+  for (const block of blocks) block.release();
+  (await most)[Symbol.dispose]();
+  (await behind).release();
+});
+
+Deno.test({
+  name: "tryAcquire() comes to an end when a grow listener trims",
+}, () => {
+  using pool = new BlockPool({
+    blockSize: 16_384,
+    maxBlocks: 20,
+    initialBlocks: 1,
+  });
+  let calls = 0;
+  pool.addEventListener("grow", () => {
+    // The limit is what ends this test; a pool of 20 has no more than 19 steps to take.
+    if (++calls < 1000) pool.trim();
+  });
+  const block = pool.acquireSync();
+  const more = pool.tryAcquire();
+  assert(calls > 0);
+  assertLessOrEqual(calls, 40);
+  more?.release();
+  block.release();
+});
+
+Deno.test(
+  "acquireMany() that waits is served after trim() took what was free",
+  async () => {
+    using pool = new BlockPool({
+      blockSize: 4096,
+      maxBlocks: 2,
+      initialBlocks: 1,
+    });
+    const [a, b] = takeAll(pool);
+    const both = pool.acquireMany(2);
+    both.catch(() => {});
+    b.release();
+    pool.trim();
+    a.release();
+    assertEquals(pool.stats().waiting, 0);
+    (await both)[Symbol.dispose]();
+  },
+);
+
+Deno.test(
+  "acquireMany() that waits is served after the pool has shrunk by itself",
+  async () => {
+    using time = new FakeTime();
+    using pool = new BlockPool({
+      blockSize: 4096,
+      maxBlocks: 100,
+      initialBlocks: 10,
+      stallMs: Infinity,
+    });
+    const blocks = takeAll(pool);
+    const most = pool.acquireMany(90);
+    most.catch(() => {});
+    for (const block of blocks.splice(20)) block.release();
+    // 80 of 100 stay free: idle, says the timer, and gives back step by step.
+    for (let minute = 0; minute < 10; minute++) time.tick(60_000);
+    for (const block of blocks) block.release();
+    assertEquals(pool.stats().waiting, 0);
+    (await most)[Symbol.dispose]();
+  },
+);

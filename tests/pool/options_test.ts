@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { BlockPool, type PoolOptions } from "../../mod.ts";
+import { BlockPool, type PoolOptions, SizeClassPool } from "../../mod.ts";
 import { fillOptions, shareOf } from "../../pool/options.ts";
 import "../support/open_library.ts";
 
@@ -320,4 +320,16 @@ Deno.test("new BlockPool() throws for wrong options and shows the right ones", (
   ]);
   const { blockSize, maxBlocks, name } = pool.stats();
   assertEquals({ blockSize, maxBlocks, name }, options);
+});
+
+Deno.test({
+  name: "SizeClassPool() names a blockSize that cannot be shown as text",
+}, () => {
+  for (const blockSize of [Symbol("big"), Object.create(null)]) {
+    const error = assertThrows(
+      () => new SizeClassPool([{ blockSize, maxBlocks: 1 }]),
+      TypeError,
+    );
+    assertStringIncludes(error.message, "blockSize must be");
+  }
 });

@@ -8,10 +8,19 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
-import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
+import { FakeTime } from "@std/testing/time";
+import {
+  type Block,
+  BlockPool,
+  type PoolOptions,
+  SmritiError,
+} from "@smriti/pool";
 import { firstStain } from "../../pool/guard.ts";
 import { survives } from "../support/child.ts";
+import { Fifo, say, wire } from "../support/connections.ts";
+import { FailingBackend } from "../support/failing_backend.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { mappingsIn } from "../support/maps.ts";
 import { addressOf, refused, rejected, takeAll } from "../support/misuse.ts";
@@ -24,7 +33,6 @@ import {
   isEmulated,
 } from "../support/platform.ts";
 import { Rng } from "../support/rng.ts";
-import { Fifo, say, wire } from "../support/connections.ts";
 
 function strict(options: Partial<PoolOptions> = {}): BlockPool {
   return new BlockPool({
@@ -341,4 +349,81 @@ Deno.test("a late write is found in whichever piece of a block it lies", () => {
       bytes[at] = 0xdb;
     }
   }
+});
+
+Deno.test({
+  name: "the end of a using scope with a late write unreported ends no process",
+  ignore: !hasNative || !canRunDeno,
+}, async () => {
+  const lines = await survives(async ({ BlockPool }) => {
+    {
+      using pool = new BlockPool({
+        blockSize: 256,
+        maxBlocks: 8,
+        safety: "strict",
+      });
+      const block = pool.acquireSync();
+      const late = new Uint8Array(
+        Deno.UnsafePointerView.getArrayBuffer(block.pointer, 256),
+      );
+      block.release();
+      late[3] = 7;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    console.log("alive");
+  });
+  assertEquals(lines, ["alive"]);
+});
+
+Deno.test(
+  "disposing an array of blocks releases all of them even if one release throws",
+  async () => {
+    // Below a page, so quarantine can only look, not forbid.
+    const pool = new BlockPool({
+      blockSize: 64,
+      maxBlocks: 8,
+      safety: "strict",
+    });
+    const victim = pool.acquireSync();
+    victim.bytes[0] = 1;
+    const late = new Uint8Array(
+      Deno.UnsafePointerView.getArrayBuffer(victim.pointer, 64),
+    );
+    const blocks = await pool.acquireMany(3);
+    for (const block of blocks) block.bytes[0] = 1;
+    victim.release();
+    late[5] = 7;
+    const error = assertThrows(() => blocks[Symbol.dispose](), SmritiError);
+    assertEquals(error.code, "corrupted");
+    assertEquals(lawful(pool).acquiredBlocks, 0);
+    await pool.close().catch(() => {});
+  },
+);
+
+Deno.test({
+  name: "a waiter is served from quarantine once the OS allows it again",
+  ignore: !hasNative,
+}, async () => {
+  using time = new FakeTime();
+  using backend = new FailingBackend();
+  const pool = new BlockPool({
+    blockSize: 16_384,
+    maxBlocks: 1,
+    safety: "strict",
+  });
+  const block = pool.acquireSync();
+  block.bytes[0] = 1;
+  block.release();
+  assertEquals(lawful(pool).quarantinedBlocks, 1);
+  backend.fails = (call) => call === "protect";
+  const waiting = pool.acquire();
+  await time.tickAsync(1_000);
+  assertEquals(lawful(pool).waiting, 1);
+  backend.fails = () => false;
+  await time.tickAsync(1_000);
+  assertEquals(lawful(pool).waiting, 0);
+  (await waiting).release();
+  await pool.close();
+  gone(pool);
+  assertEquals(backend.violations, []);
 });

@@ -5,9 +5,11 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import {
   type Block,
   BlockPool,
+  type Pool,
   type PoolOptions,
   SmritiError,
 } from "../../mod.ts";
+import { SharedBlockPool } from "../../shared/mod.ts";
 import { failing, Refused } from "../support/failing_runtime.ts";
 import { lawful } from "../support/invariants.ts";
 import { hasNative } from "../support/platform.ts";
@@ -158,4 +160,86 @@ for (const [title, variant, waits] of VARIANTS) {
       assertGreater(trials, 25);
     },
   });
+}
+
+// A waiter that is aborted after a block was taken for it, where the stack ended before the block was
+// handed over, still gets the block.
+
+const RESERVING = {
+  blockSize: 64,
+  maxBlocks: 4,
+  initialBlocks: 4,
+  reservedBlocks: 1,
+};
+
+const KINDS = {
+  BlockPool: () => new BlockPool(RESERVING),
+  SharedBlockPool: () => SharedBlockPool.create(RESERVING),
+};
+
+/** What lets a waiter go, in the very turn in which it is served. */
+const REFUSALS: Record<
+  string,
+  (controller: AbortController, pool: Pool, held: Block[]) => void
+> = {
+  abort: (controller) => controller.abort(),
+  "too few are left": (_, pool, held) => {
+    for (const block of held) block.abandon();
+    pool.tryAcquire({ reserved: true })!.abandon();
+  },
+};
+
+const { Promise: RealPromise } = globalThis;
+
+/** Runs an acquire whose promise cannot be resolved the first time. */
+function unresolved<T>(acquire: () => T): T {
+  let isFirst = true;
+  globalThis.Promise = class<V> extends RealPromise<V> {
+    constructor(
+      executor: ConstructorParameters<typeof RealPromise<V>>[0],
+    ) {
+      super((resolve, reject) =>
+        executor((value) => {
+          if (isFirst) {
+            isFirst = false;
+            throw new RangeError("Maximum call stack size exceeded");
+          }
+          resolve(value);
+        }, reject)
+      );
+    }
+  } as typeof RealPromise;
+  try {
+    return acquire();
+  } finally {
+    globalThis.Promise = RealPromise;
+  }
+}
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  for (const [why, refuse] of Object.entries(REFUSALS)) {
+    Deno.test({
+      name:
+        `${kind}: what was taken for a waiter is its own, whatever comes then: ${why}`,
+      ignore: kind === "SharedBlockPool" && !hasNative,
+      fn: async () => {
+        const pool = make();
+        const [first, second, ...held] = await pool.acquireMany(4, {
+          reserved: true,
+        });
+        const controller = new AbortController();
+        const { signal } = controller;
+        const waits = unresolved(() => pool.acquire({ signal }));
+        first.release();
+        second.release();
+        refuse(controller, pool, held);
+        const block = await waits;
+        for (const each of held) each[Symbol.dispose]();
+        assertEquals(pool.stats().acquiredBlocks, 1);
+        block.release();
+        assertEquals(pool.stats().acquiredBlocks, 0);
+        await pool.close();
+      },
+    });
+  }
 }

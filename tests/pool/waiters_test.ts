@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { getEventListeners } from "node:events";
-import { type Block, BlockPool } from "@smriti/pool";
+import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
 import { FailingBackend } from "../support/failing_backend.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, takeAll } from "../support/misuse.ts";
@@ -378,4 +378,67 @@ for (const how of ["served", "aborted", "out of time"] as const) {
 
 Deno.test("and their pools are closed", async () => {
   for (const pool of refusing.splice(0)) await pool.close();
+});
+
+const TRUSTED: PoolOptions = {
+  blockSize: 4096,
+  maxBlocks: 2,
+  initialBlocks: 1,
+  safety: "trust",
+};
+
+/** A pool of which one block is held, the other's buffer is gone, and somebody waits for both. */
+function waitedFor(maxAbandonedBytes?: number) {
+  const pool = new BlockPool({ ...TRUSTED, maxAbandonedBytes });
+  const [a, b] = takeAll(pool);
+  const raw = b.bytes;
+  const both = pool.acquireMany(2);
+  both.catch(() => {});
+  b.release();
+  structuredClone(raw, { transfer: [raw.buffer] });
+  pool.trim();
+  assertEquals(lawful(pool).abandonedBlocks, 1);
+  return { pool, a, both };
+}
+
+Deno.test(
+  "trim() that finds a buffer gone refuses those who now wait in vain",
+  async () => {
+    const { pool, a, both } = waitedFor(0);
+    assertEquals(pool.stats().waiting, 0);
+    await rejected("exhausted", both);
+    a.release();
+    await pool.close();
+  },
+);
+
+Deno.test(
+  "trim() that finds a buffer gone has it replaced for those who wait",
+  async () => {
+    const { pool, a, both } = waitedFor();
+    const { waiting, committedBlocks, capacityBlocks } = lawful(pool);
+    // It is above the initial blocks, so the same trim has given its memory back.
+    assertEquals([waiting, committedBlocks, capacityBlocks], [1, 1, 2]);
+    a.release();
+    (await both)[Symbol.dispose]();
+    await pool.close();
+  },
+);
+
+Deno.test({
+  name:
+    "acquire() with a signal that overrides its methods is served all the same",
+}, async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const signal = Object.assign(new AbortController().signal, {
+    addEventListener() {
+      throw new Error("no listeners here");
+    },
+  });
+  const waiting = pool.acquire({ signal });
+  assertEquals(lawful(pool).waiting, 1);
+  block.release();
+  (await waiting).release();
+  assertEquals(lawful(pool).freeBlocks, 1);
 });

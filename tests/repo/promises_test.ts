@@ -4,12 +4,10 @@ import { assertEquals, assertGreater } from "@std/assert";
 import { BUGS, patternOf } from "../planted/bugs.ts";
 import { IO_BUGS } from "../planted/io_bugs.ts";
 
-const ROOT = new URL("../../", import.meta.url);
+const at = (path: string) => new URL(path, new URL("../../", import.meta.url));
 
 Deno.test("docs/safety.md names guards that are planted, with the tests that notice", async () => {
-  const rows = (await Deno.readTextFile(new URL("docs/safety.md", ROOT))).split(
-    "\n",
-  )
+  const rows = (await Deno.readTextFile(at("docs/safety.md"))).split("\n")
     .filter((line) => line.startsWith("|")).slice(2)
     .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
   assertGreater(rows.length, 30);
@@ -22,16 +20,15 @@ Deno.test("docs/safety.md names guards that are planted, with the tests that not
 
 Deno.test("every planted bug is of a guard and a test that are there", async () => {
   for (const { what, file, find, caughtBy } of [...BUGS, ...IO_BUGS]) {
-    const source = await Deno.readTextFile(
-      new URL(file, ROOT),
-    );
+    const source = await Deno.readTextFile(at(file));
     assertEquals([...source.matchAll(patternOf(find))].length, 1, what);
     const paths = [file, ...caughtBy.map((name) => `tests/${name}_test.ts`)];
     for (const path of paths) {
-      const { isFile } = await Deno.stat(
-        new URL(path, ROOT),
+      assertEquals(
+        (await Deno.stat(at(path))).isFile,
+        true,
+        `${what}: ${path}`,
       );
-      assertEquals(isFile, true, `${what}: ${path}`);
     }
   }
 });

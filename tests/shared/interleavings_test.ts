@@ -1,9 +1,9 @@
 // What others do between any two accesses that a Worker makes to the words that all share, plain ones
 // included: no block gets two owners, none is lost, no reserve is touched, and all can be given back.
 
-import { ACTS } from "./operations.ts";
-import { meet } from "./interleavings.ts";
 import { provesDeath } from "../support/platform.ts";
+import { meet } from "./interleavings.ts";
+import { ACTS } from "./operations.ts";
 
 for (const [name, act] of Object.entries(ACTS)) {
   Deno.test({
@@ -13,5 +13,32 @@ for (const [name, act] of Object.entries(ACTS)) {
     sanitizeResources: false,
     sanitizeOps: false,
     fn: () => meet(name, act, false),
+  });
+}
+
+/** What takes, gives and comes and goes; the rest is made of atomic operations alone. */
+const WRITING = [
+  "acquire",
+  "acquire above a reserve",
+  "acquire that the reserve refuses",
+  "acquireMany above a reserve",
+  "acquire of what was given back last",
+  "bytes",
+  "release of what was used",
+  "detach",
+  "adopt",
+  "adoptMany",
+  "abandon",
+  "attach",
+  "leave",
+];
+
+for (const name of WRITING) {
+  Deno.test({
+    name:
+      `whatever others do at any access of ${name} that writes late, all is in order`,
+    sanitizeResources: false,
+    sanitizeOps: false,
+    fn: () => meet(name, ACTS[name], true),
   });
 }
