@@ -14,7 +14,6 @@ import {
 import { BlockPool, type PoolOptions, type Safety } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative } from "../support/platform.ts";
 
 const SAFETIES: Safety[] = ["trust", "revoke", "strict"];

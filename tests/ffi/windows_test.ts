@@ -11,7 +11,6 @@ import { WindowsBackend } from "../../ffi/windows.ts";
 import { playKernel32 } from "../support/kernel32.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { freePlace } from "../support/addresses.ts";
 import { hasNative } from "../support/platform.ts";
 

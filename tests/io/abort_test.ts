@@ -7,7 +7,6 @@ import { BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { microtasks } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { pattern, streamOf } from "../support/uploads.ts";
 
 const SIZE = 1024;

@@ -15,7 +15,6 @@ import { BlockChain, collect } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number, maxBlocks = 8): BlockPool {

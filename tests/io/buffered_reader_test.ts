@@ -15,7 +15,6 @@ import { Readable } from "node:stream";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern, streamOf } from "../support/uploads.ts";
 import { say, wire } from "../support/connections.ts";

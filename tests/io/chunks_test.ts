@@ -15,7 +15,6 @@ import { BlockPool, type Pool } from "@smriti/pool";
 import { type Chunk, chunks } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { everyPool } from "../support/every_pool.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { Client, join, pattern, serve, streamOf } from "../support/uploads.ts";

@@ -12,7 +12,6 @@ import { BlockPool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number, maxBlocks = 8): BlockPool {

@@ -18,7 +18,6 @@ import { getEventListeners } from "node:events";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { pattern, streamOf } from "../support/uploads.ts";
 
 const SIZE = 10;

@@ -12,7 +12,6 @@ import { BlockPool } from "@smriti/pool";
 import { copy } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { join, pattern } from "../support/uploads.ts";
 import { Fifo, wire } from "../support/connections.ts";

@@ -7,7 +7,6 @@ import { BlockPool, SmritiError } from "@smriti/pool";
 import { collect, type CollectOptions } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern } from "../support/uploads.ts";
 

@@ -10,7 +10,6 @@ import { BlockPool } from "@smriti/pool";
 import { chunks, collect, readFrames } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasDeno } from "../support/platform.ts";
 import { pattern, serve, streamOf } from "../support/uploads.ts";
 

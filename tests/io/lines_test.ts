@@ -12,7 +12,6 @@ import { type LineOptions, lines } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
 import { lawful } from "../support/invariants.ts";
 import { rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { serve, streamOf } from "../support/uploads.ts";
 

@@ -14,7 +14,6 @@ import { type BodySource, collect, readBody } from "@smriti/pool/io";
 import http2 from "node:http2";
 import { lawful } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
 import { Fifo, wire } from "../support/connections.ts";

@@ -19,7 +19,6 @@ import {
 import { lawful } from "../support/invariants.ts";
 import { everyPool } from "../support/every_pool.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern } from "../support/uploads.ts";
 import { wire } from "../support/connections.ts";

@@ -13,7 +13,6 @@ import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { readBody } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
-import "../support/open_library.ts";
 import { Client, pattern, serve } from "../support/uploads.ts";
 
 const UPLOADS = Number(Deno.env.get("SMRITI_SLOW_UPLOADS") ?? 2000);

@@ -25,7 +25,6 @@ import {
 } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number): BlockPool {

@@ -13,7 +13,6 @@ import { BlockPool } from "@smriti/pool";
 import { collect, copy, type Sink } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { join, pattern, streamOf } from "../support/uploads.ts";
 

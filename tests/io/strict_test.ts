@@ -6,7 +6,6 @@ import { BlockPool } from "@smriti/pool";
 import { chunks, collect, readBody } from "@smriti/pool/io";
 import { lawful } from "../support/invariants.ts";
 import { refused, rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const SIZE = 1024;
 

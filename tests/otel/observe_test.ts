@@ -20,7 +20,6 @@ import {
 import { observePool, type PoolMeter } from "@smriti/pool/otel";
 import { catchErrors } from "../support/console.ts";
 import { canRunDeno } from "../support/platform.ts";
-import "../support/open_library.ts";
 
 type Values = Record<string, number>;
 

@@ -17,7 +17,6 @@ import {
   SizeClassPool,
 } from "@smriti/pool";
 import { toPrometheus } from "@smriti/pool/otel";
-import "../support/open_library.ts";
 
 interface Sample {
   readonly name: string;

@@ -12,7 +12,6 @@ import {
 import { type Call, FailingBackend } from "../support/failing_backend.ts";
 import { lawful } from "../support/invariants.ts";
 import { rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 

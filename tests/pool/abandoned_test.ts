@@ -14,7 +14,6 @@ import {
   takeAll,
   until,
 } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import {
   hasNative,
   hasPipes,

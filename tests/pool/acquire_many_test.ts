@@ -10,7 +10,6 @@ import { deadline } from "@std/async";
 import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, microtasks, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const THREE = { blockSize: 64, maxBlocks: 3 };
 

@@ -15,7 +15,6 @@ import {
 import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { PAGE } from "../support/sizes.ts";
 
 Deno.test("acquire() gives exactly blockSize zeroed bytes of a buffer of their own", async () => {

@@ -12,7 +12,6 @@ import { type Block, BlockPool } from "@smriti/pool";
 import { say, wire } from "../support/connections.ts";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, refused } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 const PAGE = { blockSize: 4096, maxBlocks: 1 };

@@ -22,7 +22,6 @@ import { catchErrors } from "../support/console.ts";
 import { FailingBackend } from "../support/failing_backend.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused, rejected, takeAll, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 
 const SIZE = 64;

@@ -24,7 +24,6 @@ import { survives } from "../support/child.ts";
 import { catchErrors, catchWarnings } from "../support/console.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative } from "../support/platform.ts";
 
 const TWO = { blockSize: 64, maxBlocks: 2 };

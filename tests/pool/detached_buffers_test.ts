@@ -12,7 +12,6 @@ import {
 import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 const LEVELS = ["trust", "revoke", "strict"] as const;

@@ -18,7 +18,6 @@ import { Events } from "../../pool/events.ts";
 import { catchErrors } from "../support/console.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { microtasks, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 /** A pool of 20 pages that grows from 10 by 2, at the 8th block. */
 function made(options: Partial<PoolOptions> = {}): BlockPool {

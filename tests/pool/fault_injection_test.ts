@@ -17,7 +17,6 @@ import {
 import { type Call, FailingBackend } from "../support/failing_backend.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 

@@ -4,7 +4,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { BlockPool, type Footprint, type PoolOptions } from "../../mod.ts";
 import { FailingBackend } from "../support/failing_backend.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 
 const MIB = 2 ** 20;

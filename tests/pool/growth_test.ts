@@ -10,7 +10,6 @@ import { FakeTime } from "@std/testing/time";
 import { type Block, BlockPool } from "../../mod.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import {
   committed,
   PAGE,

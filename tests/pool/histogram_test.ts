@@ -6,7 +6,6 @@ import { BlockPool, type Histogram, SizeClassPool } from "@smriti/pool";
 import { OwnDurations, SharedDurations } from "../../pool/histogram.ts";
 import { lawful } from "../support/invariants.ts";
 import { rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1, stallMs: Infinity };
 

@@ -12,7 +12,6 @@ import { BlockPool, type SlotInfo } from "@smriti/pool";
 import { survives } from "../support/child.ts";
 import { takeAll } from "../support/misuse.ts";
 import { canRunDeno } from "../support/platform.ts";
-import "../support/open_library.ts";
 
 /** The lines of a dump after its first, as columns. */
 function rows(pool: BlockPool): string[][] {

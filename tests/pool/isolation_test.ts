@@ -5,7 +5,6 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { PAGE } from "../support/sizes.ts";
 
 /** Leaves a secret in a block and says where. */

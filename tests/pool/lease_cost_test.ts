@@ -6,7 +6,6 @@ import { BlockPool, type PoolOptions } from "../../mod.ts";
 import type { Range } from "../../ffi/backend.ts";
 import { type Library, survives } from "../support/child.ts";
 import { FailingBackend } from "../support/failing_backend.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative } from "../support/platform.ts";
 
 /** Bytes of heap for one turn of each loop. */

@@ -20,7 +20,6 @@ import {
   takeAll,
   until,
 } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPipes } from "../support/platform.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };

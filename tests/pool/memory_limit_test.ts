@@ -24,7 +24,6 @@ import { cgroupLimits, tightest } from "../../pool/memory_limit.ts";
 import { catchWarnings } from "../support/console.ts";
 import { FailingBackend } from "../support/failing_backend.ts";
 import { FakeSystem, version1, version2 } from "../support/fake_system.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, hasPosixShell } from "../support/platform.ts";
 
 const MIB = 2 ** 20;

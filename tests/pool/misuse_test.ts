@@ -11,7 +11,6 @@ import {
 import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 

@@ -9,7 +9,6 @@ import {
 } from "@std/assert";
 import { BlockPool, type PoolOptions, SizeClassPool } from "../../mod.ts";
 import { fillOptions, shareOf } from "../../pool/options.ts";
-import "../support/open_library.ts";
 
 /** Options as somebody without a type checker may give them. */
 type Wild = { [Name in keyof PoolOptions]?: unknown } & Record<string, unknown>;

@@ -17,7 +17,6 @@ import {
 import { type Call, FailingBackend } from "../support/failing_backend.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { microtasks, refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 import { committed, PAGE, pagePool } from "../support/sizes.ts";
 

@@ -11,7 +11,6 @@ import { FakeTime } from "@std/testing/time";
 import { BlockPool, type PoolEvent, type PoolOptions } from "@smriti/pool";
 import { catchWarnings } from "../support/console.ts";
 import { takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 /** A pool that finds 1 000 ms too long, and its reports. */
 function watched(options: Partial<PoolOptions> = {}) {

@@ -5,7 +5,6 @@ import { FakeTime } from "@std/testing/time";
 import { cgroups } from "../../pool/cgroup.ts";
 import { Gauge, LOOK_MS, PressureWatch } from "../../pool/pressure.ts";
 import { FakeSystem, version1, version2 } from "../support/fake_system.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, hasProc } from "../support/platform.ts";
 
 const GROUPS = "/sys/fs/cgroup";

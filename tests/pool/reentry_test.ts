@@ -4,7 +4,6 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "../../mod.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { addressOf, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 /** A pool of 20 pages that grows from 10 by 2, at the 8th block. */
 function made(options: Partial<PoolOptions> = {}): BlockPool {

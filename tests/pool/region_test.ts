@@ -11,7 +11,6 @@ import type { Backend } from "../../ffi/backend.ts";
 import { openNative } from "../../ffi/open.ts";
 import { fillOptions, type PoolOptions } from "../../pool/options.ts";
 import { Region } from "../../pool/region.ts";
-import "../support/open_library.ts";
 import { hasNative, hasProc } from "../support/platform.ts";
 import { isMapped } from "../support/resident.ts";
 import { unmapsParts } from "../support/unmaps_parts.ts";

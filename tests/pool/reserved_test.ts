@@ -5,7 +5,6 @@ import { FakeTime } from "@std/testing/time";
 import type { Block } from "../../mod.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { committed, pagePool, upTo } from "../support/sizes.ts";
 
 const URGENT = { reserved: true } as const;

@@ -5,7 +5,6 @@ import { Buffer } from "node:buffer";
 import { type Block, BlockPool } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { PAGE } from "../support/sizes.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };

@@ -12,7 +12,6 @@ import { type Block, BlockPool } from "../../mod.ts";
 import { survives } from "../support/child.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { canRunDeno } from "../support/platform.ts";
 import { Rng } from "../support/rng.ts";
 import {

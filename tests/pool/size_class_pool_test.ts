@@ -18,7 +18,6 @@ import {
 import { FailingBackend } from "../support/failing_backend.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 import { PAGE } from "../support/sizes.ts";
 

@@ -10,134 +10,38 @@ import {
   BlockPool,
   type PoolOptions,
   SizeClassPool,
-  SmritiError,
 } from "../../mod.ts";
 import { lawful } from "../support/invariants.ts";
-import { inLastFrames } from "../support/last_frames.ts";
-import { addressOf } from "../support/misuse.ts";
 import { hasNative } from "../support/platform.ts";
+import {
+  type Act,
+  ACTS as COMMON,
+  answers,
+  callsMade,
+  check,
+  dive,
+  drop,
+  FRAMES,
+  Hands,
+  OPTIONS as SMALL,
+  served,
+} from "../support/stack_end_calls.ts";
 
 const ROUNDS = Number(Deno.args[0] ?? 8);
-const FRAMES = Number(Deno.args[1] ?? 60);
 
-const { gc } = globalThis as { gc?: () => void };
+type Mine = Hands<BlockPool>;
 
-let calls = 0;
-
-/** Calls `act` in the last frames; it has run before, what it calls may have to be compiled. */
-function dive(
-  round: number,
-  act: () => void,
-  frames = FRAMES,
-  prepare = () => {},
-): void {
-  const counted = () => {
-    calls = calls + 1;
-    act();
-  };
-  if (gc === undefined) counted();
-  prepare();
-  gc?.();
-  inLastFrames(round, frames, counted);
-}
-
-/** What a program has in its hands. Filled by stores alone: a call could fail in the last frames. */
-class Hands {
-  readonly pool: BlockPool;
-  readonly blocks: Block[] = new Array(4096);
-  count = 0;
-  readonly promises: Promise<unknown>[] = new Array(4096);
-  asked = 0;
-
-  constructor(options: PoolOptions) {
-    this.pool = new BlockPool(options);
-  }
-
-  /** The pool has grown, and has something to give back. */
-  useMore(more: number, look = () => {}): void {
-    const before = this.count;
-    this.fill(before + more);
-    look();
-    while (this.count > before) this.blocks[--this.count].release();
-  }
-
-  fill(count: number): void {
-    while (this.count < count) {
-      this.blocks[this.count++] = this.pool.acquireSync();
-    }
-  }
-}
-
-type Act = (hands: Hands) => void;
-
-/** Keeps what was made, if it was. */
-const keep = (make: (pool: BlockPool) => Block | undefined): Act => (hands) => {
-  const block = make(hands.pool);
-  if (block !== undefined) {
-    hands.blocks[hands.count] = block;
-    hands.count = hands.count + 1;
-  }
-};
-
-/** Lets go of the newest block once the call has come back. */
-const drop = (end: (block: Block, hands: Hands) => void): Act => (hands) => {
-  const at = hands.count - 1;
-  if (at < 0) return;
-  end(hands.blocks[at], hands);
-  hands.count = at;
-};
-
-/** Keeps the promise of a call. */
-const ask = (make: (hands: Hands) => Promise<unknown>): Act => (hands) => {
-  const promise = make(hands);
-  hands.promises[hands.asked] = promise;
-  hands.asked = hands.asked + 1;
-};
-
-const newest = ({ blocks, count }: Hands): Block => blocks[count - 1];
-
-const ACTS: Record<string, Act> = {
-  tryAcquire: keep((pool) => pool.tryAcquire()),
-  "tryAcquire, tagged": keep((pool) => pool.tryAcquire({ tag: "a" })),
-  "tryAcquire, reserved": keep((pool) => pool.tryAcquire({ reserved: true })),
-  acquireSync: keep((pool) => pool.acquireSync()),
-  acquire: ask(({ pool }) => pool.acquire()),
-  "acquire, timed": ask(({ pool }) => pool.acquire({ timeoutMs: 20 })),
-  acquireMany: ask(({ pool }) => pool.acquireMany(3)),
-  use: ask(({ pool }) => pool.use((block) => void (block.bytes[0] = 1))),
-  release: drop((block) => block.release()),
-  "release, written": drop((block) => {
-    block.bytes[0] = 1;
-    block.release();
-  }),
+const ACTS: Record<string, Act<Mine>> = {
+  ...COMMON,
   "release, in part": drop((block) => block.release(1)),
-  "release by the pool": drop((block, { pool }) => pool.release(block)),
-  dispose: drop((block) => block[Symbol.dispose]()),
   "release, buffer away": drop((block) => {
     block.bytes.buffer.transfer();
     block.release();
   }),
-  abandon: drop((block) => block.abandon()),
-  bytes: (hands) => void (hands.count > 0 && newest(hands).bytes),
-  pointer: (hands) => void (hands.count > 0 && newest(hands).pointer),
-  lend: ask((hands) => newest(hands).lend(Promise.resolve())),
-  "lend, called": ask((hands) => newest(hands).lend(() => 1)),
-  reattach: (hands) => newest(hands).reattach(newest(hands).bytes),
-  trim: ({ pool }) => void pool.trim(),
-  stats: ({ pool }) => void pool.stats(),
   slots: ({ pool }) => void pool.slots(),
-  "console.log": ({ pool }) => void Deno.inspect(pool),
-  addEventListener: ({ pool }) => pool.addEventListener("grow", () => {}),
 };
 
-const OPTIONS: PoolOptions = {
-  blockSize: 4096,
-  maxBlocks: 400,
-  initialBlocks: 8,
-  growStep: 0.01,
-  maxAbandonedBytes: Infinity,
-  name: "stack",
-};
+const OPTIONS: PoolOptions = { ...SMALL, maxAbandonedBytes: Infinity };
 
 const VARIANTS: readonly Partial<PoolOptions>[] = [
   { leakDetection: "all" },
@@ -146,48 +50,26 @@ const VARIANTS: readonly Partial<PoolOptions>[] = [
   { backend: "heap", overdueMs: 1e6 },
 ];
 
-/** All that must hold between two calls, whatever became of the last. */
-function check(hands: Hands, where: string): void {
-  const { pool } = hands;
-  const { acquiredBlocks, freeBlocks, capacityBlocks } = lawful(pool);
-  assertEquals(capacityBlocks, pool.maxBlocks, `${where}: capacity`);
-  const live = hands.blocks.slice(0, hands.count)
-    .filter((block) => !block.released);
-  assertEquals(acquiredBlocks, live.length, `${where}: acquired`);
+/** All that must hold between two calls; what has left the pool is replaced. */
+function checkAll(hands: Mine, where: string): void {
+  check(hands, where);
+  const { freeBlocks, capacityBlocks } = hands.pool.stats();
+  assertEquals(capacityBlocks, hands.pool.maxBlocks, `${where}: capacity`);
   assert(freeBlocks >= 0, where);
-  if (pool.backend === "native") {
-    const places = new Set(live.map(({ bytes }) => addressOf(bytes)));
-    assertEquals(places.size, live.length, `${where}: places`);
-  }
 }
 
-/** An answer to everybody who has asked; blocks come into the hands. */
-async function answers(hands: Hands): Promise<void> {
-  const { promises, asked } = hands;
-  hands.asked = 0;
-  const deadline = setTimeout(() => {
-    console.error("a promise does not settle");
-    Deno.exit(1);
-  }, 10_000);
-  // A place for those who wait.
-  while (hands.count > 8) hands.blocks[--hands.count].release();
-  for (const promise of promises.slice(0, asked)) {
-    const got = await promise.catch((error) => {
-      const isKnown = error instanceof RangeError ||
-        error instanceof SmritiError;
-      assert(isKnown, String(error));
-    });
-    for (const block of [got].flat() as (Block | undefined)[]) {
-      block?.release?.();
-    }
-  }
-  clearTimeout(deadline);
+/** The pool has grown, and has something to give back. */
+function useMore(hands: Mine, more: number, look = () => {}): void {
+  const before = hands.count;
+  hands.fill(before + more);
+  look();
+  hands.keepOnly(before);
 }
 
 async function trial(name: string, options: PoolOptions): Promise<void> {
   const act = ACTS[name];
-  const hands = new Hands(options);
-  const { pool } = hands;
+  const pool = new BlockPool(options);
+  const hands = new Hands(pool);
   // The first trim that succeeds leaves nothing for the next: it begins ever deeper.
   const isOnce = name === "trim";
   for (let round = 0; round < (isOnce ? 20 : ROUNDS); round++) {
@@ -196,15 +78,15 @@ async function trial(name: string, options: PoolOptions): Promise<void> {
     // Now there is room to grow, now there is something to give back.
     if (round % 2 === 0 && !isOnce) pool.trim();
     const frames = isOnce ? 3 * round + 1 : FRAMES;
-    dive(round, () => act(hands), frames, () => hands.useMore(40));
+    dive(round, () => act(hands), frames, () => useMore(hands, 40));
     await answers(hands);
-    check(hands, where);
+    checkAll(hands, where);
     // Ordinary calls go on as ever; in the end, with as many blocks as there ever were.
     const isLast = round === ROUNDS - 1 && pool.stats().abandonedBlocks > 0;
     const more = isOnce || isLast ? 396 - hands.count : 40;
-    hands.useMore(more, () => check(hands, `${where}, later`));
-    while (hands.count > 0) hands.blocks[--hands.count].release();
-    check(hands, `${where}, at the end`);
+    useMore(hands, more, () => checkAll(hands, `${where}, later`));
+    hands.keepOnly(0);
+    checkAll(hands, `${where}, at the end`);
   }
   await pool.close();
 }
@@ -213,14 +95,7 @@ async function trial(name: string, options: PoolOptions): Promise<void> {
 async function waiters(round: number): Promise<void> {
   await using pool = new BlockPool({ ...OPTIONS, maxBlocks: 8 });
   const blocks = Array.from({ length: 8 }, () => pool.acquireSync());
-  const waiting = blocks.map(() => pool.acquire());
-  let left = blocks.length;
-  dive(round, () => {
-    if (left > 0) blocks[left - 1].release();
-    left = left - 1;
-  });
-  for (const block of blocks) block[Symbol.dispose]();
-  for (const wait of waiting) (await wait).release();
+  await served(round, blocks, blocks.map(() => pool.acquire()));
   assertEquals(lawful(pool).acquiredBlocks, 0);
 }
 
@@ -323,4 +198,4 @@ if (hasNative) {
     assert(addressSpace() - before < 2 ** 26, "what was not made stays mapped");
   }
 }
-console.log(`${calls} calls`);
+console.log(`${callsMade()} calls`);

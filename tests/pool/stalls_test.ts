@@ -19,7 +19,6 @@ import { catchErrors, catchWarnings } from "../support/console.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, rejected, takeAll } from "../support/misuse.ts";
 import { canRunDeno } from "../support/platform.ts";
-import "../support/open_library.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };
 

@@ -24,7 +24,6 @@ import { FailingBackend } from "../support/failing_backend.ts";
 import { gone, lawful } from "../support/invariants.ts";
 import { mappingsIn } from "../support/maps.ts";
 import { addressOf, refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import {
   canRunDeno,
   hasNative,

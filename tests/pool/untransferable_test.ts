@@ -12,7 +12,6 @@ import { BlockPool } from "@smriti/pool";
 import { numbers, PAGE, sharedPool } from "../shared/pools.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { marksBuffers } from "../support/platform.ts";
 
 const test = (name: string, fn: () => void | Promise<void>) =>

@@ -13,7 +13,6 @@ import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
 import { FailingBackend } from "../support/failing_backend.ts";
 import { lawful } from "../support/invariants.ts";
 import { microtasks, refused, rejected, takeAll } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 
 const ONE = { blockSize: 64, maxBlocks: 1 };

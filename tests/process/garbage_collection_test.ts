@@ -9,7 +9,6 @@ import {
 import { BlockPool } from "@smriti/pool";
 import { inChild, type Library, survives } from "../support/child.ts";
 import { addressOf } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative } from "../support/platform.ts";
 
 /** On Windows what V8 still has in its buffer at the end of the process is lost. */

@@ -11,7 +11,6 @@ import {
 import { BlockPool } from "../../mod.ts";
 import { type Library, survives } from "../support/child.ts";
 import { lawful } from "../support/invariants.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, hasProc } from "../support/platform.ts";
 
 const MIB = 2 ** 20;

@@ -7,7 +7,6 @@ import { BlockPool, type OsRefusal, type PoolStats } from "@smriti/pool";
 import { type Library, survives } from "../support/child.ts";
 import { lawful } from "../support/invariants.ts";
 import { refused } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, hasProc } from "../support/platform.ts";
 
 const ignore = !hasNative || !hasProc || !canRunDeno ||

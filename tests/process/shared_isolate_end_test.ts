@@ -4,7 +4,6 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "../support/child.ts";
 import { POOL, reloaded, run } from "../support/leave_open.ts";
-import "../support/open_library.ts";
 import {
   canRunDeno,
   hasNative,

@@ -3,7 +3,6 @@
 
 import { assertEquals } from "@std/assert";
 import { survives } from "../support/child.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, provesDeath } from "../support/platform.ts";
 
 const SHARED = new URL("../../shared/mod.ts", import.meta.url).href;

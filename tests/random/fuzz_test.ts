@@ -9,7 +9,6 @@ import { leaseMove, release, settle, type World } from "./fuzz/lease_moves.ts";
 import { poolMove } from "./fuzz/pool_moves.ts";
 import { Tally } from "./fuzz/tally.ts";
 import { lawful } from "../support/invariants.ts";
-import "../support/open_library.ts";
 import { canRunDeno, hasNative, isEmulated } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 

@@ -3,7 +3,6 @@
 
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import "../support/open_library.ts";
 import { hasNative } from "../support/platform.ts";
 import { type Setting, Trial } from "./trial.ts";
 import { seed, trials } from "./trials.ts";

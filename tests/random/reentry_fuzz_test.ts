@@ -11,7 +11,6 @@ import {
 } from "@smriti/pool";
 import { lawful } from "../support/invariants.ts";
 import { addressOf } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasNative, isEmulated } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 

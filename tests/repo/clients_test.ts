@@ -5,7 +5,6 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import { CERT, KEY } from "../../tools/sinks/peers.ts";
 import { client, hasClient } from "../support/clients.ts";
-import "../support/open_library.ts";
 import { canRunDeno } from "../support/platform.ts";
 import { Running } from "../support/running.ts";
 import { pattern, serve } from "../support/uploads.ts";

@@ -5,7 +5,6 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
 import { dashboard } from "../../examples/dashboard/mod.ts";
 import { hasBrowser, look } from "../support/browser.ts";
-import "../support/open_library.ts";
 
 /** Asks again until `check` does not throw. The page is a fifth of a second behind the pool. */
 async function soon(check: () => Promise<void>): Promise<void> {

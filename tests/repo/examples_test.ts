@@ -9,7 +9,6 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { UploadServer } from "../../examples/upload/server.ts";
-import "../support/open_library.ts";
 import { canRunDeno } from "../support/platform.ts";
 import { command, Running } from "../support/running.ts";
 import { Client, join, pattern } from "../support/uploads.ts";

@@ -3,7 +3,6 @@
 
 import { assertEquals } from "@std/assert";
 import { differences } from "../../tools/sinks.ts";
-import "../support/open_library.ts";
 import {
   canRunDeno,
   hasNative,
