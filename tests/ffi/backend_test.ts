@@ -324,13 +324,16 @@ function backendSuite(name: string, backend: Backend): void {
   test(
     "unmap() gives the addresses back",
     () => {
-      const range = mapped(16, 2 ** 25);
-      const { mappedBase, mappedSize } = range;
-      assert(isMapped(mappedBase, pageSize));
-      assert(isMapped(mappedBase + BigInt(mappedSize - pageSize), pageSize));
-      range[Symbol.dispose]();
-      // Another thread may have got some of them already, but Linux gives the highest first.
-      assert(!isMapped(mappedBase, pageSize));
+      // Another thread may get the addresses at once, but not each time.
+      const given = Array.from({ length: 10 }, () => {
+        const range = mapped(16, 2 ** 25);
+        const { mappedBase, mappedSize } = range;
+        assert(isMapped(mappedBase, pageSize));
+        assert(isMapped(mappedBase + BigInt(mappedSize - pageSize), pageSize));
+        range[Symbol.dispose]();
+        return !isMapped(mappedBase, pageSize);
+      });
+      assert(given.includes(true));
     },
     abilities.hasAddresses,
     hasProc,

@@ -104,17 +104,6 @@ Deno.test("two tasks that need two of two blocks cannot deadlock", async () => {
   assertEquals(lawful(pool).acquires, 200);
 });
 
-Deno.test("acquireMany() grows the pool to what it needs", async () => {
-  using pool = new BlockPool({
-    blockSize: 4096,
-    maxBlocks: 20,
-    initialBlocks: 1,
-  });
-  using blocks = await pool.acquireMany(17);
-  assertEquals(blocks.length, 17);
-  assertEquals(pool.stats().waits, 0);
-});
-
 Deno.test("acquireMany() refuses at once what can never be met", async () => {
   using pool = new BlockPool({
     blockSize: 64,

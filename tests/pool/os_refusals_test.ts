@@ -8,24 +8,15 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import {
-  type Block,
-  BlockPool,
-  type PoolOptions,
-  SmritiError,
-} from "../../mod.ts";
+import { BlockPool, type PoolOptions, SmritiError } from "../../mod.ts";
 import { type Call, FailingBackend } from "../support/failing_backend.ts";
 import { gone, lawful } from "../support/invariants.ts";
-import { microtasks, refused, takeAll } from "../support/misuse.ts";
+import { microtasks, refused, releaseAll, takeAll } from "../support/misuse.ts";
 import { hasNative } from "../support/platform.ts";
 import { committed, PAGE, pagePool } from "../support/sizes.ts";
 
 const test = (name: string, fn: () => void | Promise<void>) =>
   Deno.test({ name, fn, ignore: !hasNative });
-
-function releaseAll(blocks: Block[]): void {
-  for (const block of blocks.splice(0)) block.release();
-}
 
 /** Refuses these calls until told otherwise. */
 function refuse(backend: FailingBackend, ...calls: Call[]): void {

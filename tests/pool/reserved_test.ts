@@ -4,14 +4,10 @@ import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Block } from "../../mod.ts";
 import { lawful } from "../support/invariants.ts";
-import { microtasks, refused, takeAll } from "../support/misuse.ts";
+import { microtasks, refused, releaseAll, takeAll } from "../support/misuse.ts";
 import { committed, pagePool, upTo } from "../support/sizes.ts";
 
 const URGENT = { reserved: true } as const;
-
-function releaseAll(blocks: Block[]): void {
-  for (const block of blocks.splice(0)) block.release();
-}
 
 Deno.test("at every reserve a normal caller gets the rest, and an urgent one all", () => {
   for (const maxBlocks of [3, 7, 20, 100]) {

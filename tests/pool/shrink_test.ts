@@ -11,7 +11,7 @@ import { FakeTime } from "@std/testing/time";
 import { type Block, BlockPool } from "../../mod.ts";
 import { survives } from "../support/child.ts";
 import { gone, lawful } from "../support/invariants.ts";
-import { takeAll } from "../support/misuse.ts";
+import { releaseAll, takeAll } from "../support/misuse.ts";
 import { canRunDeno } from "../support/platform.ts";
 import { Rng } from "../support/rng.ts";
 import {
@@ -23,10 +23,6 @@ import {
 } from "../support/sizes.ts";
 
 const MINUTE = 60_000;
-
-function releaseAll(blocks: Block[]): void {
-  for (const block of blocks.splice(0)) block.release();
-}
 
 /** Grows the pool to all its blocks and gives them back. */
 function burst(pool: BlockPool): void {

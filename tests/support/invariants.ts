@@ -69,3 +69,10 @@ export function gone(pool: { stats(): PoolStats }): void {
     "a closed pool holds nothing",
   );
 }
+
+/** The same, of a pool that nothing goes on with: no block is out, none was lost, nobody waits. */
+export function unharmed(pool: { stats(): PoolStats }): void {
+  const { acquiredBlocks, abandonedBlocks, lentBlocks, waiting } = lawful(pool);
+  const counts = [acquiredBlocks, abandonedBlocks, lentBlocks, waiting];
+  assertEquals(counts, [0, 0, 0, 0]);
+}
