@@ -1,6 +1,5 @@
-// Code of the caller that runs in the middle of things: it throws where nobody expects it, answers
-// otherwise the second time, or acts on the pool from within. Once, each of these ended the process,
-// lost a block or a waiter, or was ignored.
+// Code of the caller that runs in the middle of a call: it throws, answers otherwise the second time, or
+// acts on the pool from within. The process lives, and no block and no waiter is lost.
 
 import {
   assert,

@@ -1,5 +1,6 @@
 // Buffers that leave a block by a transfer. A block whose buffer may be with
-// somebody else is never lent again. (BYOB reads are in byob_test.ts.)
+// somebody else is never lent again. BYOB reads
+// are in byob_test.ts.
 
 import {
   assert,
@@ -295,24 +296,21 @@ Deno.test("lend(fn) heals the bytes when their buffer has left before", async ()
   assertEquals(await block.lend(({ length }) => length), 64);
 });
 
-Deno.test(
-  "lend(fn) that is refused as lent leaves the operation that runs as it was",
-  async () => {
-    using pool = new BlockPool(ONE);
-    const block = pool.acquireSync();
-    const read = Promise.withResolvers<void>();
-    const first = block.lend((bytes) => {
-      bytes.buffer.transfer();
-      return read.promise;
-    }, { socket: true });
-    await rejected("lent", block.lend(() => 1, { socket: true }));
-    read.reject(new Error("cut"));
-    await assertRejects(() => first);
-    block.release();
-    // The only operation that ran has let go, as its caller vouched.
-    assertEquals(pool.stats().abandonedBlocks, 0);
-  },
-);
+Deno.test("lend(fn) that is refused as lent leaves the operation that runs as it was", async () => {
+  using pool = new BlockPool(ONE);
+  const block = pool.acquireSync();
+  const read = Promise.withResolvers<void>();
+  const first = block.lend((bytes) => {
+    bytes.buffer.transfer();
+    return read.promise;
+  }, { socket: true });
+  await rejected("lent", block.lend(() => 1, { socket: true }));
+  read.reject(new Error("cut"));
+  await assertRejects(() => first);
+  block.release();
+  // The only operation that ran has let go, as its caller vouched.
+  assertEquals(pool.stats().abandonedBlocks, 0);
+});
 
 /** The operation takes the buffer, gives it back by `reattach`, and it goes somewhere else. */
 function takenTwice(block: Block, how: "fails" | "is cancelled") {

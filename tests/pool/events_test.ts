@@ -307,10 +307,7 @@ Deno.test("an object without handleEvent is a listener that fails", () => {
   assertEquals([events.errors, errors.lines.length], [1, 1]);
 });
 
-Deno.test({
-  name:
-    "an abort does not end a listener that was added anew without its signal",
-}, () => {
+Deno.test("an abort does not end a listener that was added anew without its signal", () => {
   const { events, send } = sender();
   const controller = new AbortController();
   let heard = 0;

@@ -229,12 +229,7 @@ Deno.test("prefault changes nothing but when pages come", async () => {
   assertEquals(pool.stats().mappedBytes, 0);
 });
 
-const pending = { ignore: Deno.env.get("SMRITI_PENDING") === undefined };
-
-Deno.test({
-  name: "acquireMany() does not grow the pool for more than can be free",
-  ...pending,
-}, async () => {
+Deno.test("acquireMany() does not grow the pool for more than can be free", async () => {
   using pool = pagePool();
   const blocks = upTo(10).map(() => pool.acquireSync());
   await rejected("timeout", pool.acquireMany(91, { timeoutMs: 0 }));
@@ -242,11 +237,7 @@ Deno.test({
   for (const block of blocks) block.release();
 });
 
-Deno.test({
-  name:
-    "a pool that shrank below those who wait does not grow before they can be served",
-  ...pending,
-}, async () => {
+Deno.test("a pool that shrank below those who wait does not grow before they can be served", async () => {
   using time = new FakeTime();
   using pool = pagePool();
   const blocks = upTo(100).map(() => pool.acquireSync());
@@ -264,9 +255,7 @@ Deno.test({
   (await behind).release();
 });
 
-Deno.test({
-  name: "tryAcquire() comes to an end when a grow listener trims",
-}, () => {
+Deno.test("tryAcquire() comes to an end when a grow listener trims", () => {
   using pool = new BlockPool({
     blockSize: 16_384,
     maxBlocks: 20,
@@ -285,43 +274,37 @@ Deno.test({
   block.release();
 });
 
-Deno.test(
-  "acquireMany() that waits is served after trim() took what was free",
-  async () => {
-    using pool = new BlockPool({
-      blockSize: 4096,
-      maxBlocks: 2,
-      initialBlocks: 1,
-    });
-    const [a, b] = takeAll(pool);
-    const both = pool.acquireMany(2);
-    both.catch(() => {});
-    b.release();
-    pool.trim();
-    a.release();
-    assertEquals(pool.stats().waiting, 0);
-    (await both)[Symbol.dispose]();
-  },
-);
+Deno.test("acquireMany() that waits is served after trim() took what was free", async () => {
+  using pool = new BlockPool({
+    blockSize: 4096,
+    maxBlocks: 2,
+    initialBlocks: 1,
+  });
+  const [a, b] = takeAll(pool);
+  const both = pool.acquireMany(2);
+  both.catch(() => {});
+  b.release();
+  pool.trim();
+  a.release();
+  assertEquals(pool.stats().waiting, 0);
+  (await both)[Symbol.dispose]();
+});
 
-Deno.test(
-  "acquireMany() that waits is served after the pool has shrunk by itself",
-  async () => {
-    using time = new FakeTime();
-    using pool = new BlockPool({
-      blockSize: 4096,
-      maxBlocks: 100,
-      initialBlocks: 10,
-      stallMs: Infinity,
-    });
-    const blocks = takeAll(pool);
-    const most = pool.acquireMany(90);
-    most.catch(() => {});
-    for (const block of blocks.splice(20)) block.release();
-    // 80 of 100 stay free: idle, says the timer, and gives back step by step.
-    for (let minute = 0; minute < 10; minute++) time.tick(60_000);
-    for (const block of blocks) block.release();
-    assertEquals(pool.stats().waiting, 0);
-    (await most)[Symbol.dispose]();
-  },
-);
+Deno.test("acquireMany() that waits is served after the pool has shrunk by itself", async () => {
+  using time = new FakeTime();
+  using pool = new BlockPool({
+    blockSize: 4096,
+    maxBlocks: 100,
+    initialBlocks: 10,
+    stallMs: Infinity,
+  });
+  const blocks = takeAll(pool);
+  const most = pool.acquireMany(90);
+  most.catch(() => {});
+  for (const block of blocks.splice(20)) block.release();
+  // 80 of 100 stay free: idle, says the timer, and gives back step by step.
+  for (let minute = 0; minute < 10; minute++) time.tick(60_000);
+  for (const block of blocks) block.release();
+  assertEquals(pool.stats().waiting, 0);
+  (await most)[Symbol.dispose]();
+});

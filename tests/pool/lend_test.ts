@@ -482,20 +482,17 @@ Deno.test("a block lent anew while the result is looked at waits for that, too",
   assertEquals(lawful(pool).freeBlocks, 1);
 });
 
-Deno.test(
-  "a lend that ends with Interrupted is no longer counted in lentBlocks",
-  async () => {
-    for (const isReleased of [false, true]) {
-      using pool = new BlockPool(ONE);
-      const block = pool.acquireSync();
-      const read = Promise.withResolvers<void>();
-      const lent = block.lend(read.promise);
-      if (isReleased) block.release();
-      read.reject(new Deno.errors.Interrupted("closed"));
-      await assertRejects(() => lent, Deno.errors.Interrupted);
-      const { abandonedBlocks, lentBlocks } = pool.stats();
-      assertEquals([abandonedBlocks, lentBlocks], [1, 0]);
-      lawful(pool);
-    }
-  },
-);
+Deno.test("a lend that ends with Interrupted is no longer counted in lentBlocks", async () => {
+  for (const isReleased of [false, true]) {
+    using pool = new BlockPool(ONE);
+    const block = pool.acquireSync();
+    const read = Promise.withResolvers<void>();
+    const lent = block.lend(read.promise);
+    if (isReleased) block.release();
+    read.reject(new Deno.errors.Interrupted("closed"));
+    await assertRejects(() => lent, Deno.errors.Interrupted);
+    const { abandonedBlocks, lentBlocks } = pool.stats();
+    assertEquals([abandonedBlocks, lentBlocks], [1, 0]);
+    lawful(pool);
+  }
+});

@@ -321,9 +321,7 @@ Deno.test("new BlockPool() throws for wrong options and shows the right ones", (
   assertEquals({ blockSize, maxBlocks, name }, options);
 });
 
-Deno.test({
-  name: "SizeClassPool() names a blockSize that cannot be shown as text",
-}, () => {
+Deno.test("SizeClassPool() names a blockSize that cannot be shown as text", () => {
   for (const blockSize of [Symbol("big"), Object.create(null)]) {
     const error = assertThrows(
       () => new SizeClassPool([{ blockSize, maxBlocks: 1 }]),

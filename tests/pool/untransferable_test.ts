@@ -1,6 +1,6 @@
 // A buffer that node's `markAsUntransferable` was called on cannot be detached any more, so its views
-// cannot be ended: its block leaves the pool, and its memory stays mapped. Once, this threw out of
-// `release()` and lost the block, or out of a timer and ended the process.
+// cannot be ended: its block leaves the pool, and its memory stays mapped. Neither release() nor a
+// timer throws because of it.
 
 import {
   assertEquals,

@@ -400,34 +400,25 @@ function waitedFor(maxAbandonedBytes?: number) {
   return { pool, a, both };
 }
 
-Deno.test(
-  "trim() that finds a buffer gone refuses those who now wait in vain",
-  async () => {
-    const { pool, a, both } = waitedFor(0);
-    assertEquals(pool.stats().waiting, 0);
-    await rejected("exhausted", both);
-    a.release();
-    await pool.close();
-  },
-);
+Deno.test("trim() that finds a buffer gone refuses those who now wait in vain", async () => {
+  const { pool, a, both } = waitedFor(0);
+  assertEquals(pool.stats().waiting, 0);
+  await rejected("exhausted", both);
+  a.release();
+  await pool.close();
+});
 
-Deno.test(
-  "trim() that finds a buffer gone has it replaced for those who wait",
-  async () => {
-    const { pool, a, both } = waitedFor();
-    const { waiting, committedBlocks, capacityBlocks } = lawful(pool);
-    // It is above the initial blocks, so the same trim has given its memory back.
-    assertEquals([waiting, committedBlocks, capacityBlocks], [1, 1, 2]);
-    a.release();
-    (await both)[Symbol.dispose]();
-    await pool.close();
-  },
-);
+Deno.test("trim() that finds a buffer gone has it replaced for those who wait", async () => {
+  const { pool, a, both } = waitedFor();
+  const { waiting, committedBlocks, capacityBlocks } = lawful(pool);
+  // It is above the initial blocks, so the same trim has given its memory back.
+  assertEquals([waiting, committedBlocks, capacityBlocks], [1, 1, 2]);
+  a.release();
+  (await both)[Symbol.dispose]();
+  await pool.close();
+});
 
-Deno.test({
-  name:
-    "acquire() with a signal that overrides its methods is served all the same",
-}, async () => {
+Deno.test("acquire() with a signal that overrides its methods is served all the same", async () => {
   using pool = new BlockPool(ONE);
   const block = pool.acquireSync();
   const signal = Object.assign(new AbortController().signal, {

@@ -1,5 +1,5 @@
-// What must never end the process: touching views that were kept too long, and
-// closing a pool under operations that are still running. In children, because
+// What must never end the process: touching views that were kept too long, closing a pool under operations
+// that are still running, giving memory back under a response that is still sent. In children, because
 // a crash would take the tests along.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";

@@ -1,5 +1,5 @@
-// What a steady load costs the garbage collector: nothing that stops the program. V8 itself tells,
-// so each case has a process of its own.
+// What a steady load, an idle pool and kept views cost the garbage collector: nothing that stops the
+// program. V8 itself tells, so each case has a process of its own.
 
 import {
   assertEquals,

@@ -1,5 +1,5 @@
-// Giving memory back in a thousand places must not cut a region into a thousand mappings: a process
-// has 65 530 of them on Linux, and V8 ends it when they run out.
+// How many mappings pools cost: a process has 65 530 of them on Linux, and V8 ends it when they run out.
+// Giving memory back in a thousand places must not cut a region into a thousand mappings.
 
 import {
   assert,

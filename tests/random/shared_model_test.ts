@@ -1,5 +1,5 @@
-// The random operations and the model of tests/random/model_test.ts, on a SharedBlockPool in one isolate. Only
-// which of a slab's slots comes next is its own affair, so here a slab is one slot.
+// The random operations and the model of model_test.ts, on a SharedBlockPool in one isolate. Only which of
+// a slab's slots comes next is its own affair, so here a slab is one slot.
 
 import { SharedBlockPool } from "../../shared/mod.ts";
 import "../shared/pools.ts";

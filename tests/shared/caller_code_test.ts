@@ -1,5 +1,5 @@
 // Code of the caller that runs in the middle of a call, and closes the pool there or answers otherwise
-// the second time. Once, each of these ended the process or lent a block twice.
+// the second time: the process lives, and no block is lent twice.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FakeTime } from "@std/testing/time";

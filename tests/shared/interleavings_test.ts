@@ -16,6 +16,9 @@ for (const [name, act] of Object.entries(ACTS)) {
   });
 }
 
+// The same on a processor that lets others see plain writes late: at the next atomic operation, as x86-64
+// does with its store buffers.
+
 /** What takes, gives and comes and goes; the rest is made of atomic operations alone. */
 const WRITING = [
   "acquire",
