@@ -13,6 +13,7 @@ import { FakeTime } from "@std/testing/time";
 import {
   type Block,
   BlockPool,
+  type Pool,
   SizeClassPool,
   SmritiError,
 } from "@smriti/pool";
@@ -327,6 +328,41 @@ Deno.test("what strict mode finds after close() gave up is shown", async () => {
   );
   held.release();
 });
+
+const KINDS: Record<string, () => Pool> = {
+  BlockPool: () => new BlockPool({ blockSize: SIZE, maxBlocks: 4 }),
+  SharedBlockPool: () => sharedPool({ blockSize: SIZE, maxBlocks: 4 }),
+};
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  Deno.test(`${kind} reads options once: a getter cannot pass the check and then say something else`, async () => {
+    await using pool = make();
+    const reads: Record<string, number> = {};
+    const changing = (values: Record<string, unknown[]>) =>
+      Object.defineProperties(
+        {},
+        Object.fromEntries(
+          Object.entries(values).map(([name, [first, ...more]]) => [name, {
+            enumerable: true,
+            get() {
+              reads[name] = (reads[name] ?? 0) + 1;
+              return reads[name] === 1 ? first : more[0];
+            },
+          }]),
+        ),
+      );
+    const block = await pool.acquire(
+      changing({
+        tag: ["fine", 7],
+        timeoutMs: [5, "soon"],
+        reserved: [false, 1],
+      }),
+    );
+    assertEquals(block.tag, "fine");
+    block.release();
+    assertEquals(reads, { tag: 1, timeoutMs: 1, reserved: 1 });
+  });
+}
 
 Deno.test("a SizeClassPool takes options as a BlockPool does, and reads them once", async () => {
   const inherited = { name: "mine", zero: false };

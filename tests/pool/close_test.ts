@@ -14,12 +14,10 @@ import { FakeTime } from "@std/testing/time";
 import {
   type Block,
   BlockPool,
-  type Pool,
   type PoolEvent,
   SizeClassPool,
   SmritiError,
 } from "@smriti/pool";
-import { SharedBlockPool } from "../../shared/mod.ts";
 import { survives } from "../support/child.ts";
 import { catchErrors, catchWarnings } from "../support/console.ts";
 import { gone, lawful } from "../support/invariants.ts";
@@ -536,42 +534,6 @@ Deno.test("an option's getter that closes the pool gets no block of it", () => {
     gone(pool);
   }
 });
-
-const SIZE = { blockSize: 64, maxBlocks: 4 };
-const KINDS: Record<string, () => Pool> = {
-  BlockPool: () => new BlockPool(SIZE),
-  SharedBlockPool: () => SharedBlockPool.create(SIZE),
-};
-
-for (const [kind, make] of Object.entries(KINDS)) {
-  Deno.test(`${kind} reads options once: a getter cannot pass the check and then say something else`, async () => {
-    await using pool = make();
-    const reads: Record<string, number> = {};
-    const changing = (values: Record<string, unknown[]>) =>
-      Object.defineProperties(
-        {},
-        Object.fromEntries(
-          Object.entries(values).map(([name, [first, ...more]]) => [name, {
-            enumerable: true,
-            get() {
-              reads[name] = (reads[name] ?? 0) + 1;
-              return reads[name] === 1 ? first : more[0];
-            },
-          }]),
-        ),
-      );
-    const block = await pool.acquire(
-      changing({
-        tag: ["fine", 7],
-        timeoutMs: [5, "soon"],
-        reserved: [false, 1],
-      }),
-    );
-    assertEquals(block.tag, "fine");
-    block.release();
-    assertEquals(reads, { tag: 1, timeoutMs: 1, reserved: 1 });
-  });
-}
 
 Deno.test({
   name: "views of the last block to come back are empty once the pool is gone",
