@@ -1,8 +1,9 @@
 // Run by `deno task coverage`: reads the report of the test run and fails when
-// under 95 % of the lines of any of these folders ran. Deno's own threshold also
+// fewer lines of a folder ran than it requires. Deno's own threshold also
 // weighs branches, and counts examples and benchmarks along.
 
-const required = 95;
+/** In percent. Of ffi/, what one system runs: the rest is for others. */
+const REQUIRED = { ffi: 93, pool: 95, shared: 95, io: 95 };
 const root = Deno.cwd().replaceAll("\\", "/") + "/";
 const report = await Deno.readTextFile("coverage/lcov.info");
 /** By file, the number of each line and how often it ran. */
@@ -21,7 +22,7 @@ function* sources(folder: string): Generator<string> {
   }
 }
 
-for (const folder of ["ffi", "pool", "shared", "io"]) {
+for (const [folder, required] of Object.entries(REQUIRED)) {
   let found = 0;
   let hit = 0;
   for (const file of sources(folder)) {
