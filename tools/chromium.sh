@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there is a Chromium for tests/dashboard_test.ts and prints where: Debian's is
+# Makes sure that there is a Chromium for tests/repo/dashboard_test.ts and prints where: Debian's is
 # installed if none is there, which needs root; what npm packages would download is never used.
 set -eu
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there are the clients with which tests/clients_test.ts tries the
+# Makes sure that there are the clients with which tests/repo/clients_test.ts tries the
 # examples, and says of each where it is. Debian's packages are installed for
 # those that are not there, which needs root and apt-get. What is missing all the
 # same is named; its tests are skipped.

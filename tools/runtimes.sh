@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that there are the other runtimes and the bundler with which
-# tests/runtimes_test.ts tries the library, from npm, in .ci/.tools/runtimes.
+# tests/repo/runtimes_test.ts tries the library, from npm, in .ci/.tools/runtimes.
 # What cannot be had is named; its tests are skipped.
 set -u
 cd "$(dirname "$0")/.."

@@ -194,7 +194,7 @@ the next lease, or an array of length 0.
 Written by Deno ${Deno.version.deno}, \`deno task sinks\`: each API gets the bytes
 of a block that is released at that point and used again at once, behind data
 that has not been sent yet where there is such a thing, beside busy threads
-where others read the bytes. \`tests/sinks_test.ts\` does the same and fails when
+where others read the bytes. \`tests/repo/sinks_test.ts\` does the same and fails when
 this table is not what it finds.
 
 - **after the call**: it has copied the bytes, or is done with them.

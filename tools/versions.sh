@@ -10,17 +10,19 @@ cd "$(dirname "$0")/.."
 
 # The core: ffi/ and pool/, in the files of tests/ that do not take minutes. Not
 # here, and why:
-#   faults every_leak gc stack_end fuzz abandoned_refused map_count memory footprint
-#                   minutes of the same code
-#   external        counts collections: V8 before 2.9 makes up to two more (docs/versions.md)
-#   close_race crash life users   run other Denos, or wait for the kernel
-#   shared_* io/ lint/ examples otel  not the core; run on the newest alone
+#   pool/{fault_injection,leaks,stack_end,abandoned_refused,footprint} random/fuzz
+#   process/{memory,abandoned_memory,mappings}   minutes of the same code
+#   process/garbage_collection    counts collections: V8 before 2.9 makes up to two more (docs/versions.md)
+#   the rest of process/          other Denos are run, or the kernel is waited for
+#   shared/ io/ lint/ otel/ repo/ not the core; run on the newest alone
 # What a single test cannot do on a version stands in tests/support/platform.ts.
 core=(
-  abandoned acquire backend bitmap byob channel close escape events growth heap
-  histogram isolation kept_views lend limits many memory_limit misuse model
-  options overdue permission pressure refusal region reserved revoke scaling
-  shrink size_class slots stalls strict untransferable waiters
+  ffi/{backend,heap}
+  pool/{abandoned,acquire,acquire_many,bitmap,byob,channel,close,detached_buffers}
+  pool/{events,growth,histogram,isolation,lend,memory_limit,misuse,options}
+  pool/{os_refusals,overdue,pressure,region,reserved,revoke,scaling,shrink}
+  pool/{size_class_pool,slots,stalls,strict,untransferable,waiters}
+  process/{permission,resource_limits} random/model
 )
 files=("${core[@]/#/tests/}")
 files=("${files[@]/%/_test.ts}")
@@ -48,7 +50,7 @@ test_on() { # VERSION
   mkdir -p "$home/$1/cache"
   ln -sfn "$npm" "$home/$1/cache/npm"
   DENO_DIR=$home/$1/cache "$home/$1/node_modules/.bin/deno" test -A --no-check \
-    --frozen --cached-only "${files[@]}" tests/consumer_test.ts \
+    --frozen --cached-only "${files[@]}" tests/process/consumer_test.ts \
     </dev/null >"$home/$1.log" 2>&1
 }
 

@@ -5,17 +5,11 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { getEventListeners } from "node:events";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { microtasks } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { pattern, streamOf } from "../support/uploads.ts";
 
 const SIZE = 1024;
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
-}
 
 /** Sources that are always ready, of chunks as long as that; the last one throws. */
 const READY: Record<string, (size: number) => AsyncIterable<Uint8Array>> = {

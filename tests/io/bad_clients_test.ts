@@ -6,9 +6,8 @@ import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type Block, BlockPool } from "@smriti/pool";
 import { chunks, collect, collector, copy, readBody } from "@smriti/pool/io";
 import { BAD_CLIENTS, type Victim } from "../support/bad_clients.ts";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import {
   Client,
   keepsConnections,

@@ -13,18 +13,12 @@ import { delay } from "@std/async";
 import { BlockPool, type Pool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number, maxBlocks = 8): BlockPool {
   return new BlockPool({ blockSize, maxBlocks });
-}
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
 }
 
 async function chainOf(

@@ -9,42 +9,21 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { BlockPool, type Pool } from "@smriti/pool";
+import { BlockPool } from "@smriti/pool";
 import { bufferedReader } from "@smriti/pool/io";
 import { Readable } from "node:stream";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { microtasks, refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
-import { join, pattern, streamOf } from "../support/uploads.ts";
-import { say, wire } from "../support/wires.ts";
+import { join, pattern, readerOf, streamOf } from "../support/uploads.ts";
+import { say, wire } from "../support/connections.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 function poolOf(blockSize: number, maxBlocks = 2): BlockPool {
   return new BlockPool({ blockSize, maxBlocks });
-}
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
-}
-
-/** A reader that gives at most `piece` bytes at once. */
-function readerOf(bytes: Uint8Array, piece = Infinity) {
-  let at = 0;
-  return {
-    // deno-lint-ignore require-await
-    async read(into: Uint8Array): Promise<number | null> {
-      if (at === bytes.length) return null;
-      const part = bytes.subarray(at, at + Math.min(piece, into.length));
-      into.set(part);
-      at += part.length;
-      return part.length;
-    },
-  };
 }
 
 Deno.test("bufferedReader() gives all bytes in order, whatever is asked for", async () => {

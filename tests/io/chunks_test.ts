@@ -11,23 +11,17 @@ import {
 } from "@std/assert";
 import { delay } from "@std/async";
 import { markAsUntransferable } from "node:worker_threads";
-import { BlockPool, type Pool } from "@smriti/pool";
+import { BlockPool } from "@smriti/pool";
 import { type Chunk, chunks } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { everyPool } from "../support/every_pool.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { Client, join, pattern, serve, streamOf } from "../support/uploads.ts";
-import { Fifo } from "../support/wires.ts";
+import { Fifo } from "../support/connections.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 1 });
-}
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks], [0, 0]);
 }
 
 Deno.test("chunks() gives uploads of every size through blocks of every size", async () => {

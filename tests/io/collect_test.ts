@@ -10,18 +10,12 @@ import {
 } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number, maxBlocks = 8): BlockPool {
   return new BlockPool({ blockSize, maxBlocks });
-}
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
 }
 
 async function chainOf(

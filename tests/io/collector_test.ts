@@ -8,7 +8,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { BlockPool, type Pool, SmritiError } from "@smriti/pool";
+import { BlockPool, SmritiError } from "@smriti/pool";
 import {
   type Collector,
   collector,
@@ -16,20 +16,14 @@ import {
 } from "@smriti/pool/io";
 import { getEventListeners } from "node:events";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { microtasks, refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { pattern, streamOf } from "../support/uploads.ts";
 
 const SIZE = 10;
 
 function poolOf(maxBlocks = 8): BlockPool {
   return new BlockPool({ blockSize: SIZE, maxBlocks });
-}
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
 }
 
 Deno.test("collector() makes a chain of all that was written", async () => {

@@ -10,35 +10,14 @@ import {
 import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { copy } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
-import { join, pattern } from "../support/uploads.ts";
-import { Fifo, wire } from "../support/wires.ts";
+import { join, pattern, readerOf } from "../support/uploads.ts";
+import { Fifo, wire } from "../support/connections.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
-}
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
-}
-
-/** Gives `bytes` in pieces of at most `most`. */
-function readerOf(bytes: Uint8Array, most = Infinity) {
-  let at = 0;
-  return {
-    // deno-lint-ignore require-await
-    async read(into: Uint8Array): Promise<number | null> {
-      if (at === bytes.length) return null;
-      const part = bytes.subarray(at, at + Math.min(most, into.length));
-      into.set(part);
-      at += part.length;
-      return part.length;
-    },
-  };
 }
 
 /** Keeps what is written, at most `most` bytes at a time. */

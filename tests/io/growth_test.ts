@@ -5,9 +5,8 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { collect, type CollectOptions } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { microtasks, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { join, pattern } from "../support/uploads.ts";
 
@@ -15,11 +14,6 @@ const SIZE = 16;
 
 function poolOf(maxBlocks: number): BlockPool {
   return new BlockPool({ blockSize: SIZE, maxBlocks });
-}
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, waiting } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, waiting], [0, 0, 0]);
 }
 
 /** A body of so many blocks, one a step, as slow as `pause`. */

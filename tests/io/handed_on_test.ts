@@ -1,5 +1,5 @@
 // What is lent for a step and handed to something that queues: it must be refused
-// at once, and the loop must end. (ViewBudget were sent with the bytes of a later step.)
+// at once, and the loop must end. (Views were sent with the bytes of a later step.)
 
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { deadline } from "@std/async";
@@ -8,9 +8,8 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, readFrames } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasDeno } from "../support/platform.ts";
 import { pattern, serve, streamOf } from "../support/uploads.ts";
 

@@ -10,18 +10,12 @@ import {
 import { BlockPool, type Pool } from "@smriti/pool";
 import { type LineOptions, lines } from "@smriti/pool/io";
 import { everyPool } from "../support/every_pool.ts";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { serve, streamOf } from "../support/uploads.ts";
 
 const encoder = new TextEncoder();
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks], [0, 0]);
-}
 
 /** The bytes in parts of this size. */
 function* parts(bytes: Uint8Array, size: number): Generator<Uint8Array> {

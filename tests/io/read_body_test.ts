@@ -12,27 +12,17 @@ import { delay } from "@std/async";
 import { BlockPool } from "@smriti/pool";
 import { type BodySource, collect, readBody } from "@smriti/pool/io";
 import http2 from "node:http2";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
-import { Fifo, wire } from "../support/wires.ts";
+import { Fifo, wire } from "../support/connections.ts";
 
 const SIZE = 256 * 1024;
 const SIZES = [0, 1, 100, 4095, 65535, 65536, 65537, SIZE - 1, SIZE];
 
 function poolOf(blockSize = SIZE): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 4 });
-}
-
-/** No block is out and none was lost. */
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks } = lawful(pool);
-  assertEquals({ acquiredBlocks, abandonedBlocks }, {
-    acquiredBlocks: 0,
-    abandonedBlocks: 0,
-  });
 }
 
 /** Answers with the hash of what readBody gave, or with what went wrong. */

@@ -9,28 +9,22 @@ import {
   assertThrows,
 } from "@std/assert";
 import { delay } from "@std/async";
-import { BlockPool, type Pool } from "@smriti/pool";
+import { BlockPool } from "@smriti/pool";
 import {
   type Frame,
   type FrameOptions,
   type HeadedFrameOptions,
   readFrames,
 } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { everyPool } from "../support/every_pool.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
-import { join, pattern } from "../support/uploads.ts";
-import { wire } from "../support/wires.ts";
+import { join, pattern, readerOf } from "../support/uploads.ts";
+import { wire } from "../support/connections.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 2 });
-}
-
-function unharmed(pool: Pool): void {
-  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
 }
 
 /** The frames as they go over the wire. */
@@ -47,22 +41,6 @@ function encode(
       : bytes.subarray(4 - lengthBytes);
     return [length, frame];
   }));
-}
-
-/** A reader that gives as many bytes as `next` says. */
-function readerOf(bytes: Uint8Array, next: () => number = () => Infinity) {
-  let at = 0;
-  return {
-    // deno-lint-ignore require-await
-    async read(into: Uint8Array): Promise<number | null> {
-      assert(into.length > 0);
-      if (at === bytes.length) return null;
-      const part = bytes.subarray(at, at + Math.min(next(), into.length));
-      into.set(part);
-      at += part.length;
-      return part.length;
-    },
-  };
 }
 
 /** Copies of the frames' bytes. Their heads must say how many there are. */

@@ -12,8 +12,7 @@ import {
 import { delay } from "@std/async";
 import { BlockPool, SmritiError } from "@smriti/pool";
 import { readBody } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
-import "../support/open_library.ts";
+import { lawful } from "../support/invariants.ts";
 import { Client, pattern, serve } from "../support/uploads.ts";
 
 const UPLOADS = Number(Deno.env.get("SMRITI_SLOW_UPLOADS") ?? 2000);

@@ -23,18 +23,12 @@ import {
   readBody,
   readFrames,
 } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful, unharmed } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { join, pattern, serve, streamOf } from "../support/uploads.ts";
 
 function poolOf(blockSize: number): BlockPool {
   return new BlockPool({ blockSize, maxBlocks: 40 });
-}
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
 }
 
 /** Each adaptor, as a way to get all bytes of a source; `null` if they are too many. */

@@ -11,9 +11,8 @@ import { createWriteStream } from "node:fs";
 import { PassThrough, Writable } from "node:stream";
 import { BlockPool } from "@smriti/pool";
 import { collect, copy, type Sink } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { unharmed } from "../support/invariants.ts";
 import { until } from "../support/misuse.ts";
-import "../support/open_library.ts";
 import { hasPosixShell } from "../support/platform.ts";
 import { join, pattern, streamOf } from "../support/uploads.ts";
 
@@ -22,11 +21,6 @@ const BODY = pattern(12_345);
 
 function poolOf(): BlockPool {
   return new BlockPool({ blockSize: SIZE, maxBlocks: 20 });
-}
-
-function unharmed(pool: BlockPool): void {
-  const { acquiredBlocks, abandonedBlocks, lentBlocks } = lawful(pool);
-  assertEquals([acquiredBlocks, abandonedBlocks, lentBlocks], [0, 0, 0]);
 }
 
 /** Both ways to write `BODY`. */

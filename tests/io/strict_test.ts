@@ -4,9 +4,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, readBody } from "@smriti/pool/io";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 import { refused, rejected } from "../support/misuse.ts";
-import "../support/open_library.ts";
 
 const SIZE = 1024;
 

@@ -8,42 +8,42 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/control.ts",
     find: "kindOf(owner) !== CLAIMED;",
     put: "true;",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "clock: who attaches begins at 0",
     file: "shared/clock.ts",
     find: "this.#ticked = Atomics.load(words, TIME);",
     put: "this.#ticked = 0;",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "clock: who is behind does not catch up",
     file: "shared/clock.ts",
     find: "this.#ahead += between(mine, told);",
     put: "",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "clock: what a timer proves is not counted",
     file: "shared/clock.ts",
     find: "if (late > 0) this.#ahead += late;",
     put: "",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "clock: it is the wall clock",
     file: "shared/clock.ts",
     find: "const mine = performance.now() + this.#ahead | 0;",
     put: "const mine = Date.now() % 2 ** 40 + this.#ahead | 0;",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "hints: one is dropped without a second look at its slot",
     file: "shared/hints.ts",
     find: "const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;",
     put: "const isFree = false;",
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "hints: one is dropped after the look at its slot",
@@ -52,7 +52,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;`,
     put: `const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;
     Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));`,
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "counts: what was taken is added up before what was freed",
@@ -67,7 +67,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     this.#fence();
     for (let worker = 1; worker <= top; worker++) {
       used -= words[this.#control.at(worker, FREES)];`,
-    caughtBy: ["shared_counts", "shared_between"],
+    caughtBy: ["shared/counts", "shared/interleavings"],
   },
   {
     what:
@@ -75,14 +75,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/tally.ts",
     find: "Atomics.store(words, at + WORKER.SETTLED, 1);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "counts: what the dead was moving is taken for what it was taking",
     file: "shared/tally.ts",
     find: "words[at + WORKER.MOVING] !== 0 ? WORKER.MOVED : TAKES;",
     put: "TAKES;",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "counts: those of whoever had the id before count for the next",
@@ -90,7 +90,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;",
     put: "",
-    caughtBy: ["shared_counts"],
+    caughtBy: ["shared/counts"],
   },
   {
     what: "slots: one that somebody else was first to take is taken",
@@ -98,7 +98,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;",
     put: "Atomics.compareExchange(owner, slot, word, next);",
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "slots: the hint is looked at before the slot is free",
@@ -109,21 +109,21 @@ export const SHARED_BUGS: readonly Bug[] = [
     hints.stands = () => true;
     if (Atomics.compareExchange(owner, slot, word, next) !== word) {
       throw this.#stolen(slot);`,
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "slots: nobody is told of one that is free again",
     file: "shared/shared_slots.ts",
     find: "return words[WAITERS] !== 0 ||",
     put: "return false && words[WAITERS] !== 0 ||",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "slots: bytes are handed out without a mark",
     file: "shared/shared_slots.ts",
     find: "this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;",
     put: "",
-    caughtBy: ["shared_slots", "shared_ending"],
+    caughtBy: ["shared/slots", "shared/unmap"],
   },
   {
     what: "slots: an abandoned one is counted after it has gone",
@@ -134,21 +134,21 @@ export const SHARED_BUGS: readonly Bug[] = [
     put: `this.#used[slot] = 1;
     this.#move(slot, word, ABANDONED, 0, -1);
     Atomics.add(this.#words, HEADER.ABANDONED, 1);`,
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "slots: a change of hands leaves no mark",
     file: "shared/shared_slots.ts",
     find: "words[this.#moving] = 1;",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "slots: takes are not said before they are counted",
     file: "shared/shared_slots.ts",
     find: "Atomics.add(this.#words, this.#takes, count);",
     put: "this.#words[this.#takes] += count;",
-    caughtBy: ["shared_late"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "tickets: the kind of the word that is swapped is not looked at",
@@ -159,7 +159,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     put: `return this.isSent(slot, serial) &&
       this.#control.serial[slot] === serial &&
       this.#move`,
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "tickets: the number is not looked at again after the swap",
@@ -167,7 +167,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "(this.#control.serial[slot] === serial || this.#handBack(slot, word));",
     put: "true;",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "tickets: one is recalled in another one's time",
@@ -175,14 +175,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "(this.#control.deadline[slot] === deadline || this.#handBack(slot, word));",
     put: "true;",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "tickets: the time of the last one goes on for the next",
     file: "shared/shared_slots.ts",
     find: "deadline[slot] = 0;",
     put: "",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "tickets: one is used up although its block cannot be looked at",
@@ -191,7 +191,7 @@ export const SHARED_BUGS: readonly Bug[] = [
       `// Its bytes have to be zeroed, so a view has to be had: without one the ticket stays good.
     this.#ready(index);`,
     put: "",
-    caughtBy: ["shared_permission"],
+    caughtBy: ["process/shared_permission"],
   },
   {
     what: "tickets: a block that was adopted and not used is not zeroed",
@@ -199,14 +199,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: `slot.token = undefined;
     slot.touched = true;`,
     put: "slot.token = undefined;",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "tickets: a batch that fails keeps what it has",
     file: "shared/tickets.ts",
     find: "for (const block of blocks) this.#leases.unadopt(block);",
     put: "",
-    caughtBy: ["shared_tickets", "shared_permission"],
+    caughtBy: ["shared/tickets", "process/shared_permission"],
   },
   {
     what: "attachments: an id is taken before others look so far",
@@ -220,7 +220,7 @@ export const SHARED_BUGS: readonly Bug[] = [
         continue;
       }
       raise(words, HEADER.TOP_WORKER, worker);`,
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "attachments: who reclaims does not look again at whom",
@@ -229,7 +229,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     Atomics.store(this.#words, at, 0);`,
     put: `if (at > 0) return true;
     Atomics.store(this.#words, at, 0);`,
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "attachments: the number of a thread is not read again",
@@ -238,7 +238,7 @@ export const SHARED_BUGS: readonly Bug[] = [
       // Since its number was read the worker may have left, and another thread taken the id.
       this.#threadOf(worker) === thread;`,
     put: "!this.#threads.isAlive(thread);",
-    caughtBy: ["shared_seats"],
+    caughtBy: ["shared/attach"],
   },
   {
     what:
@@ -246,7 +246,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/worker_registry.ts",
     find: "return born !== 0 && now !== 0 && now !== born &&",
     put: "return false &&",
-    caughtBy: ["shared_seats"],
+    caughtBy: ["shared/attach"],
   },
   {
     what: "attachments: a thread without a number looks dead",
@@ -254,7 +254,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: `thread !== NO_THREAD &&
       thread !== UNKNOWN_THREAD &&`,
     put: "thread !== NO_THREAD &&",
-    caughtBy: ["shared_seats"],
+    caughtBy: ["shared/attach"],
   },
   {
     what:
@@ -262,14 +262,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/worker_registry.ts",
     find: "const first = mine === UNKNOWN_THREAD ? this.#top + 1 : 1;",
     put: "const first = 1;",
-    caughtBy: ["shared_seats"],
+    caughtBy: ["shared/attach"],
   },
   {
     what: "attachments: what a dead worker was reclaiming stays so",
     file: "shared/worker_registry.ts",
     find: "Atomics.compareExchange(words, at, worker, 0);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "attachments: others may reclaim before the id is free",
@@ -280,7 +280,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     put:
       `Atomics.store(this.#words, this.#control.at(worker, WORKER.RECLAIMER), 0);
     this.exit(worker);`,
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "attachments: attach() takes a copy of the control block",
@@ -288,7 +288,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "if (words[HEADER.HOME] === low && words[HEADER.HOME_HIGH] === high) return;",
     put: "if (low !== high || words.length > 0) return;",
-    caughtBy: ["shared_seats"],
+    caughtBy: ["shared/attach"],
   },
   {
     what:
@@ -296,35 +296,35 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/attach.ts",
     find: "if (control.state !== OPEN) throw closed();\n    const attachment",
     put: "const attachment",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "end: nobody looks again who is attached",
     file: "shared/shutdown.ts",
     find: "if (this.#isDue) this.#end();",
     put: "if (words.length > 0) this.#end();",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "end: a dead worker keeps the right to end the pool",
     file: "shared/reaper.ts",
     find: "shutdown.forget(dead);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "end: who gives the right to it up does not look again",
     file: "shared/shutdown.ts",
     find: "Atomics.store(words, ENDER, 0);",
     put: "Atomics.store(words, ENDER, 0);\n      return;",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "end: a range is unmapped again",
     file: "shared/shutdown.ts",
     find: "if (Atomics.load(words, MAPPING) === MAPPED) {",
     put: "if (true) {",
-    caughtBy: ["shared_ending"],
+    caughtBy: ["shared/unmap"],
   },
   {
     what: "end: pages of what somebody may still read are dropped",
@@ -332,105 +332,105 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: "const isKept = slab < top && this.#isReachable(slab);",
     put:
       "const isKept = slab < top && false; if (slab < top && this.#isReachable(slab)) isAll = false;",
-    caughtBy: ["shared_ending"],
+    caughtBy: ["shared/unmap"],
   },
   {
     what: "end: it unmaps what somebody may still read",
     file: "shared/shutdown.ts",
     find: "if (isKept) isAll = false;",
     put: "",
-    caughtBy: ["shared_ending"],
+    caughtBy: ["shared/unmap"],
   },
   {
     what: "end: an isolate rests by its count of blocks",
     file: "shared/lifecycle.ts",
     find: "if (slots.tally.countHeld(worker) > 0) return;",
     put: "if (slots.tally.held > 0) return;",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "end: the last one to leave does not look for the dead",
     file: "shared/lifecycle.ts",
     find: "this.#reaper.reclaimDead();\n      leases.giveUpAll();",
     put: "leases.giveUpAll();",
-    caughtBy: ["shared_ending"],
+    caughtBy: ["shared/unmap"],
   },
   {
     what: "housekeeping: what a dead worker used is lent again",
     file: "shared/reaper.ts",
     find: "const isClean = kindOf(word) !== USED &&",
     put: "const isClean = word !== USED &&",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "housekeeping: what comes back from a ticket is not zeroed",
     file: "shared/reaper.ts",
     find: "(kindOf(word) !== SOILED || leases.wash(slot));",
     put: "true;",
-    caughtBy: ["shared_steps", "shared_tickets"],
+    caughtBy: ["shared/death_at_every_access", "shared/tickets"],
   },
   {
     what: "housekeeping: a block that cannot be zeroed is lent again",
     file: "shared/shared_leases.ts",
     find: "if (!this.canWash(index)) return false;",
     put: "if (!this.canWash(index)) return true;",
-    caughtBy: ["shared_permission"],
+    caughtBy: ["process/shared_permission"],
   },
   {
     what: "housekeeping: a ticket comes back before its time",
     file: "shared/reaper.ts",
     find: "if (late < 0) return false;",
     put: "",
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what: "housekeeping: nobody waits for who could zero a block",
     file: "shared/reaper.ts",
     find: "if (late < ticketTimeoutMs && !leases.canWash(slot)) return false;",
     put: "",
-    caughtBy: ["shared_permission"],
+    caughtBy: ["process/shared_permission"],
   },
   {
     what: "housekeeping: a slot without a lease stays held",
     file: "shared/reaper.ts",
     find: "!leases.isLeased(slot)",
     put: "false",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "housekeeping: a free slot without a hint stays so",
     file: "shared/reaper.ts",
     find: "if (kind === FREE) found = slots.hints.confirm(slot) || found;",
     put: "if (kind === FREE) found = found || false;",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "housekeeping: slots that a dead worker was giving back stay claimed",
     file: "shared/reaper.ts",
     find: "if (kindOf(word) === CLAIMED) slots.drop(slot);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "housekeeping: a dead worker keeps the right to change the size",
     file: "shared/reaper.ts",
     find: "sizer.repair(dead);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "housekeeping: a dead worker still waits",
     file: "shared/reaper.ts",
     find: "notifier.forget(dead);",
     put: "",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "supply: slots that were claimed in vain are not rung for",
     file: "shared/shared_supply.ts",
     find: "if (end > first) this.#notifier.notify();",
     put: "",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "sizer: blocks that a dead resizer left are not counted anew",
@@ -438,21 +438,21 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "this.#supply.recount();\n    Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);",
     put: "Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);",
-    caughtBy: ["shared_steps"],
+    caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "sizer: a size that others have changed is not seen",
     file: "shared/shared_sizer.ts",
     find: "this.#words[COMMITTED] === this.#seen;",
     put: "this.#seen > -2;",
-    caughtBy: ["shared_counts"],
+    caughtBy: ["shared/counts"],
   },
   {
     what: "taking: the state is not looked at after the swap",
     file: "shared/shared_slot_acquirer.ts",
     find: "if (words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
     put: "",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "taking: several are taken from a pool that has just been closed",
@@ -460,42 +460,42 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);",
     put: "",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "taking: the reserve is for everybody",
     file: "shared/shared_slot_acquirer.ts",
     find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "taking: who is refused for nothing is refused all the same",
     file: "shared/shared_slot_acquirer.ts",
     find: 'if (kept > 0 && tally.countFree() >= needed) return "busy";',
     put: "",
-    caughtBy: ["shared_counts"],
+    caughtBy: ["shared/counts"],
   },
   {
     what: "taking: a count of abandoned blocks is believed",
     file: "shared/shared_slot_acquirer.ts",
     find: "&& this.#slots.tally.countAbandoned() > most;",
     put: ";",
-    caughtBy: ["shared_counts"],
+    caughtBy: ["shared/counts"],
   },
   {
     what: "taking: a count of blocks in use is believed",
     file: "shared/shared_slot_acquirer.ts",
     find: "needed > this.#maxBlocks - tally.countUsed();",
     put: "true;",
-    caughtBy: ["shared_counts"],
+    caughtBy: ["shared/counts"],
   },
   {
     what: "taking: a batch that is not enough is kept",
     file: "shared/shared_slot_acquirer.ts",
     find: "if (!isDone) this.putBack(blocks);",
     put: "",
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "waiting: others are not rung for",
@@ -503,21 +503,21 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "this.#hints.restore();\n    this.#notifier.notify();\n  }\n\n  report()",
     put: "this.#hints.restore();\n  }\n\n  report()",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "sizer: what was busy at a look is idle from then on",
     file: "shared/shared_sizer.ts",
     find: "if (wasBusy || words[BUSY] !== 0) {",
     put: "if (words[BUSY] !== 0) {",
-    caughtBy: ["shared_model"],
+    caughtBy: ["random/shared_model"],
   },
   {
     what: "sizer: a whole step goes back without a turn of the event loop",
     file: "shared/shared_sizer.ts",
     find: "const given = this.#giveBack(blocks, SHRINK_PIECE);",
     put: "const given = this.#giveBack(blocks, Infinity);",
-    caughtBy: ["shared_model"],
+    caughtBy: ["random/shared_model"],
   },
   {
     what: "leases: a lease begins before the swap has said yes",
@@ -526,42 +526,42 @@ export const SHARED_BUGS: readonly Bug[] = [
       "if (!slots.take(index)) return undefined;\n    slot.state = HOT_HELD;",
     put:
       "slot.state = HOT_HELD;\n    if (!slots.take(index)) return undefined;",
-    caughtBy: ["shared_between"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "notifier: a turn does not end by itself",
     file: "shared/notifier.ts",
     find: "return between(end, this.#clock.now()) >= 0;",
     put: "return between(end, end) > 0;",
-    caughtBy: ["shared_bell"],
+    caughtBy: ["shared/notifier"],
   },
   {
     what: "notifier: who had the last turn has the next one, too",
     file: "shared/notifier.ts",
     find: "if (turn === this.#worker) return this.dropTurn();",
     put: "",
-    caughtBy: ["shared_bell"],
+    caughtBy: ["shared/notifier"],
   },
   {
     what: "notifier: a dead worker keeps its turn",
     file: "shared/notifier.ts",
     find: ");\n    this.#endTurn(worker);",
     put: ");",
-    caughtBy: ["shared_bell"],
+    caughtBy: ["shared/notifier"],
   },
   {
     what: "notifier: those with high ids are not rung for",
     file: "shared/notifier.ts",
     find: "for (let at = WAITERS; at <= last; at++)",
     put: "for (let at = WAITERS; at <= WAITERS; at++)",
-    caughtBy: ["shared_bell"],
+    caughtBy: ["shared/notifier"],
   },
   {
     what: "notifier: a release does not see that those with high ids wait",
     file: "shared/notifier.ts",
     find: "for (let at = last; at >= WAITERS; at--)",
     put: "for (let at = WAITERS; at >= WAITERS; at--)",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "attachments: one that is given back looks attached for a moment",
@@ -569,7 +569,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: "for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
     put:
       "this.#become(worker, ATTACHED);\n    for (const word of [WORKER.WAITING, WORKER.BORN, WORKER.THREAD]) {",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what:
@@ -578,14 +578,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "new SharedShutdown(control, region, ledger, registry, worker).tryEnd();",
     put: "",
-    caughtBy: ["shared_closing"],
+    caughtBy: ["shared/close"],
   },
   {
     what: "options: a shared pool takes any safety",
     file: "shared/options.ts",
     find: "filled.safety,",
     put: '"revoke",',
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "options: a ticket's time is not checked",
@@ -597,14 +597,14 @@ export const SHARED_BUGS: readonly Bug[] = [
       MAX_DELAY_MS,
     ),`,
     put: "ticketTimeoutMs,",
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "stats: blocks under way are not told of as acquired",
     file: "shared/shared_stats.ts",
     find: "const acquired = held + transit;",
     put: "const acquired = held;",
-    caughtBy: ["shared_tickets"],
+    caughtBy: ["shared/tickets"],
   },
   {
     what: "stats: memory that was given back is told of as mapped",
@@ -612,7 +612,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     find:
       "control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;",
     put: "control.words[HEADER.MAPPING] < 0 ? UNMAPPED : region.mappedBytes;",
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what:
@@ -620,42 +620,42 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/shared_slot_acquirer.ts",
     find: "this.#undo(blocks);",
     put: "for (const block of blocks) this.#leases.undo(block);",
-    caughtBy: ["once_given_back_twice"],
+    caughtBy: ["shared/throwing_runtime"],
   },
   {
     what: "handles: what looks alike as text has one check sum",
     file: "shared/handle.ts",
     find: 'typeof value === "object" ? value : `${typeof value} ${value}`,',
     put: 'typeof value === "bigint" ? `${value}` : value,',
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "parts: a block is lent without a mark",
     file: "shared/assembly.ts",
     find: "if (change > 0) slots.expose(slot);",
     put: "",
-    caughtBy: ["shared_slots"],
+    caughtBy: ["shared/slots"],
   },
   {
     what: "parts: others do not see that a block is lent",
     file: "shared/assembly.ts",
     find: "Atomics.add(control.lends, slot, change);",
     put: "",
-    caughtBy: ["shared_workers"],
+    caughtBy: ["shared/workers"],
   },
   {
     what: "pool: it releases blocks of another attachment",
     file: "shared/shared_block_pool.ts",
     find: "this.#parts.leases.checkOwn(block);",
     put: "",
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "pool: one can be made of parts of one's own",
     file: "shared/shared_block_pool.ts",
     find: "if (inside !== INSIDE) {",
     put: "if (inside === undefined) {",
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "module: what blocks are built of is exported",
@@ -663,21 +663,21 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: 'export { SharedBlockPool } from "./shared_block_pool.ts";',
     put:
       'export { SharedBlockPool } from "./shared_block_pool.ts"; export { slotOf } from "../pool/block.ts";',
-    caughtBy: ["shared_surface"],
+    caughtBy: ["shared/shared_block_pool"],
   },
   {
     what: "ends: a member that has ended takes the memory from the others",
     file: "pool/ledger_list.ts",
     find: "const isLast = isOwn || countDown(place);",
     put: "const isLast = isOwn || countDown(place) || true;",
-    caughtBy: ["shared_life"],
+    caughtBy: ["process/shared_isolate_end"],
   },
   {
     what: "ends: a handle is good although its pool has gone",
     file: "shared/attach.ts",
     find: "if (ledger === undefined) throw closed();",
     put: "if (ledger === undefined) return attach(handle, made);",
-    caughtBy: ["shared_life"],
+    caughtBy: ["process/shared_isolate_end"],
   },
   {
     what: "ends: what is given out is not written down",
@@ -685,14 +685,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: `this.#used[slot] = 1;
     this.#owner[slot] =`,
     put: "this.#owner[slot] =",
-    caughtBy: ["shared_life"],
+    caughtBy: ["process/shared_isolate_end"],
   },
   {
     what: "ends: the attachment of a dropped pool stays taken",
     file: "shared/attach.ts",
     find: "const isOurs = registry.markUnreachable(worker, turn);",
     put: "const isOurs = true;",
-    caughtBy: ["shared_life"],
+    caughtBy: ["process/shared_isolate_end"],
   },
   {
     what: "leaks: a handle whose block was sent is one",
@@ -701,7 +701,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     this.#token = undefined;
     this.#slot = after;`,
     put: "this.#slot = after;",
-    caughtBy: ["shared_leaks"],
+    caughtBy: ["shared/leaks"],
   },
   {
     what: "clock: the end of a ticket is looked at after the time",
@@ -712,7 +712,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     const now = clock.now();`,
     put: `const now = clock.now();
     const end = Atomics.load(deadline, slot);`,
-    caughtBy: ["shared_clock"],
+    caughtBy: ["shared/clock"],
   },
   {
     what:
@@ -720,13 +720,13 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/lifecycle.ts",
     find: "this.#parts.leases.shedViews();",
     put: "",
-    caughtBy: ["shared_views"],
+    caughtBy: ["process/garbage_collection"],
   },
   {
     what: "ends: what has gone in order is given back once more",
     file: "shared/shutdown.ts",
     find: "this.#ledger.forget();",
     put: "",
-    caughtBy: ["shared_life"],
+    caughtBy: ["process/shared_isolate_end"],
   },
 ];

@@ -7,7 +7,7 @@ import {
   type SharedPoolStats,
 } from "../../shared/mod.ts";
 import { isCovered } from "../support/resident.ts";
-import { lawful } from "../support/law.ts";
+import { lawful } from "../support/invariants.ts";
 
 /** Whole pages on every system, so a slab is one block. */
 export const PAGE = 16_384;

@@ -40,6 +40,11 @@ export function takeAll(pool: BlockPool): Block[] {
   return blocks;
 }
 
+/** Releases them, and leaves the array empty. */
+export function releaseAll(blocks: Block[]): void {
+  for (const block of blocks.splice(0)) block.release();
+}
+
 /** Lets everything run that waits for settled promises only. */
 export function microtasks(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

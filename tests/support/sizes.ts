@@ -1,7 +1,7 @@
 // Pools of which the tests of growing and shrinking know every number.
 
 import { BlockPool, type PoolOptions } from "../../mod.ts";
-import { lawful } from "./law.ts";
+import { lawful } from "./invariants.ts";
 
 /** Whole pages on every system, so a slab is one block. */
 export const PAGE = 65_536;

@@ -13,6 +13,26 @@ export function pattern(size: number, seed = 0): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** A reader of `bytes` that gives at most `piece` at once, or as many as that says. */
+export function readerOf(
+  bytes: Uint8Array,
+  piece: number | (() => number) = Infinity,
+) {
+  let at = 0;
+  return {
+    // deno-lint-ignore require-await
+    async read(into: Uint8Array): Promise<number | null> {
+      if (into.length === 0) throw new Error("asked for nothing");
+      if (at === bytes.length) return null;
+      const most = typeof piece === "number" ? piece : piece();
+      const part = bytes.subarray(at, at + Math.min(most, into.length));
+      into.set(part);
+      at += part.length;
+      return part.length;
+    },
+  };
+}
+
 /** A server on a free port. Its errors are the test's to look at, not the console's. */
 export function serve(
   handler: Deno.ServeHandler<Deno.NetAddr>,

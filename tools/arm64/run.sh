@@ -6,7 +6,7 @@
 # The first call installs qemu and arm64's C library from Debian's packages and
 # Deno from npm. Ends with 77 where that is not possible: nothing was tested.
 # Emulation is some 50 times slower than the machine, so nothing is type-checked
-# and only tests/*_test.ts named below run. docs/porting.md says what a green
+# and only the test files named below run. docs/porting.md says what a green
 # run does not prove.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,11 @@ version=2.9.5
 home=${XDG_CACHE_HOME:-$HOME/.cache}/smriti/linux-arm64-$version
 log=$home/setup.log
 libraries=/usr/aarch64-linux-gnu
-tests=(backend heap windows region slots growth shrink model isolation revoke acquire size_class)
+tests=(
+  ffi/{backend,heap,windows}
+  pool/{region,slots,growth,shrink,isolation,revoke,acquire,size_class_pool}
+  random/model
+)
 flags=(-A --no-check --frozen --sanitize-ops --sanitize-resources)
 
 where="ON ARM64"
