@@ -194,6 +194,11 @@ export class Dispatcher implements WaitingLine {
 
   /** Several blocks, now or later. */
   obtainMany(count: number, options: AcquireOptions): Promise<BlockArray> {
+    try {
+      integer("count", count, 1);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return this.#obtain(count, options) as Promise<BlockArray>;
   }
 
@@ -202,7 +207,6 @@ export class Dispatcher implements WaitingLine {
     options: AcquireOptions,
   ): Promise<Grant> {
     try {
-      if (count !== undefined) integer("count", count, 1);
       const { signal, timeoutMs, tag, reserved = false } = checkAcquire(
         options,
       );

@@ -34,14 +34,20 @@ export class Copy implements AsyncDisposable {
 /** Copies these folders of `root`, a URL. */
 export async function copy(folders: string[], root: string): Promise<Copy> {
   const path = await Deno.makeTempDir({ prefix: "smriti_copy_" });
-  for (const folder of folders) {
-    await Deno.mkdir(`${path}/${folder}`);
-    for await (const { name } of Deno.readDir(new URL(folder, root))) {
-      await Deno.copyFile(
-        new URL(`${folder}/${name}`, root),
-        `${path}/${folder}/${name}`,
-      );
-    }
-  }
+  for (const folder of folders) await copyFolder(folder, root, path);
   return new Copy(path);
+}
+
+async function copyFolder(
+  folder: string,
+  root: string,
+  path: string,
+): Promise<void> {
+  await Deno.mkdir(`${path}/${folder}`);
+  const entries = Deno.readDir(new URL(folder, root));
+  for await (const { name, isDirectory } of entries) {
+    const each = `${folder}/${name}`;
+    if (isDirectory) await copyFolder(each, root, path);
+    else await Deno.copyFile(new URL(each, root), `${path}/${each}`);
+  }
 }
