@@ -53,8 +53,8 @@ export interface LeaseSlots {
   take(slot: number): void;
   /** Puts an acquired slot back; whether the pool must be told. */
   push(slot: number): boolean;
-  /** Gives an acquired slot up for good. */
-  abandon(slot: number): void;
+  /** Gives an acquired slot up for good; `mayBeRead`: its bytes may be read by others. */
+  abandon(slot: number, mayBeRead: boolean): void;
   /** Gives a free slot up for good. */
   abandonFree(slot: number): void;
 }
@@ -130,7 +130,7 @@ export class Leases implements Owner {
     this.#quarantine = quarantine;
     this.leaks = new LeakWatch(
       options.leakDetection,
-      (leak) => this.#leaked(leak),
+      (leak) => this.leaked(leak),
     );
     this.noteAt = this.#timed || this.leaks.isOn ? 0 : COUNTLESS;
   }
@@ -286,10 +286,10 @@ export class Leases implements Owner {
       ? broughtBy(this.region, this.records, slot, result)
       : undefined;
     const isLast = --slot.lends === 0;
-    this.hooks.lending?.(slot.index, -1);
     if (isLast) slot.lentTo = undefined;
     // `abandonSlot` has lowered the count already.
     if (slot.state === LEASE_ABANDONED) return;
+    this.hooks.lending?.(slot.index, -1);
     if (isLast) this.#counters.lentBlocks--;
     let isSafe = how !== "running";
     let mayBeRead = !isLast || slot.escaped > 0 || isDetached(slot);
@@ -504,7 +504,7 @@ export class Leases implements Owner {
    */
   protected abandonSlot(slot: Slot, mayBeRead: boolean): void {
     this.unnote(slot);
-    this.#slots.abandon(slot.index);
+    this.#slots.abandon(slot.index, mayBeRead);
     this.#used[slot.index] = 1;
     this.#givenUp[this.#givenUp.length] = { index: slot.index, mayBeRead };
     if (slot.lends !== 0) this.#counters.lentBlocks--;
@@ -521,7 +521,7 @@ export class Leases implements Owner {
     this.abandonSlot(slot, !this.region.revoke(slot.view) || isElsewhere);
   }
 
-  #leaked(leak: Leak): void {
+  protected leaked(leak: Leak): void {
     if (leak.slot.state !== LEASE_HELD) return;
     this.#counters.leaks++;
     if (leak.stack === undefined) this.#search();
@@ -541,11 +541,15 @@ export class Leases implements Owner {
   protected record(index: number): Slot {
     // Slots are taken lowest first, so nearly always just one record is missing.
     for (let next = this.records.length; next <= index; next++) {
-      const slot = new Slot(this, next, this.#used);
-      this.leaks.register(slot);
-      this.records.push(slot);
+      this.records.push(this.makeRecord(next));
     }
     return this.records[index]!;
+  }
+
+  protected makeRecord(index: number): Slot {
+    const slot = new Slot(this, index, this.#used);
+    this.leaks.register(slot);
+    return slot;
   }
 
   /** The start and the note of a lease, if it gets any. */

@@ -45,8 +45,11 @@ const SLAB_BYTES = 0, SLAB_SLOTS = 1, SLOTS = 2, EXTENTS = 3, TEXT = 4;
 const FIRST_EXTENT = 8, EXTENT_WORDS = 3, MOST_EXTENTS = 48;
 /** Where the texts begin, in bytes. */
 const TEXT_AT = 8 * (FIRST_EXTENT + EXTENT_WORDS * MOST_EXTENTS);
-/** Room for slots beyond those of the first extent, which replace slots given up: so many for each. */
-const MORE_SLOTS = 3;
+/**
+ * Room for slots beyond those of the first extent, which replace slots given up: so many for each. In a
+ * shared pool, where only this tells all isolates of them, it is at least as much as the second number.
+ */
+const MORE_SLOTS = 3, MORE_SHARED = 2 ** 16;
 
 /** The slot's slab is being unmapped: a sweep that completes one that was cut short leaves it alone. */
 const GOING = 2;
@@ -75,7 +78,7 @@ export class Ledger {
 
   /** Opens a ledger of a pool whose slots are in this extent. */
   static open(extent: Extent, described: Described): Ledger {
-    return Ledger.#made(extent, described, listOwn) ??
+    return Ledger.#made(extent, described, 0, listOwn) ??
       Ledger.alone(slotsOf(extent, described));
   }
 
@@ -86,7 +89,10 @@ export class Ledger {
     pool: number,
   ): { readonly ledger: Ledger; readonly place: number } {
     let place = NO_PLACE;
-    const ledger = Ledger.#made(extent, described, (native, base) => {
+    const ledger = Ledger.#made(extent, described, MORE_SHARED, (
+      native,
+      base,
+    ) => {
       const listed = listShared(native, base, pool);
       place = listed?.place ?? NO_PLACE;
       return listed;
@@ -114,13 +120,14 @@ export class Ledger {
   static #made(
     extent: Extent,
     described: Described,
+    more: number,
     list: (native: Backend, base: bigint) => Listed | undefined,
   ): Ledger | undefined {
     const native = processBackend();
     if (native === undefined) return undefined;
     const { slabBytes, slabSlots } = described;
     const slots = slotsOf(extent, described);
-    const size = pages(native, HEADER_BYTES + slots * (1 + MORE_SLOTS));
+    const size = pages(native, HEADER_BYTES + roomFor(slots, more));
     const range = native.map(size, native.abilities.pageSize);
     if (typeof range === "number") return undefined;
     if (native.commit(range, 0, size, false) !== 0) {
@@ -299,6 +306,11 @@ function add(numbers: Float64Array, { range, firstSlab }: Extent): void {
   numbers[at + 1] = firstSlab;
   numbers[at + 2] = range.size / numbers[SLAB_BYTES]!;
   numbers[EXTENTS]!++;
+}
+
+/** Slots that are written down, if the first extent has so many. */
+function roomFor(slots: number, more: number): number {
+  return slots + Math.max(slots * MORE_SLOTS, more);
 }
 
 function slotsOf({ range }: Extent, { slabBytes, slabSlots }: Described) {

@@ -117,27 +117,46 @@ export class Region {
     return this.stride % this.#backend.abilities.pageSize === 0;
   }
 
+  /** Slabs of the first range. */
+  get firstSlabs(): number {
+    return this.range.size / this.slabBytes;
+  }
+
   /**
    * Maps addresses for more slabs: one at first, then as many as were added so far (doubling), so that
    * many slots given up take few ranges. Returns the refusal.
    */
   extend(): SmritiError | undefined {
-    const first = this.#parts[1]?.firstSlab ?? this.#slabs;
-    const more = Math.max(1, Math.min(this.#slabs - first, first));
-    const size = more * this.slabBytes;
-    const range = this.#backend.map(size, this.layout.unit);
-    if (typeof range === "number") {
-      return outOfMemory(this.#backend, "map", size, range);
-    }
-    this.#parts.push({ firstSlab: this.#slabs, range });
-    this.mappedBytes += range.mappedSize;
-    this.#slabs += more;
-    if (this.#stale !== undefined) {
-      const stale = new Uint8Array(this.#slabs);
-      stale.set(this.#stale);
-      this.#stale = stale;
-    }
+    const range = this.mapMore(this.firstSlabs);
+    if (range instanceof SmritiError) return range;
+    this.add(range);
     return undefined;
+  }
+
+  /** Maps as many slabs as were added before, at least one and at most so many, and adds none. */
+  protected mapMore(most: number): Range | SmritiError {
+    const added = this.#slabs - this.firstSlabs;
+    const size = Math.max(1, Math.min(added, most)) * this.slabBytes;
+    const range = this.#backend.map(size, this.layout.unit);
+    return typeof range === "number"
+      ? outOfMemory(this.#backend, "map", size, range)
+      : range;
+  }
+
+  /** Adds a range, whose slabs are those after the last one. All that can fail comes first. */
+  protected add(range: Range): void {
+    const parts = this.#parts;
+    const part = { firstSlab: this.#slabs, range };
+    const slabs = this.#slabs + range.size / this.slabBytes;
+    let stale = this.#stale;
+    if (stale !== undefined) {
+      stale = new Uint8Array(slabs);
+      stale.set(this.#stale!);
+    }
+    parts[parts.length] = part;
+    this.mappedBytes += range.mappedSize;
+    this.#slabs = slabs;
+    this.#stale = stale;
   }
 
   /** The lowest slabs of a run, as far as they lie in one range: the OS takes or refuses it as a whole. */
@@ -360,12 +379,18 @@ export class Region {
     return parts[at]!;
   }
 
+  /** Which of the places that slots can have a slot has: in a pool of one isolate its own for ever. */
+  protected placeOf(slot: number): number {
+    return slot;
+  }
+
   /** Where a slot is. */
   #placeOf(slot: number): { range: Range; offset: number } {
+    const place = this.placeOf(slot);
     const { range, firstSlab } = this.#partOf(
-      Math.floor(slot / this.slabSlots),
+      Math.floor(place / this.slabSlots),
     );
-    const offset = this.layout.offsetOf(slot) - firstSlab * this.slabBytes;
+    const offset = this.layout.offsetOf(place) - firstSlab * this.slabBytes;
     return { range, offset };
   }
 

@@ -7,7 +7,6 @@ import type { LeaseHooks } from "../pool/leases.ts";
 import { Events } from "../pool/events.ts";
 import { checkSize } from "../pool/memory_limit.ts";
 import type { Ledger } from "../pool/ledger.ts";
-import type { Region } from "../pool/region.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
 import { Notifier } from "./notifier.ts";
@@ -15,10 +14,12 @@ import { Clock } from "./clock.ts";
 import { type Control, COUNT, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { SharedShutdown } from "./shutdown.ts";
+import { Healing } from "./healing.ts";
 import { Lifecycle } from "./lifecycle.ts";
 import type { WorkerRegistry } from "./worker_registry.ts";
 import { SharedSlotAcquirer } from "./shared_slot_acquirer.ts";
 import { SharedLeases } from "./shared_leases.ts";
+import type { SharedRegion } from "./shared_region.ts";
 import { SharedSizer } from "./shared_sizer.ts";
 import { SharedSlots } from "./shared_slots.ts";
 import { mappedNow } from "./shared_stats.ts";
@@ -31,7 +32,7 @@ export interface Attachment {
   /** The pool's options. */
   readonly options: SharedFilledOptions;
   /** The pool's memory, mapped by the isolate that made it. */
-  readonly region: Region;
+  readonly region: SharedRegion;
   /** Which slots views may reach, for isolates that outlive the pool's. */
   readonly ledger: Ledger;
   /** The stack of the call that attached, for messages. */
@@ -75,7 +76,9 @@ export function assemble(
       lifecycle.check();
     },
     abandoned: () => {
+      const healed = sizer.heal();
       dispatcher.abandoned();
+      if (healed === "grown") dispatcher.freed();
       lifecycle.check();
     },
     leaked: ({ isNew, tag, stack }) => {
@@ -91,6 +94,7 @@ export function assemble(
     options,
     region,
     slots,
+    control,
     counters,
     hooks,
     (slot): BlockTicket => tickets.send(slot),
@@ -103,12 +107,14 @@ export function assemble(
     notifier,
     (slot) => leases.wipe(slot),
   );
+  const healing = new Healing({ ...attachment, slots, notifier, clock });
   const sizer = new SharedSizer(
     options,
     control,
     slots.tally,
     clock,
     supply,
+    healing,
     events,
     worker,
   );

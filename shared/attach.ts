@@ -6,7 +6,6 @@
 import { show } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
-import { Region } from "../pool/region.ts";
 import type { ViewBudget } from "../pool/view_budget.ts";
 import { Ledger, sweep } from "../pool/ledger.ts";
 import {
@@ -28,18 +27,21 @@ import {
 import { fillSharedOptions, type SharedPoolOptions } from "./options.ts";
 import { assemble, type Attachment, type SharedParts } from "./assembly.ts";
 import { WorkerRegistry } from "./worker_registry.ts";
+import { SharedRegion } from "./shared_region.ts";
 
 /** Makes a pool and attaches its first worker; `made` is the stack of the call. */
 export function begin(given: SharedPoolOptions, made: string): SharedParts {
   headroom();
   const options = fillSharedOptions(given);
   sweep();
-  const region = new Region(options);
+  const region = new SharedRegion(options);
   const pool = crypto.getRandomValues(new Int32Array(1))[0]!;
   const { ledger, place } = listed(region, options.name, made, pool);
   try {
     const control = new Control(options.maxBlocks);
+    region.follow(control);
     const { words } = control;
+    words[HEADER.NEXT_PLACE] = region.slabs * region.slabSlots;
     words[HEADER.MAGIC] = MAGIC;
     words[HEADER.VERSION] = VERSION;
     words[HEADER.SEAL] = sealOf(options, region.range);
@@ -71,8 +73,9 @@ export function attach(handle: SharedPoolHandle, made: string): SharedParts {
   headroom();
   const { options, control: buffer, range } = readHandle(handle);
   // Before an id is taken: without permission this isolate does not attach.
-  const region = new Region(options, range);
+  const region = new SharedRegion(options, range);
   const control = new Control(options.maxBlocks, buffer);
+  region.follow(control);
   checkHome(control);
   const registry = new WorkerRegistry(control);
   const name = show(options.name);
@@ -141,7 +144,12 @@ export function detachUnreachable(
 }
 
 /** Lists the ledger of the pool, by which its slots are known once its isolates have ended. */
-function listed(region: Region, name: string, place: string, pool: number) {
+function listed(
+  region: SharedRegion,
+  name: string,
+  place: string,
+  pool: number,
+) {
   const { slabBytes, slabSlots, lastPart } = region;
   const described = { slabBytes, slabSlots, name, place };
   return Ledger.openShared(lastPart, described, pool);

@@ -24,14 +24,14 @@ export const HEADER = {
   STATE: 3,
   /** The highest worker id ever given out. */
   TOP_WORKER: 4,
-  /** Blocks with memory; changed by the resizer only. */
+  /** Blocks with memory that were not given up unreplaced; changed by the resizer only. */
   COMMITTED: 5,
   /** One past the highest slot ever committed; changed by the resizer only. */
   TOP: 6,
   /** Number of the pool, for tickets. */
   POOL: 7,
-  /** No fewer blocks than are out of the pool for good: a death may leave it too high. */
-  ABANDONED: 8,
+  /** Slots given up that no fresh address replaces: so much less is the capacity. For the resizer only. */
+  UNREPLACED: 8,
   /** The most blocks ever in use at once. */
   PEAK: 9,
   /** Whether the pool was busy since the last look at shrinking. */
@@ -57,10 +57,30 @@ export const HEADER = {
   TIME: 21,
   /** The worker that ends the pool, or 0. */
   ENDER: 22,
-  /** `MAPPED`, `UNMAPPING` or `UNMAPPED`; changed by the ender only. */
+  /** `MAPPED`, `UNMAPPING`, or from `UNMAPPED` on; changed by the ender only. */
   MAPPING: 23,
+  /** Whether an isolate has made all its views: from then on no slot gets another address. */
+  SEALED: 24,
+  /** Whether slots may wait for a fresh address whose worker found the resizer at work. */
+  UNHEALED: 25,
+  /** The next place that no slot has had, and further ranges that are mapped; for the resizer only. */
+  NEXT_PLACE: 26,
+  RANGES: 27,
+  /** Addresses given up that were dealt with, in all; for the resizer only, as all that follow. */
+  GIVEN_UP: 28,
+  /** Those of them whose bytes may be read, and others whose pages have stayed. */
+  KEPT: 29,
+  UNREAD: 30,
   /** Since when the pool has been idle at its size, in the pool's time; written by looks only. */
-  IDLE_SINCE: 24,
+  IDLE_SINCE: 31,
+  /** Intent to replace an address: its slot plus 1, or 0; then what is to be, in absolute numbers. */
+  HEAL_SLOT: 32,
+  HEAL_WORD: 33,
+  HEAL_PLACE: 34,
+  HEAL_GIVEN_UP: 35,
+  HEAL_KEPT: 36,
+  HEAL_UNREAD: 37,
+  HEAL_UNREPLACED: 38,
 
   /** Raised when something became free while acquires waited. */
   EPOCH: 48,
@@ -126,7 +146,10 @@ export const GONE = 4;
 export const MAPPED = 0;
 /** Asked of the OS, which may or may not have done it. */
 export const UNMAPPING = 1;
+/** That, and so many units above it of `LEFT_UNIT` bytes that stay mapped for ever. */
 export const UNMAPPED = 2;
+/** The least page there is: in bytes, a number could be too large for a word. */
+export const LEFT_UNIT = 4096;
 
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
@@ -134,8 +157,17 @@ export const UNCOMMITTED = 0;
 export const FREE: number = 1 << 8;
 /** On its way under a ticket. Its bytes are the sender's; the sender's views have ended. */
 export const TRANSIT: number = 2 << 8;
-/** Out of the pool for good: its bytes may still be written to. */
+/**
+ * Its address is given up: its bytes may still be written to. Soon it has a fresh one, unless it is `FINAL`.
+ * In the place of a worker stands one of the three numbers below.
+ */
 export const ABANDONED: number = 3 << 8;
+/** Its bytes may still be read. */
+export const READABLE = 0;
+/** Its bytes may not be read any more. */
+export const UNREADABLE = 1;
+/** It stays as it is, and has been counted. */
+export const FINAL = 2;
 /** Held by a worker since it was free; no view of it was given out. */
 export const HELD: number = 4 << 8;
 /** Held by a worker, with the bytes of an earlier holder; all views of it have ended. */
@@ -162,6 +194,11 @@ export function kindOf(owner: number): number {
   return owner & KIND_MASK;
 }
 
+/** Whether the slot was given up and gets no fresh address. */
+export function isUnreplaced(owner: number): boolean {
+  return (owner & (KIND_MASK | WORKER_MASK)) === (ABANDONED | FINAL);
+}
+
 /** Whether this worker holds the slot, in whatever state its bytes are. */
 export function isHeldBy(owner: number, worker: number): boolean {
   return (owner & (HELD_BIT | WORKER_MASK)) === (HELD_BIT | worker) &&
@@ -175,8 +212,14 @@ export function successor(owner: number, kind: number, worker: number): number {
 
 /** Where the two histograms begin, after the workers: 64 bits a cell. */
 const DURATIONS_AT = HEADER_WORDS + (MOST_WORKERS + 1) * WORKER_WORDS;
+/** Further ranges of addresses, each twice the one before: more than an address space has room for. */
+const MOST_RANGES = 48;
+/** Doubles of a range: base, size, and the same of what is mapped. */
+const RANGE_DOUBLES = 4;
+/** Where the ranges begin, as doubles. */
+const RANGES_AT = (DURATIONS_AT + 2 * 2 * SharedDurations.CELLS) / 2;
 /** Where the words of slots begin. */
-const SLOTS_AT = DURATIONS_AT + 2 * 2 * SharedDurations.CELLS;
+const SLOTS_AT = 2 * (RANGES_AT + MOST_RANGES * RANGE_DOUBLES);
 
 /** Views of the parts of one control block. */
 export class Control {
@@ -198,6 +241,8 @@ export class Control {
   readonly serial: Int32Array;
   /** A word a slot: when its ticket ends, in the pool's time; 0 until a housekeeping has seen it. */
   readonly deadline: Int32Array;
+  /** A word a slot: the place in the ranges that it has got, or 0 for the one it began with. */
+  readonly place: Int32Array;
   /** A bit a slot: it may be free. Only a hint. */
   readonly hints: Int32Array;
 
@@ -227,12 +272,13 @@ export class Control {
     this.lends = part(maxBlocks);
     this.serial = part(maxBlocks);
     this.deadline = part(maxBlocks);
+    this.place = part(maxBlocks);
     this.hints = part((maxBlocks + 31) >>> 5);
   }
 
   /** Bytes that a control block needs, a multiple of 8. */
   static bytes(maxBlocks: number): number {
-    const words = SLOTS_AT + 4 * maxBlocks + Math.ceil(maxBlocks / 32);
+    const words = SLOTS_AT + 5 * maxBlocks + Math.ceil(maxBlocks / 32);
     return 8 * Math.ceil(words / 2);
   }
 
@@ -244,6 +290,11 @@ export class Control {
   /** Index in `counts` of a worker's count. */
   countAt(worker: number, count: number): number {
     return this.at(worker, WORKER_WORDS / 2) / 2 + count;
+  }
+
+  /** Index in `counts` of a further range. */
+  rangeAt(range: number): number {
+    return RANGES_AT + range * RANGE_DOUBLES;
   }
 
   /** Sum of a count over all workers. */

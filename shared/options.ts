@@ -6,11 +6,10 @@ import { fillOptions, type PoolOptions } from "../pool/options.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 
 /**
- * What a shared pool is made of. The options are those of `BlockPool` without `prefault` and `maxAbandonedBytes`; `safety`
- * can only be `"revoke"` and `backend` only `"native"`.
+ * What a shared pool is made of. The options are those of `BlockPool` without `prefault`; `safety` can only be
+ * `"revoke"` and `backend` only `"native"`.
  */
-export interface SharedPoolOptions
-  extends Omit<PoolOptions, "prefault" | "maxAbandonedBytes"> {
+export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
   /**
    * Milliseconds after which a ticket that was not adopted comes back, counted from the first
    * housekeeping of any isolate that sees it (one every 250 ms). Integer from 1 to 2^31 − 1. Default
@@ -38,12 +37,6 @@ export function fillSharedOptions(
     filled.safety,
     "revoke",
     "views cached in one Worker can not be revoked by another",
-  );
-  only(
-    "maxAbandonedBytes",
-    filled.maxAbandonedBytes,
-    undefined,
-    "no fresh block takes the place of one that was given up, so each costs capacity",
   );
   only(
     "backend",

@@ -10,11 +10,13 @@ import type { SharedLeases } from "./shared_leases.ts";
 import type { Notifier } from "./notifier.ts";
 import { between, type Clock } from "./clock.ts";
 import {
+  ABANDONED,
   CLAIMED,
   type Control,
   FREE,
   HEADER,
   isHeldBy,
+  isUnreplaced,
   kindOf,
   SOILED,
   TRANSIT,
@@ -96,7 +98,7 @@ export class Reaper {
 
   /** Looks after the next slots: one round after the other comes to all of them. */
   inspect(): void {
-    const { control, slots, dispatcher, worker, leases } = this.#parts;
+    const { control, slots, dispatcher, worker, leases, sizer } = this.#parts;
     const { owner, words } = control;
     const top = Atomics.load(words, HEADER.TOP);
     let found = false;
@@ -107,11 +109,14 @@ export class Reaper {
       const kind = kindOf(word);
       if (kind === FREE) found = slots.hints.confirm(slot) || found;
       else if (kind === TRANSIT) found = this.#expire(slot, word) || found;
-      else if (isHeldBy(word, worker) && !leases.isLeased(slot)) {
+      else if (kind === ABANDONED && !isUnreplaced(word)) {
+        // Its worker died, or was cut short.
+        Atomics.store(words, HEADER.UNHEALED, 1);
+      } else if (isHeldBy(word, worker) && !leases.isLeased(slot)) {
         found = this.#clear(slot, word) || found;
       }
     }
-    if (found) dispatcher.freed();
+    if (sizer.heal() === "grown" || found) dispatcher.freed();
   }
 
   /** Takes a slot over if it was the dead worker's; true if it is free again. */
@@ -158,10 +163,14 @@ export class Reaper {
     const { slots, leases } = this.#parts;
     // A view may have been posted to another isolate, or a read of the runtime's own threads may be
     // under way: neither ends with the lease, or with a thread.
-    const isClean = kindOf(word) !== USED &&
+    const mayBeRead = kindOf(word) === USED;
+    const isClean = !mayBeRead &&
       (kindOf(word) !== SOILED || leases.wash(slot));
     if (isClean) slots.push(slot);
-    else slots.abandon(slot);
+    else {
+      slots.abandon(slot, mayBeRead);
+      slots.givenUp.push({ index: slot, mayBeRead });
+    }
     return isClean;
   }
 }

@@ -282,7 +282,7 @@ export class SharedBlockPool implements Pool {
   /**
    * Takes the blocks of stopped Workers back. A block is free again unless its `bytes` or `pointer`
    * were used in the lease that the death cut short: a view may have been posted to another isolate,
-   * or a native read be under way, so it leaves the pool (`abandonedBlocks`). Done automatically, four
+   * or a native read be under way, so it is abandoned, and a fresh one takes its place. Done automatically, four
    * times a second, where the OS can prove that a thread has ended (Linux, Windows): there, nothing
    * is taken before, whatever is asked for.
    *
@@ -315,7 +315,8 @@ export class SharedBlockPool implements Pool {
   /**
    * Makes all that this isolate needs the FFI permission for in this pool, so that the program may take
    * it back: `Deno.permissions.revoke({ name: "ffi" })`. The pool goes on as before in this isolate, but
-   * a block that lost its view leaves the pool when its lease ends. A Worker has its maker's permission,
+   * a block that lost its view leaves the pool when its lease ends, and what is given up in any isolate
+   * costs capacity from then on. A Worker has its maker's permission,
    * also after that was taken back, so each isolate seals its own pool object before. About 4 µs for each of `maxBlocks`; the views count as external memory.
    *
    * @throws {SmritiError} `permission` if it has been taken back already; `closed`
@@ -323,6 +324,7 @@ export class SharedBlockPool implements Pool {
   seal(): void {
     headroom();
     this.#dispatcher.refuseIfClosed();
+    this.#parts.sizer.seal();
     this.#parts.leases.seal(this.maxBlocks);
   }
 

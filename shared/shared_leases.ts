@@ -11,6 +11,7 @@ import { SmritiError } from "../pool/errors.ts";
 import { isDetached } from "../pool/detached_buffers.ts";
 import { isOverViewBudget } from "../pool/view_budget.ts";
 import type { LeaseHooks } from "../pool/leases.ts";
+import type { Leak } from "../pool/leaks.ts";
 import { Leases } from "../pool/leases.ts";
 import type { FilledOptions } from "../pool/options.ts";
 import { called } from "../pool/lease_errors.ts";
@@ -24,6 +25,7 @@ import {
   type Slot,
 } from "../pool/slot.ts";
 import type { Counters } from "../pool/stats.ts";
+import type { Control } from "./control.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
 // Hot constants: see ARCHITECTURE.md.
@@ -40,12 +42,16 @@ export class SharedLeases extends Leases {
    * for.
    */
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+  /** Where slots are now, and where each was when its view was made: a slot may get another place. */
+  readonly #place: Int32Array;
+  readonly #viewed: Int32Array;
 
   /** No leases yet. */
   constructor(
     options: FilledOptions,
     region: Region,
     slots: SharedSlots,
+    { place }: Control,
     counters: Counters,
     hooks: LeaseHooks,
     makeTicket: (slot: number) => BlockTicket,
@@ -53,7 +59,9 @@ export class SharedLeases extends Leases {
     // What is in use is written down by the slots; this is for V8, which is slow where an index is out of
     // bounds.
     const used = new Uint8Array(options.maxBlocks);
-    super(options, region, slots, counters, hooks, undefined, used);
+    super(options, region, slots, counters, hooks, slots.givenUp, used);
+    this.#place = place;
+    this.#viewed = new Int32Array(place.length);
     this.#slots = slots;
     this.#makeTicket = makeTicket;
   }
@@ -227,6 +235,18 @@ export class SharedLeases extends Leases {
     this.abandonSlot(slot, true);
   }
 
+  /** The handle points to the record of the place given up, and what comes gets another one. */
+  protected override abandonSlot(slot: Slot, mayBeRead: boolean): void {
+    const fresh = this.makeRecord(slot.index);
+    super.abandonSlot(slot, mayBeRead);
+    this.records[slot.index] = fresh;
+  }
+
+  /** A block that was taken from this isolate is another's to give up. */
+  protected override leaked(leak: Leak): void {
+    if (this.#slots.holds(leak.slot.index)) super.leaked(leak);
+  }
+
   /** Ends the views that are kept here; no lease may be left. */
   endViews(): void {
     for (let index = 0; index < this.#views.length; index++) this.#drop(index);
@@ -259,7 +279,8 @@ export class SharedLeases extends Leases {
 
   /** Zeroes a slot without a lease that has just been given memory. */
   wipe(index: number): void {
-    const view = this.#views[index];
+    const isThere = this.#viewed[index] === this.#place[index];
+    const view = isThere ? this.#views[index] : undefined;
     if (view === undefined) this.region.wipe(index);
     else view.fill(0);
   }
@@ -319,13 +340,19 @@ export class SharedLeases extends Leases {
     throw this.#stuck(slot);
   }
 
-  /** The view of a held slot that is kept here. */
+  /** The view of a held slot that is kept here, if the slot is still where it was when that was made. */
   #ready(index: number): Uint8Array<ArrayBuffer> {
-    return this.#views[index] ?? this.#make(index);
+    return this.#viewed[index] === this.#place[index]
+      ? this.#views[index] ?? this.#make(index)
+      : this.#make(index);
   }
 
   #make(index: number): Uint8Array<ArrayBuffer> {
     const views = this.#views;
+    // SAFETY: one of a place given up was never given out, or has ended.
+    this.#drop(index);
+    // First: should the slot move meanwhile, what is made here is not taken for a view of its new place.
+    this.#viewed[index] = this.#place[index]!;
     // No gaps: V8 keeps an array with large ones as a table.
     while (views.length <= index) views.push(undefined);
     // SAFETY: given out only while the slot is held, and then its slab is committed; this isolate's other

@@ -16,12 +16,13 @@ import { Timer } from "../pool/timers.ts";
 import { between, type Clock } from "./clock.ts";
 import { type Control, HEADER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import type { Healing } from "./healing.ts";
 import { raise } from "./worker_registry.ts";
 import type { SharedSupply } from "./shared_supply.ts";
 import type { Tally } from "./tally.ts";
 
 // Hot constants: see ARCHITECTURE.md.
-const { ABANDONED, BUSY, COMMITTED, PEAK } = HEADER;
+const { BUSY, COMMITTED, PEAK, UNREPLACED } = HEADER;
 
 /** Looks at the resizer's word before giving up: growing takes microseconds. */
 const SPINS = 2000;
@@ -59,6 +60,7 @@ export class SharedSizer {
   readonly #tally: Tally;
   readonly #clock: Clock;
   readonly #supply: SharedSupply;
+  readonly #healing: Healing;
   readonly #events: Events;
   readonly #worker: number;
   readonly #policy: ScalingPolicy;
@@ -82,6 +84,7 @@ export class SharedSizer {
     tally: Tally,
     clock: Clock,
     supply: SharedSupply,
+    healing: Healing,
     events: Events,
     worker: number,
   ) {
@@ -90,6 +93,7 @@ export class SharedSizer {
     this.#tally = tally;
     this.#clock = clock;
     this.#supply = supply;
+    this.#healing = healing;
     this.#events = events;
     this.#worker = worker;
     this.#policy = new ScalingPolicy(options, supply.slabSlots);
@@ -114,8 +118,7 @@ export class SharedSizer {
   taken(): void {
     const words = this.#words;
     const used = this.#tally.recount();
-    const acquired = used - words[ABANDONED]!;
-    if (acquired > words[PEAK]!) raise(words, PEAK, acquired);
+    if (used > words[PEAK]!) raise(words, PEAK, used);
     this.#noteBusy(used);
     if (used >= this.#growAt) this.grow(false);
     this.#setWatermark();
@@ -126,15 +129,18 @@ export class SharedSizer {
     const words = this.#words;
     const busyAt = words[BUSY] === 0 ? this.#busyAt : COUNTLESS;
     // The block that is taken next is not among those in use.
-    this.#watermark =
-      Math.min(this.#growAt, busyAt, words[PEAK]! + words[ABANDONED]! + 1) - 1;
+    const below = Math.min(this.#growAt, busyAt, words[PEAK]! + 1) - 1;
+    // What is given up unreplaced later on counts as in use until the line is drawn anew.
+    this.#watermark = below + words[UNREPLACED]!;
   }
 
   /** Commits one step more. Unless `asked`, not for a while after the OS has refused. */
   grow(asked: boolean): Growth {
-    const { maxBlocks } = this.#options;
+    const healed = this.heal();
+    if (healed !== "refused") return healed;
+    const { capacity } = this.#tally;
     const committed = this.committed;
-    if (committed >= maxBlocks) return "refused";
+    if (committed >= capacity) return "refused";
     if (!asked && this.#refusals.isRecent(this.#clock.now())) return "refused";
     headroom();
     if (!this.#begin()) return "busy";
@@ -143,7 +149,7 @@ export class SharedSizer {
     try {
       // Another worker may have grown it between the two looks.
       if (before === committed) {
-        error = this.#supply.commit(this.#policy.growBy(before, maxBlocks));
+        error = this.#supply.commit(this.#policy.growBy(before, capacity));
       }
     } finally {
       this.#end();
@@ -152,7 +158,38 @@ export class SharedSizer {
     if (error !== undefined) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
     const after = this.committed;
     this.#tellGrow(after - before, error);
+    // Healing that found the lock taken.
+    this.heal();
     return after > committed ? "grown" : "refused";
+  }
+
+  /** Gives slots that were given up fresh addresses, if there are any and the OS has some. */
+  heal(): Growth {
+    let healed = false;
+    while (this.#healing.isDue) {
+      headroom();
+      if (!this.#begin()) {
+        // The resizer looks at that after its end; this one may have looked already.
+        this.#healing.ask();
+        if (!this.#begin()) return healed ? "grown" : "busy";
+      }
+      try {
+        // What was cut short before.
+        if (this.#healing.finish()) this.#supply.recount();
+        if (this.#healing.heal()) healed = true;
+      } finally {
+        this.#end();
+      }
+    }
+    return healed ? "grown" : "refused";
+  }
+
+  /** From here on every slot stays where it is. */
+  seal(): void {
+    Atomics.store(this.#words, HEADER.SEALED, 1);
+    // What another worker is moving has been moved then.
+    if (this.#begin()) this.#end();
+    this.heal();
   }
 
   /** What the OS has refused when this isolate asked for memory last, if it did. */
@@ -231,9 +268,13 @@ export class SharedSizer {
 
   /** The resizer has died: counts what it left, and lets others resize. */
   repair(dead: number): void {
-    if (Atomics.load(this.#words, HEADER.RESIZER) !== dead) return;
-    this.#supply.recount();
-    Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);
+    if (Atomics.load(this.#words, HEADER.RESIZER) === dead) {
+      this.#supply.recount();
+      Atomics.compareExchange(this.#words, HEADER.RESIZER, dead, 0);
+    }
+    // What it gave up, or was about to.
+    this.#healing.ask();
+    this.heal();
   }
 
   /** Gives at most so many blocks back, stopping after so many bytes. */
@@ -256,6 +297,7 @@ export class SharedSizer {
       this.#noteBusy(this.#tally.recount());
       this.#tellShrink(given.blocks, given.bytes);
     }
+    this.heal();
     return given;
   }
 
@@ -271,10 +313,9 @@ export class SharedSizer {
 
   /** Where growing is due and where the pool counts as busy, in used blocks. */
   #draw(committed: number): void {
-    const { maxBlocks } = this.#options;
     this.#seen = committed;
     this.#watermark = 0;
-    const growAt = this.#policy.growAt(committed, maxBlocks);
+    const growAt = this.#policy.growAt(committed, this.#tally.capacity);
     this.#growAt = growAt < 0 ? COUNTLESS : committed - growAt;
     this.#busyAt = committed - this.#policy.idleAbove(committed);
   }

@@ -38,7 +38,6 @@ export interface AcquirerParts {
 
 /** Acquires blocks for one isolate. */
 export class SharedSlotAcquirer implements Acquirer {
-  readonly #maxBlocks: number;
   readonly #reservedBlocks: number;
   readonly #words: Int32Array;
   readonly #slots: SharedSlots;
@@ -63,7 +62,6 @@ export class SharedSlotAcquirer implements Acquirer {
     this.#counts = control.counts;
     this.#acquiresAt = control.countAt(worker, COUNT.ACQUIRES);
     this.#onQueue = onQueue;
-    this.#maxBlocks = options.maxBlocks;
     this.#reservedBlocks = options.reservedBlocks;
     this.#words = control.words;
     this.#slots = slots;
@@ -79,12 +77,8 @@ export class SharedSlotAcquirer implements Acquirer {
   }
 
   get usage(): { acquired: number; capacity: number } {
-    const abandoned = Atomics.load(this.#words, HEADER.ABANDONED);
-    const used = this.#slots.tally.recount();
-    return {
-      acquired: Math.max(0, used - abandoned),
-      capacity: this.#maxBlocks - abandoned,
-    };
+    const { tally } = this.#slots;
+    return { acquired: tally.recount(), capacity: tally.capacity };
   }
 
   get refusal(): SmritiError | undefined {
@@ -208,10 +202,7 @@ export class SharedSlotAcquirer implements Acquirer {
 
   /** Whether a request can never be served: too much of the pool has been abandoned. */
   isHopeless({ count = 1, reserved }: Need): boolean {
-    const most = this.#maxBlocks - this.#kept(reserved) - count;
-    // The count may be too high after a death, so the owner words are counted before a refusal.
-    return Atomics.load(this.#words, HEADER.ABANDONED) > most &&
-      this.#slots.tally.countAbandoned() > most;
+    return count > this.#slots.tally.capacity - this.#kept(reserved);
   }
 
   /** A free block that leaves the reserve to others. */
@@ -280,8 +271,8 @@ export class SharedSlotAcquirer implements Acquirer {
     if (kept > 0 && tally.countFree() >= needed) return "busy";
     // Others may hold so much that it could not be enough however far the pool grows.
     const isInVain = needed > 1 &&
-      needed > this.#maxBlocks - tally.recount() &&
-      needed > this.#maxBlocks - tally.countUsed();
+      needed > tally.capacity - tally.recount() &&
+      needed > tally.capacity - tally.countUsed();
     return isInVain ? "refused" : this.#sizer.grow(asked);
   }
 

@@ -6,12 +6,14 @@
  * transit, abandoned or without memory, by its owner word alone, and so is what may have been seen of
  * its bytes. Knows no memory and no waiting.
  */
+import type { GivenUp } from "../pool/abandoned.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { isAwaited } from "./notifier.ts";
 import {
   ABANDONED,
   CLAIMED,
   type Control,
+  FINAL,
   FREE,
   HEADER,
   HELD,
@@ -19,10 +21,12 @@ import {
   isHeldBy,
   kindOf,
   OPEN,
+  READABLE,
   SOILED,
   successor,
   TRANSIT,
   UNCOMMITTED,
+  UNREADABLE,
   USED,
   WORKER,
   WORKER_MASK,
@@ -64,10 +68,14 @@ export class SharedSlots {
   /** Where free ones may be. */
   readonly hints: Hints;
 
+  /** What was given up here and may have no fresh address yet. */
+  readonly givenUp: GivenUp[] = [];
+
   readonly #control: Control;
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
-  /** For the isolates that outlive this pool's: a byte for each slot, 1 while a view given out may reach it. */
+  readonly #place: Int32Array;
+  /** For the isolates that outlive this pool's: a byte for each place, 1 while a view given out may reach it. */
   readonly #used: Uint8Array;
   readonly #worker: number;
   /** What the words of slots that this worker holds have in common. */
@@ -90,6 +98,7 @@ export class SharedSlots {
     this.#control = control;
     this.#words = control.words;
     this.#owner = control.owner;
+    this.#place = control.place;
     this.#worker = worker;
     this.tally = new Tally(control, worker);
     this.hints = new Hints(control);
@@ -144,7 +153,9 @@ export class SharedSlots {
     const next = hotSuccessor(word, HOT_FREE, 0);
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
     // Before the swap: after it the byte is another worker's. The views have ended.
-    if (hotKindOf(word) === HOT_USED) this.#used[slot] = 0;
+    if (hotKindOf(word) === HOT_USED) {
+      this.#used[this.#place[slot]! || slot] = 0;
+    }
     if (Atomics.compareExchange(owner, slot, word, next) !== word) {
       throw this.#stolen(slot);
     }
@@ -172,22 +183,30 @@ export class SharedSlots {
     // it after the OS has confirmed the end of the thread, which orders all its stores before that.
     const word = this.#owner[slot]!;
     if ((word & HELD_MASK) !== this.#held) throw this.#stolen(slot);
-    this.#used[slot] = 1;
+    this.#used[this.#place[slot]! || slot] = 1;
     this.#owner[slot] = word & ALL_BUT_KIND | HOT_USED;
   }
 
-  /** Takes a slot of this worker out of the pool for good. */
-  abandon(slot: number): void {
+  /** Gives the address of a slot of this worker up; `mayBeRead`: its bytes may be read by others. */
+  abandon(slot: number, mayBeRead: boolean): void {
     const word = this.#mine(slot);
-    // First: so the count is never too low. A refusal by it is confirmed by the owner words.
-    Atomics.add(this.#words, HEADER.ABANDONED, 1);
-    this.#used[slot] = 1;
-    this.#move(slot, word, ABANDONED, 0, -1);
+    this.#used[this.#place[slot]! || slot] = 1;
+    this.#move(slot, word, ABANDONED, mayBeRead ? READABLE : UNREADABLE, -1);
   }
 
   /** A free slot whose buffer escaped here before it was given back: takes it first. */
   abandonFree(slot: number): void {
-    if (this.take(slot)) this.abandon(slot);
+    if (this.take(slot)) this.abandon(slot, true);
+  }
+
+  /** A slot given up has got a fresh address: takes it, if its word is still `word`. */
+  revive(slot: number, word: number): boolean {
+    return this.#move(slot, word, HELD, this.#worker, 1);
+  }
+
+  /** A slot given up gets none, if its word is still `word`. */
+  renounce(slot: number, word: number): void {
+    this.#swap(slot, word, ABANDONED, FINAL);
   }
 
   /** Puts a slot of this worker, whose views have ended, in transit; returns the ticket's number. */
@@ -198,7 +217,9 @@ export class SharedSlots {
     const number = serial[slot] = serial[slot]! + 1 | 0;
     const word = this.#mine(slot);
     // As in `push`.
-    if (hotKindOf(word) === HOT_USED) this.#used[slot] = 0;
+    if (hotKindOf(word) === HOT_USED) {
+      this.#used[this.#place[slot]! || slot] = 0;
+    }
     this.#move(slot, word, TRANSIT, this.#worker, -1);
     return number;
   }
@@ -241,7 +262,7 @@ export class SharedSlots {
   /** Takes a slot that a dead worker held, as it is; false if that changed. */
   seize(slot: number, word: number): boolean {
     // It may have died between the byte and the word, before it gave the view out.
-    if (kindOf(word) !== USED) this.#used[slot] = 0;
+    if (kindOf(word) !== USED) this.#used[this.#place[slot]! || slot] = 0;
     return this.#move(slot, word, kindOf(word), this.#worker, 1);
   }
 
@@ -269,6 +290,11 @@ export class SharedSlots {
     if (kindOf(word) === UNCOMMITTED && this.#swap(slot, word, FREE, 0)) {
       this.hints.set(slot);
     }
+  }
+
+  /** Whether this worker holds the slot. */
+  holds(slot: number): boolean {
+    return isHeldBy(this.#owner[slot]!, this.#worker);
   }
 
   /** Throws unless this worker holds the slot. */

@@ -1,7 +1,6 @@
 /**
  * The numbers of a shared pool, gathered from the control block.
  */
-import type { Region } from "../pool/region.ts";
 import type { PoolStats } from "../pool/stats.ts";
 import {
   ABANDONED,
@@ -12,7 +11,9 @@ import {
   FREE,
   HEADER,
   HELD,
+  isUnreplaced,
   kindOf,
+  LEFT_UNIT,
   SOILED,
   TRANSIT,
   UNMAPPED,
@@ -20,6 +21,7 @@ import {
   WORKER,
 } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
+import type { SharedRegion } from "./shared_region.ts";
 
 /** The numbers of a shared pool, of all isolates together; exact while nothing is running. */
 export interface SharedPoolStats extends PoolStats {
@@ -30,16 +32,21 @@ export interface SharedPoolStats extends PoolStats {
 }
 
 /** Bytes of address space that the pool has now. */
-export function mappedNow(control: Control, region: Region): number {
-  return control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;
+export function mappedNow(control: Control, region: SharedRegion): number {
+  const { words } = control;
+  const left = words[HEADER.MAPPING]! - UNMAPPED;
+  if (left >= 0) return left * LEFT_UNIT;
+  region.catchUp();
+  return region.mappedBytes;
 }
 
 /** Blocks of each kind, by the owner words. */
 function take(control: Control) {
-  const seen = { free: 0, held: 0, transit: 0, abandoned: 0, lent: 0 };
+  const seen = { free: 0, held: 0, transit: 0, unhealed: 0, lent: 0 };
   const top = Atomics.load(control.words, HEADER.TOP);
   for (let slot = 0; slot < top; slot++) {
-    switch (kindOf(Atomics.load(control.owner, slot))) {
+    const word = Atomics.load(control.owner, slot);
+    switch (kindOf(word)) {
       case FREE:
       case CLAIMED:
         seen.free++;
@@ -54,7 +61,7 @@ function take(control: Control) {
         seen.transit++;
         break;
       case ABANDONED:
-        seen.abandoned++;
+        if (!isUnreplaced(word)) seen.unhealed++;
     }
   }
   // What is left of a pool that has ended are the blocks that a view may still reach.
@@ -72,14 +79,16 @@ function take(control: Control) {
 export function sharedStats(
   { name, blockSize, maxBlocks, reservedBlocks }: SharedFilledOptions,
   control: Control,
-  region: Region,
+  region: SharedRegion,
   attachedWorkers: number,
   listenerErrors: number,
 ): SharedPoolStats {
   const { words } = control;
-  const { free, held, transit, abandoned, lent } = take(control);
+  const { free, held, transit, unhealed, lent } = take(control);
   const acquired = held + transit;
   const committed = free + acquired;
+  const abandoned = words[HEADER.GIVEN_UP]! + unhealed;
+  const left = words[HEADER.KEPT]! + words[HEADER.UNREAD]! + unhealed;
   // Isolates count what they have taken a moment later.
   const acquires = Math.max(control.sum(COUNT.ACQUIRES), acquired);
   return Object.freeze({
@@ -92,8 +101,8 @@ export function sharedStats(
     reservedBlocks: Math.min(reservedBlocks, free),
     quarantinedBlocks: 0,
     abandonedBlocks: abandoned,
-    capacityBlocks: maxBlocks - abandoned,
-    abandonedBytes: abandoned * region.stride,
+    capacityBlocks: maxBlocks - words[HEADER.UNREPLACED]!,
+    abandonedBytes: left * region.stride,
     lentBlocks: lent,
     transitBlocks: transit,
     attachedWorkers,

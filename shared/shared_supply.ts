@@ -4,12 +4,20 @@
  *
  * Slots are given memory before they become free, and taken before they lose it.
  */
+import type { Code } from "../ffi/backend.ts";
 import type { SmritiError } from "../pool/errors.ts";
 import type { Region } from "../pool/region.ts";
 import type { SlabRun } from "../pool/slots.ts";
 import { commitByHalves, type GivenBack } from "../pool/supply.ts";
 import type { Notifier } from "./notifier.ts";
-import { type Control, FREE, HEADER, kindOf, UNCOMMITTED } from "./control.ts";
+import {
+  type Control,
+  FREE,
+  HEADER,
+  isUnreplaced,
+  kindOf,
+  UNCOMMITTED,
+} from "./control.ts";
 import { raise } from "./worker_registry.ts";
 import type { SharedSlots } from "./shared_slots.ts";
 
@@ -26,6 +34,7 @@ export class SharedSupply {
 
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
+  readonly #place: Int32Array;
   readonly #slots: SharedSlots;
   readonly #region: Region;
   readonly #notifier: Notifier;
@@ -34,7 +43,7 @@ export class SharedSupply {
 
   /** Nothing is committed yet, or what others have. */
   constructor(
-    { words, owner }: Control,
+    { words, owner, place }: Control,
     slots: SharedSlots,
     region: Region,
     notifier: Notifier,
@@ -42,6 +51,7 @@ export class SharedSupply {
   ) {
     this.#words = words;
     this.#owner = owner;
+    this.#place = place;
     this.#slots = slots;
     this.#region = region;
     this.#notifier = notifier;
@@ -58,7 +68,9 @@ export class SharedSupply {
   /** Commits slabs for at least so many blocks; less if the OS refuses, down to one slab. */
   commit(blocks: number): SmritiError | undefined {
     // Below the top lie only holes that were given back: without them the search begins there.
-    const hasHoles = Atomics.load(this.#words, HEADER.COMMITTED) < this.top;
+    const lost = Atomics.load(this.#words, HEADER.UNREPLACED);
+    const hasHoles =
+      Atomics.load(this.#words, HEADER.COMMITTED) + lost < this.top;
     let first = hasHoles ? 0 : Math.ceil(this.top / this.slabSlots);
     return commitByHalves(
       Math.ceil(blocks / this.slabSlots),
@@ -90,7 +102,10 @@ export class SharedSupply {
       const run = this.#claimRun(below, most - blocks, left);
       if (run === undefined) break;
       const { first, end } = this.#bounds(run);
-      if (this.#region.decommit(run) !== 0) {
+      const code = this.#hasMoved({ first, end })
+        ? this.#dropSlots(first, end)
+        : this.#region.decommit(run);
+      if (code !== 0) {
         this.#unclaim(first, end);
         return { blocks, bytes, refused: true };
       }
@@ -110,7 +125,7 @@ export class SharedSupply {
     let count = 0;
     for (let slab = below - 1; slab >= 0 && count < slabs; slab--) {
       const bounds = this.#bounds({ first: slab, count: 1 });
-      if (this.#isFree(bounds)) {
+      if (this.#isFree(bounds) && this.#mayDrop(bounds)) {
         const size = bounds.end - bounds.first;
         if (size > blocks) break;
         if (this.#claim(bounds)) {
@@ -125,13 +140,36 @@ export class SharedSupply {
     return count > 0 ? { first, count } : undefined;
   }
 
+  /** Pages of several slots that have moved are shared with other slots than these. */
+  #mayDrop(slots: Bounds): boolean {
+    return this.#region.hasOwnPages || !this.#hasMoved(slots);
+  }
+
+  /** Whether one of these slots has another place than the one it began with. */
+  #hasMoved({ first, end }: Bounds): boolean {
+    for (let slot = first; slot < end; slot++) {
+      if (this.#place[slot] !== 0) return true;
+    }
+    return false;
+  }
+
+  /** Gives the memory of slots back that have pages of their own, wherever they are. */
+  #dropSlots(first: number, end: number): Code {
+    let code = 0;
+    for (let slot = first; slot < end && code === 0; slot++) {
+      code = this.#region.dropSlot(slot);
+    }
+    return code;
+  }
+
   /** Counts the committed slots anew, after a resizer that died. */
   recount(): void {
     let committed = 0;
     let top = 0;
     for (let slot = 0; slot < this.#owner.length; slot++) {
-      if (kindOf(Atomics.load(this.#owner, slot)) === UNCOMMITTED) continue;
-      committed++;
+      const word = Atomics.load(this.#owner, slot);
+      if (kindOf(word) === UNCOMMITTED) continue;
+      if (!isUnreplaced(word)) committed++;
       top = slot + 1;
     }
     Atomics.store(this.#words, HEADER.COMMITTED, committed);

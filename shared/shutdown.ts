@@ -7,7 +7,7 @@
  * finds an unmapping begun and not marked as done leaves the range alone: the addresses are leaked.
  */
 import type { Ledger } from "../pool/ledger.ts";
-import type { Region } from "../pool/region.ts";
+import type { SlabRun } from "../pool/slots.ts";
 import {
   ABANDONED,
   CLOSING,
@@ -16,6 +16,7 @@ import {
   GONE,
   HEADER,
   kindOf,
+  LEFT_UNIT,
   MAPPED,
   OPEN,
   UNMAPPED,
@@ -23,6 +24,7 @@ import {
   USED,
 } from "./control.ts";
 import type { WorkerRegistry } from "./worker_registry.ts";
+import type { SharedRegion } from "./shared_region.ts";
 
 const { STATE, ENDER, MAPPING } = HEADER;
 
@@ -30,7 +32,7 @@ const { STATE, ENDER, MAPPING } = HEADER;
 export class SharedShutdown {
   readonly #control: Control;
   readonly #words: Int32Array;
-  readonly #region: Region;
+  readonly #region: SharedRegion;
   readonly #ledger: Ledger;
   readonly #registry: WorkerRegistry;
   readonly #worker: number;
@@ -38,7 +40,7 @@ export class SharedShutdown {
   /** Acts for one worker id, which must rest when it calls `tryEnd`. */
   constructor(
     control: Control,
-    region: Region,
+    region: SharedRegion,
     ledger: Ledger,
     registry: WorkerRegistry,
     worker: number,
@@ -85,50 +87,68 @@ export class SharedShutdown {
       // Before unmapping: an isolate that ends without running code stays listed, and a later sweep
       // must not unmap what is mapped at these addresses by then.
       this.#ledger.forget();
-      const isDone = this.#dropPages();
-      if (isDone) this.#unmap();
+      this.#region.catchUp();
+      this.#unmap();
     }
     Atomics.store(words, STATE, GONE);
     Atomics.notify(words, STATE);
   }
 
+  /** Gives all back but slabs with a place that a view may reach, or that native code may write to. */
   #unmap(): void {
     const words = this.#words;
+    const kept = this.#reachable();
+    this.#dropPages(kept);
     Atomics.store(words, MAPPING, UNMAPPING);
-    // SAFETY: no isolate is attached, so every view has been ended, and no slot is left that a view
-    // given out could reach. Only the ender comes here, once, by the mark above.
-    this.#region.unmap();
-    words[MAPPING] = this.#region.mappedBytes === 0 ? UNMAPPED : MAPPED;
+    // SAFETY: no isolate is attached, so every view has been ended but those that were given out of slots
+    // in these slabs. Only the ender comes here, once, by the mark above.
+    this.#region.unmapBut(kept);
+    const left = Math.ceil(this.#region.mappedBytes / LEFT_UNIT);
+    Atomics.store(words, MAPPING, UNMAPPED + left);
   }
 
-  /**
-   * Drops the pages of all slabs but those that views given out may still reach; false if there are
-   * any.
-   */
-  #dropPages(): boolean {
-    const { slabSlots } = this.#region;
-    const top = Math.ceil(Atomics.load(this.#words, HEADER.TOP) / slabSlots);
+  /** Drops the pages of all slabs that had some, but for these. */
+  #dropPages(kept: ReadonlySet<number>): void {
+    const { slabs, slabSlots, firstSlabs } = this.#region;
+    const words = this.#words;
+    const top = Math.ceil(Atomics.load(words, HEADER.TOP) / slabSlots);
+    const end = Math.ceil(words[HEADER.NEXT_PLACE]! / slabSlots);
+    const drop = (run: SlabRun) => {
+      while (run.count > 0) {
+        const part = this.#region.lowest(run);
+        this.#region.decommit(part);
+        run = { first: run.first + part.count, count: run.count - part.count };
+      }
+    };
     let first = 0;
-    let isAll = true;
-    for (let slab = 0; slab <= top; slab++) {
-      const isKept = slab < top && this.#isReachable(slab);
-      if (isKept) isAll = false;
-      if (!isKept && slab < top) continue;
-      if (slab > first) this.#region.decommit({ first, count: slab - first });
+    for (let slab = 0; slab <= slabs; slab++) {
+      const had = slab < top || slab >= firstSlabs && slab < end;
+      if (had && !kept.has(slab)) continue;
+      drop({ first, count: slab - first });
       first = slab + 1;
     }
-    return isAll;
   }
 
-  /** Whether a view of a slot in this slab may have outlived the workers of the pool. */
-  #isReachable(slab: number): boolean {
-    const { owner } = this.#control;
-    const { slabSlots } = this.#region;
-    const end = Math.min(owner.length, (slab + 1) * slabSlots);
-    for (let slot = slab * slabSlots; slot < end; slot++) {
+  /** Slabs with a place given up, or one of a slot whose view may have outlived the workers of the pool. */
+  #reachable(): Set<number> {
+    const { owner, place, words } = this.#control;
+    const { firstSlabs, slabSlots } = this.#region;
+    const kept = new Set<number>();
+    const keep = (at: number) => kept.add(Math.floor(at / slabSlots));
+    const living = new Set<number>();
+    const top = Atomics.load(words, HEADER.TOP);
+    for (let slot = 0; slot < top; slot++) {
       const kind = kindOf(Atomics.load(owner, slot));
-      if (kind === ABANDONED || kind === USED) return true;
+      const moved = place[slot]!;
+      if (kind === ABANDONED || kind === USED) keep(moved || slot);
+      if (moved === 0) continue;
+      living.add(moved);
+      keep(slot);
     }
-    return false;
+    const fresh = words[HEADER.NEXT_PLACE]!;
+    for (let at = firstSlabs * slabSlots; at < fresh; at++) {
+      if (!living.has(at)) keep(at);
+    }
+    return kept;
   }
 }

@@ -11,6 +11,7 @@ import {
   FREE,
   HEADER,
   isHeldBy,
+  isUnreplaced,
   kindOf,
   MOST_WORKERS,
   UNCOMMITTED,
@@ -18,7 +19,7 @@ import {
 } from "./control.ts";
 
 // Hot constants: see ARCHITECTURE.md.
-const { TOP_WORKER } = HEADER;
+const { UNREPLACED, TOP_WORKER } = HEADER;
 const { TAKES, FREES } = WORKER;
 
 const KEEPS_ORDER = Deno.build.arch === "x86_64";
@@ -57,8 +58,8 @@ export class Tally {
   }
 
   /**
-   * Blocks with memory that are not free, about: exact in what this worker did, and of the others one
-   * is looked at each time.
+   * Blocks that are in use or were given up unreplaced, about: exact in what this worker did, and of the
+   * others one is looked at each time.
    */
   get used(): number {
     const words = this.#words;
@@ -67,11 +68,11 @@ export class Tally {
     return this.#others + words[mine + TAKES]! - words[mine + FREES]! | 0;
   }
 
-  /** The same after a look at all others. */
+  /** Blocks in use, after a look at all others. */
   recount(): number {
     const top = this.#words[TOP_WORKER]!;
     for (let worker = 1; worker <= top; worker++) this.#look(worker);
-    return Math.max(0, this.used);
+    return Math.max(0, this.used - this.#words[UNREPLACED]!);
   }
 
   #lookOn(): void {
@@ -95,11 +96,12 @@ export class Tally {
    */
   atMost(): number {
     const words = this.#words;
+    // First: what is lost from here on is in use for this look.
+    let used = 0 - words[UNREPLACED]!;
     this.#fence();
     const top = words[TOP_WORKER]!;
     // First what was freed, then what was taken: what is in use all the while is counted even if one
     // worker took it and another one frees what was sent to it.
-    let used = 0;
     for (let worker = 1; worker <= top; worker++) {
       used -= words[this.#control.at(worker, FREES)]!;
     }
@@ -116,16 +118,23 @@ export class Tally {
     return this.#count((word) => kindOf(word) === FREE);
   }
 
-  /** Blocks that are neither free nor without memory, by the owner words. Looks at every slot. */
+  /** Blocks held, in transit or claimed, by the owner words. Looks at every slot. */
   countUsed(): number {
-    return this.#count((word) =>
-      kindOf(word) !== FREE && kindOf(word) !== UNCOMMITTED
-    );
+    return this.#count((word) => {
+      const kind = kindOf(word);
+      return kind !== FREE && kind !== UNCOMMITTED && kind !== ABANDONED;
+    });
   }
 
-  /** Blocks out of the pool, by the owner words. Looks at every slot. */
+  /** Addresses given up: those dealt with, and those that the owner words tell. Looks at every slot. */
   countAbandoned(): number {
-    return this.#count((word) => kindOf(word) === ABANDONED);
+    return Atomics.load(this.#words, HEADER.GIVEN_UP) +
+      this.#count((word) => kindOf(word) === ABANDONED && !isUnreplaced(word));
+  }
+
+  /** The most blocks that there can be. */
+  get capacity(): number {
+    return this.#owner.length - Atomics.load(this.#words, UNREPLACED);
   }
 
   /** Blocks that a worker holds, by the owner words. Looks at every slot. */

@@ -605,7 +605,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: further addresses are counted, but not mapped",
     file: "pool/region.ts",
-    find: "this.#parts.push({ firstSlab: this.#slabs, range });",
+    find: "parts[parts.length] = part;",
     put: "",
     caughtBy: ["pool/region"],
   },

@@ -126,17 +126,6 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/slots", "shared/unmap"],
   },
   {
-    what: "slots: an abandoned one is counted after it has gone",
-    file: "shared/shared_slots.ts",
-    find: `Atomics.add(this.#words, HEADER.ABANDONED, 1);
-    this.#used[slot] = 1;
-    this.#move(slot, word, ABANDONED, 0, -1);`,
-    put: `this.#used[slot] = 1;
-    this.#move(slot, word, ABANDONED, 0, -1);
-    Atomics.add(this.#words, HEADER.ABANDONED, 1);`,
-    caughtBy: ["shared/death_at_every_access"],
-  },
-  {
     what: "slots: a change of hands leaves no mark",
     file: "shared/shared_slots.ts",
     find: "words[this.#moving] = 1;",
@@ -329,17 +318,30 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "end: pages of what somebody may still read are dropped",
     file: "shared/shutdown.ts",
-    find: "const isKept = slab < top && this.#isReachable(slab);",
-    put:
-      "const isKept = slab < top && false; if (slab < top && this.#isReachable(slab)) isAll = false;",
+    find: "if (had && !kept.has(slab)) continue;",
+    put: "if (had) continue;",
     caughtBy: ["shared/unmap"],
   },
   {
     what: "end: it unmaps what somebody may still read",
     file: "shared/shutdown.ts",
-    find: "if (isKept) isAll = false;",
-    put: "",
+    find: "this.#region.unmapBut(kept);",
+    put: "this.#region.unmapBut([]);",
     caughtBy: ["shared/unmap"],
+  },
+  {
+    what: "end: it unmaps the place that a slot began with",
+    file: "shared/shutdown.ts",
+    find: "keep(slot);",
+    put: "",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "end: it unmaps a place that a slot had for a while",
+    file: "shared/shutdown.ts",
+    find: "if (!living.has(at)) keep(at);",
+    put: "",
+    caughtBy: ["shared/abandoned"],
   },
   {
     what: "end: an isolate rests by its count of blocks",
@@ -358,8 +360,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "housekeeping: what a dead worker used is lent again",
     file: "shared/reaper.ts",
-    find: "const isClean = kindOf(word) !== USED &&",
-    put: "const isClean = word !== USED &&",
+    find: "const mayBeRead = kindOf(word) === USED;",
+    put: "const mayBeRead = word === USED;",
     caughtBy: ["shared/death_at_every_access"],
   },
   {
@@ -477,16 +479,16 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/counts"],
   },
   {
-    what: "taking: a count of abandoned blocks is believed",
+    what: "taking: what can never be met does not follow the capacity",
     file: "shared/shared_slot_acquirer.ts",
-    find: "&& this.#slots.tally.countAbandoned() > most;",
-    put: ";",
+    find: "return count > this.#slots.tally.capacity - this.#kept(reserved);",
+    put: "return count > 2 ** 31 - this.#kept(reserved);",
     caughtBy: ["shared/counts"],
   },
   {
     what: "taking: a count of blocks in use is believed",
     file: "shared/shared_slot_acquirer.ts",
-    find: "needed > this.#maxBlocks - tally.countUsed();",
+    find: "needed > tally.capacity - tally.countUsed();",
     put: "true;",
     caughtBy: ["shared/counts"],
   },
@@ -609,9 +611,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "stats: memory that was given back is told of as mapped",
     file: "shared/shared_stats.ts",
-    find:
-      "control.words[HEADER.MAPPING] === UNMAPPED ? 0 : region.mappedBytes;",
-    put: "control.words[HEADER.MAPPING] < 0 ? UNMAPPED : region.mappedBytes;",
+    find: "if (left >= 0) return left * LEFT_UNIT;",
+    put: "if (left < 0) return left * LEFT_UNIT;",
     caughtBy: ["shared/shared_block_pool"],
   },
   {
@@ -682,7 +683,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "ends: what is given out is not written down",
     file: "shared/shared_slots.ts",
-    find: `this.#used[slot] = 1;
+    find: `this.#used[this.#place[slot]! || slot] = 1;
     this.#owner[slot] =`,
     put: "this.#owner[slot] =",
     caughtBy: ["process/shared_isolate_end"],
@@ -728,5 +729,123 @@ export const SHARED_BUGS: readonly Bug[] = [
     find: "this.#ledger.forget();",
     put: "",
     caughtBy: ["process/shared_isolate_end"],
+  },
+  {
+    what: "healing: a slot goes on where it was given up",
+    file: "shared/healing.ts",
+    find: "place[slot] = fresh;",
+    put: "place[slot] = place[slot]!;",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: what may be kept for others has no bound",
+    file: "shared/healing.ts",
+    find: "const isOver = isKept && kept > this.#mostKept;",
+    put: "const isOver = kept > Infinity;",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: what costs no memory uses the bound up",
+    file: "shared/healing.ts",
+    find: "words[HEADER.KEPT]! + (isKept ? 1 : 0);",
+    put: "words[HEADER.KEPT]! + 1;",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: pages that may be read are dropped",
+    file: "shared/healing.ts",
+    find:
+      "const unread = isKept ? words[HEADER.UNREAD]! : this.#dropPages(slot);",
+    put: "const unread = this.#dropPages(slot);",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: pages that may not be read any more stay",
+    file: "shared/healing.ts",
+    find: "return region.dropSlot(slot) === 0 ? before : before + 1;",
+    put: "return before;",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: a page goes although one of its slots may be read",
+    file: "shared/healing.ts",
+    find: "if (other !== place && used[other] !== GONE) return before + 1;",
+    put: "if (other !== place && used[other] === 0) return before + 1;",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: what the OS has refused is forgotten",
+    file: "shared/healing.ts",
+    find: "if (!isDone) this.ask();",
+    put: "",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what:
+      "healing: a pool of which an isolate has all its views gets other places",
+    file: "shared/healing.ts",
+    find: "isOver || isSealed ? NO_PLACE",
+    put: "isOver ? NO_PLACE",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: what a death has cut short is not finished",
+    file: "shared/shared_sizer.ts",
+    find: "if (this.#healing.finish()) this.#supply.recount();",
+    put: "",
+    caughtBy: ["shared/death_at_every_access"],
+  },
+  {
+    what: "healing: a lock that is taken is not asked again",
+    file: "shared/shared_sizer.ts",
+    find: `this.#healing.ask();
+        if (!this.#begin())`,
+    put: "if (!this.#begin())",
+    caughtBy: ["shared/interleavings"],
+  },
+  {
+    what: "healing: a range that another isolate has mapped is not known here",
+    file: "shared/shared_region.ts",
+    find: "if (place >= this.slabs * this.slabSlots) this.catchUp();",
+    put: "",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what:
+      "healing: a page is dropped where an isolate believes its range to be",
+    file: "shared/healing.ts",
+    find: "region.catchUp();",
+    put: "",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: a view of a place given up is taken for one of the slot",
+    file: "shared/shared_leases.ts",
+    find: "return this.#viewed[index] === this.#place[index]",
+    put: "return index >= 0",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: an abandoned block's handle leads to the slot's next lease",
+    file: "shared/shared_leases.ts",
+    find: "this.records[slot.index] = fresh;",
+    put: "",
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: an operation that ends late is counted for the next lease",
+    file: "pool/leases.ts",
+    find: `if (slot.state === LEASE_ABANDONED) return;
+    this.hooks.lending?.(slot.index, -1);`,
+    put: `this.hooks.lending?.(slot.index, -1);
+    if (slot.state === LEASE_ABANDONED) return;`,
+    caughtBy: ["shared/abandoned"],
+  },
+  {
+    what: "healing: the memory of a slot is given back where it was before",
+    file: "shared/shared_supply.ts",
+    find: "const code = this.#hasMoved({ first, end })",
+    put: "const code = !this",
+    caughtBy: ["shared/abandoned"],
   },
 ];

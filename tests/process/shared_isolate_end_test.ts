@@ -148,7 +148,7 @@ for (const end of ["terminate", "close", "throw"]) {
         for (let i = 0; i < 8; i++) {
           const worker = workerOf(source);
           worker.onerror = (event) => event.preventDefault();
-          posted.push(await notified(worker));
+          posted.push(await heard(worker));
           if ("${end}" === "terminate") worker.terminate();
           await pause(80);
           // Whoever makes a pool next looks for what ended isolates have left.
@@ -176,7 +176,7 @@ Deno.test(
       globalThis.block = pool.acquireSync();
       block.bytes.fill(1);
       postMessage(pool.handle);\`);
-    const handle = await notified(maker);
+    const handle = await heard(maker);
     const follower = workerOf(${JSON.stringify(USED)} + \`
       onmessage = ({ data }) => {
         globalThis.pool = SharedBlockPool.attach(data);
@@ -185,7 +185,7 @@ Deno.test(
         postMessage(0);
       };\`);
     follower.postMessage(handle);
-    await notified(follower);
+    await heard(follower);
     const sweep = () => new BlockPool({ blockSize: 64, maxBlocks: 1 }).close();
     maker.terminate();
     await pause(500);
@@ -226,7 +226,7 @@ Deno.test(
           postMessage(0);
         };\`);
       worker.postMessage(kept[0].handle);
-      await notified(worker);
+      await heard(worker);
       console.log("rss", rss());
       setInterval(() => {}, 1e6);`,
       6,
@@ -288,7 +288,7 @@ Deno.test(
       };\`);
     const pool = SharedBlockPool.create(options);
     worker.postMessage(pool.handle);
-    await notified(worker);
+    await heard(worker);
     const last = pool.acquireSync();
     const closed = pool.close();
     await pause(200);

@@ -22,8 +22,8 @@ export interface ModelOptions {
   readonly stride: number;
   /** Bytes kept for others before a slot given up costs capacity. */
   readonly maxAbandonedBytes: number;
-  /** Whether fresh slots replace those given up; else each costs capacity, and counts as used. */
-  readonly heals: boolean;
+  /** Whether a slot that was given up goes on in another place; else a fresh one replaces it. */
+  readonly moves: boolean;
 }
 
 /** Somebody who asks for blocks. */
@@ -56,6 +56,9 @@ export class Model<A extends Asker> {
   /** Bytes that stay behind for slots given up, and those of them that others may read. */
   #left = 0;
   #kept = 0;
+  /** Places of slots that have moved, and how many there have been. */
+  readonly #places = new Map<number, number>();
+  #moved = 0;
   /** Slabs with a slot that was given up while others might read it. */
   readonly #readable = new Set<number>();
   readonly #urgent: A[] = [];
@@ -93,7 +96,6 @@ export class Model<A extends Asker> {
   /** The numbers that `stats()` must show. */
   stats() {
     const { free, committed, capacity, abandoned, acquires, releases } = this;
-    const { heals, stride } = this.#options;
     return {
       committedBlocks: committed,
       freeBlocks: free,
@@ -102,7 +104,7 @@ export class Model<A extends Asker> {
       quarantinedBlocks: this.#quarantine.length,
       abandonedBlocks: abandoned,
       capacityBlocks: capacity,
-      abandonedBytes: heals ? this.#left : abandoned * stride,
+      abandonedBytes: this.#left,
       waiting: this.waiting.length,
       peakAcquired: this.peak,
       acquires,
@@ -183,12 +185,15 @@ export class Model<A extends Asker> {
   abandon(slot: number, mayBeRead: boolean): void {
     assert(this.#held.delete(slot), "it was held");
     this.abandoned++;
-    const isSlabGone = this.#stacks.abandon(slot);
-    const { heals, maxAbandonedBytes } = this.#options;
-    if (!heals || this.#keep(slot, mayBeRead, isSlabGone) > maxAbandonedBytes) {
-      this.#stacks.capacity--;
+    const { moves, maxAbandonedBytes } = this.#options;
+    if (moves) this.#move(slot, mayBeRead);
+    else {
+      const isSlabGone = this.#stacks.abandon(slot);
+      if (this.#keep(slot, mayBeRead, isSlabGone) > maxAbandonedBytes) {
+        this.#stacks.capacity--;
+      }
+      if (this.committed < this.capacity) this.#commit(1);
     }
-    if (heals && this.committed < this.capacity) this.#commit(1);
     for (const queue of [this.#urgent, this.#normal]) {
       for (const asker of [...queue]) {
         if (!this.#isHopeless(asker)) continue;
@@ -198,6 +203,24 @@ export class Model<A extends Asker> {
       }
     }
     this.#pump();
+  }
+
+  /** Gives a slot, a slab of its own, the next place that none has had, if its bytes may be kept. */
+  #move(slot: number, mayBeRead: boolean): void {
+    const { maxBlocks, stride, maxAbandonedBytes } = this.#options;
+    if (mayBeRead) this.#left = this.#kept += stride;
+    if (mayBeRead && this.#kept > maxAbandonedBytes) {
+      this.#stacks.abandon(slot);
+      this.#stacks.capacity--;
+    } else {
+      this.#places.set(slot, maxBlocks + this.#moved++);
+      this.#stacks.push(slot);
+    }
+  }
+
+  /** Where a slot is, in slots from the first one. */
+  placeOf(slot: number): number {
+    return this.#places.get(slot) ?? slot;
   }
 
   /** Counts what stays behind for a slot; returns the bytes that count, or 0 where they do not. */
@@ -258,7 +281,7 @@ export class Model<A extends Asker> {
   get #mustShrink(): boolean {
     const { slabSlots, growThreshold, shrinkStep, reservedBlocks } =
       this.#options;
-    const committed = this.#counted;
+    const { committed } = this;
     if (!this.#isIdle || this.waiting.length > 0) return false;
     const highest = this.#stacks.freeSlab();
     if (highest < 0) return false;
@@ -269,25 +292,20 @@ export class Model<A extends Asker> {
     return enough && this.#stacks.slotsIn(highest) <= committed - after;
   }
 
-  /** Blocks that decide about growing and shrinking. */
-  get #counted(): number {
-    return this.committed + (this.#options.heals ? 0 : this.abandoned);
-  }
-
   /** Blocks above those that are never given back. */
   get #surplus(): number {
     const { initialBlocks, slabSlots, maxBlocks } = this.#options;
     const floor = Math.ceil(initialBlocks / slabSlots) * slabSlots;
-    return this.#counted - Math.min(maxBlocks, floor);
+    return this.committed - Math.min(maxBlocks, floor);
   }
 
   get #isIdle(): boolean {
-    return 100 * this.free > this.#options.shrinkThreshold * this.#counted;
+    return 100 * this.free > this.#options.shrinkThreshold * this.committed;
   }
 
   get #isGrowDue(): boolean {
     const { growThreshold, reservedBlocks } = this.#options;
-    const committed = this.#counted;
+    const { committed } = this;
     const used = committed - this.free;
     return this.committed < this.capacity &&
       100 * used >= growThreshold * (committed - reservedBlocks);

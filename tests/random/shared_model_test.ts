@@ -28,12 +28,20 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   },
   "all committed at once": { initialBlocks: 24 },
   "nobody may wait": { maxWaiting: 0 },
+  "all that is given up is kept": { maxAbandonedBytes: Infinity },
+  "nothing is kept for others": { maxAbandonedBytes: 0 },
+  "a block and a half is kept": { maxAbandonedBytes: 24_576 },
+  "one block that heals": {
+    maxBlocks: 1,
+    initialBlocks: 1,
+    maxAbandonedBytes: Infinity,
+  },
 };
 
 trials(
   "a shared pool agrees with the model of BlockPool",
   SETTINGS,
-  { make: (options) => SharedBlockPool.create(options), heals: false },
+  { make: (options) => SharedBlockPool.create(options), moves: true },
 );
 
 Deno.test(

@@ -31,13 +31,13 @@ export type Setting =
 /** The pool of a trial. */
 export interface Kind {
   readonly make: (options: PoolOptions) => Pool;
-  /** Whether it replaces what is given up. */
-  readonly heals: boolean;
+  /** Whether a slot that was given up goes on in another place; else a fresh one replaces it. */
+  readonly moves: boolean;
 }
 
 const BLOCK_POOL: Kind = {
   make: (options) => new BlockPool(options),
-  heals: true,
+  moves: false,
 };
 
 interface Lease {
@@ -75,7 +75,7 @@ export class Trial {
   readonly #stale: Uint8Array[] = [];
   /** What the pool's events told. */
   readonly #resizes: Resize[] = [];
-  readonly #heals: boolean;
+  readonly #moves: boolean;
   readonly #stride: bigint;
   readonly #slabSlots: number;
   /** Where the mappings begin, by their first slab. */
@@ -85,12 +85,12 @@ export class Trial {
   constructor(
     setting: Setting,
     time: FakeTime,
-    { make, heals }: Kind = BLOCK_POOL,
+    { make, moves }: Kind = BLOCK_POOL,
   ) {
     const { growThreshold, growStep, shrinkThreshold, shrinkStep } = setting;
     this.#setting = setting;
     this.#time = time;
-    this.#heals = heals;
+    this.#moves = moves;
     const pool = this.#pool = make({
       ...setting,
       growThreshold: growThreshold / 100,
@@ -120,7 +120,7 @@ export class Trial {
       stride,
       maxAbandonedBytes: setting.maxAbandonedBytes ??
         Math.max(stride, maxBlocks * stride / 4),
-      heals,
+      moves,
     }, time.now);
   }
 
@@ -206,15 +206,18 @@ export class Trial {
 
   /** Where a slot must be: each mapping is told by the first of its slots that is seen. */
   #addressOf(slot: number, view: Uint8Array<ArrayBuffer>): bigint {
-    const slab = Math.floor(slot / this.#slabSlots);
-    // Room for all blocks, then one slab, and then as many as were added before, up to the same again.
+    const place = this.#model.placeOf(slot);
+    const slab = Math.floor(place / this.#slabSlots);
+    // Room for all blocks, then one slab, and then as many as were added before; unless slots move, up to
+    // the same again.
     const first = Math.ceil(this.#setting.maxBlocks / this.#slabSlots);
     let start = 0;
     for (let end = first; slab >= end;) {
       start = end;
-      end += Math.max(1, Math.min(end - first, first));
+      const added = this.#moves ? end - first : Math.min(end - first, first);
+      end += Math.max(1, added);
     }
-    const offset = this.#stride * BigInt(slot - start * this.#slabSlots);
+    const offset = this.#stride * BigInt(place - start * this.#slabSlots);
     let base = this.#bases.get(start);
     if (base === undefined) {
       this.#bases.set(start, base = BigInt(addressOf(view)) - offset);
@@ -293,9 +296,7 @@ export class Trial {
     for (const { type, committed, at } of this.#resizes) {
       this.#model.look(at);
       if (type === "shrink") {
-        // Where nothing is replaced, what was given up still counts there.
-        const lost = this.#heals ? 0 : this.#model.abandoned;
-        this.#model.shrunk(committed - lost, at);
+        this.#model.shrunk(committed, at);
       } else if (told++ === this.#model.grows) {
         this.#model.retry();
       }

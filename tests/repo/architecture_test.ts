@@ -152,7 +152,10 @@ Deno.test("the kinds of an owner word are drawn", () => {
 Deno.test("the parts of the control block begin where they are drawn", () => {
   const slots = 64;
   const control = new layout.Control(slots);
-  const [header, workers, histograms, ...words] = rows("from word", "words");
+  const [header, workers, histograms, ranges, ...words] = rows(
+    "from word",
+    "words",
+  );
   assertEquals(header, ["0", "64", "header"]);
   assertEquals(control.at(0, 0), 64);
   const perWorker = control.at(1, 0) - control.at(0, 0);
@@ -165,7 +168,13 @@ Deno.test("the parts of the control block begin where they are drawn", () => {
     `${control.at(layout.MOST_WORKERS + 1, 0)}`,
     `2 × ${2 * SharedDurations.CELLS}`,
   ]);
-  let at = Number(words[0]![0]);
+  const perRange = 2 * (control.rangeAt(1) - control.rangeAt(0));
+  const end = Number(words[0]![0]);
+  assertEquals(ranges!.slice(0, 2), [
+    `${2 * control.rangeAt(0)}`,
+    `${(end - 2 * control.rangeAt(0)) / perRange} × ${perRange}`,
+  ]);
+  let at = end;
   for (const [, size, what] of words) {
     const part = what!.split(":")[0] as "owner";
     assertEquals(control[part].byteOffset, 4 * at, part);

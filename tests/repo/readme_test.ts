@@ -30,8 +30,8 @@ async function sample(): Promise<{
     read("README.md").slice(read("README.md").indexOf("\n## A server\n")),
   )!;
   const shorter = [
-    ["AbortSignal.timeout(30_000)", "AbortSignal.timeout(300)"],
-    ["{ timeoutMs: 1000 }", "{ timeoutMs: 50 }"],
+    ["AbortSignal.timeout(30_000)", "AbortSignal.timeout(3_000)"],
+    ["{ timeoutMs: 1000 }", "{ timeoutMs: 300 }"],
     ["maxBlocks: 64", "maxBlocks: 1"],
     ["port: 0 }", "port: 0, onListen() {} }"],
   ].reduce((text, [from, to]) => {

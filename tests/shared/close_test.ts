@@ -17,8 +17,8 @@ import { SharedShutdown } from "../../shared/shutdown.ts";
 import { SharedBlockPool } from "../../shared/mod.ts";
 import { fillSharedOptions } from "../../shared/options.ts";
 import { WorkerRegistry } from "../../shared/worker_registry.ts";
+import { SharedRegion } from "../../shared/shared_region.ts";
 import { Ledger } from "../../pool/ledger.ts";
-import { Region } from "../../pool/region.ts";
 import { PAGE, sharedPool } from "./pools.ts";
 import { ACTS } from "./operations.ts";
 import { Stage } from "./scenario.ts";
@@ -204,7 +204,8 @@ function left() {
   const options = fillSharedOptions({ blockSize: PAGE, maxBlocks: 2 });
   const control = new Control(2);
   control.words[HEADER.STATE] = OPEN;
-  const region = new Region(options);
+  const region = new SharedRegion(options);
+  region.follow(control);
   const ledger = Ledger.alone(2);
   const registry = new WorkerRegistry(control);
   const end = (id: number) =>

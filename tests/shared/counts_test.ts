@@ -81,10 +81,10 @@ Deno.test("what one worker takes and another frees is in use in between, and onl
   assertEquals(counts(), [[1, 0], [1, 0]]);
   assert(second.receive(slot, serial));
   assertEquals(counts(), [[1, 0], [1, 1]]);
-  second.abandon(slot);
+  second.abandon(slot, true);
   assertEquals(counts(), [[1, 0], [1, 0]]);
   second.push(take(second));
-  assertEquals(first.tally.countUsed(), 1);
+  assertEquals(first.tally.countUsed(), 0);
   assertEquals(first.tally.countAbandoned(), 1);
   assertEquals(first.tally.countFree(), 7);
 });
@@ -108,21 +108,23 @@ Deno.test("counts of whoever had an id before do not count for the next", () => 
   assertEquals(first.tally.recount(), 2);
 });
 
-Deno.test("nobody is refused, and nobody waits, because of a count of abandoned blocks that is too high", async () => {
-  const pool = sharedPool({ maxBlocks: 2 });
-  const { words } = new Control(2, pool.handle.control);
-  // A death between the count and the slot leaves it so.
-  Atomics.add(words, HEADER.ABANDONED, 2);
-  const held = pool.acquireSync();
-  const waits = pool.acquireMany(2);
-  assertEquals(numbers(pool).waiting, 1);
-  held.release();
-  (await waits)[Symbol.dispose]();
-  whole(pool);
-  const [first, second] = await pool.acquireMany(2);
-  first.abandon();
-  await rejected("exhausted", pool.acquireMany(2));
-  second.release();
+Deno.test("what can never be met follows the capacity, for who asks and who waits", async () => {
+  const pool = sharedPool({ maxBlocks: 3, maxAbandonedBytes: 2 * PAGE });
+  const other = SharedBlockPool.attach(pool.handle);
+  for (const kept of [1, 2, 3]) {
+    const held = pool.acquireSync();
+    const waits = other.acquireMany(3);
+    const outcome = waits.then(() => "served", ({ code }) => code);
+    assertEquals(numbers(pool).waiting, 1);
+    held.abandon();
+    const lost = kept === 3 ? 1 : 0;
+    assertEquals(numbers(pool).capacityBlocks, 3 - lost);
+    assertEquals(await outcome, lost === 0 ? "served" : "exhausted");
+    if (lost === 0) (await waits)[Symbol.dispose]();
+  }
+  await rejected("exhausted", pool.acquireMany(3));
+  (await other.acquireMany(2))[Symbol.dispose]();
+  other.leave();
   await pool.close();
 });
 

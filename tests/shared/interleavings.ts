@@ -3,7 +3,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Block } from "@smriti/pool";
-import { isHeldBy, WORKER } from "../../shared/control.ts";
+import {
+  ABANDONED,
+  isHeldBy,
+  isUnreplaced,
+  kindOf,
+  WORKER,
+} from "../../shared/control.ts";
 import { SharedBlockPool } from "../../shared/mod.ts";
 import { provesDeath } from "../support/platform.ts";
 import type { Act } from "./operations.ts";
@@ -48,6 +54,7 @@ const OTHERS: Record<string, (stage: Stage) => void> = {
       }
     }
   },
+  "abandon": ({ pool }) => pool.tryAcquire()?.abandon(),
   "come and go": ({ pool }) => {
     const attachment = SharedBlockPool.attach(pool.handle);
     attachment.tryAcquire()?.bytes.fill(1);
@@ -106,10 +113,13 @@ export async function meet(
       // Promises are told.
       for (let turn = 0; turn < 5; turn++) await Promise.resolve();
       check(stage, where);
-      const { freeBlocks, committedBlocks } = numbers(stage.pool);
+      const { freeBlocks, committedBlocks, capacityBlocks } = numbers(
+        stage.pool,
+      );
       const kept = options?.reservedBlocks ?? 0;
       // What trimming has given back can be had again.
-      assert(freeBlocks + 6 - committedBlocks >= kept, `${where}: kept`);
+      const left = freeBlocks + capacityBlocks - committedBlocks;
+      assert(left >= kept, `${where}: kept`);
       await stage.end();
       assertEquals(numbers(stage.pool).acquiredBlocks, 0, where);
     }
@@ -121,6 +131,11 @@ function check(stage: Stage, where: string): void {
   // A free block that no hint tells of would be lost.
   assertEquals(stage.lost(), [], where);
   assertEquals(stage.miscounted, 0, where);
+  // What was given up has been replaced, or counted as lost.
+  const waiting = stage.owners.filter((word) =>
+    kindOf(word) === ABANDONED && !isUnreplaced(word)
+  );
+  assertEquals(waiting.length, 0, where);
   // What the actor holds it has handles of, unless it has left and its id is another's.
   if (!others.some(({ workerId }) => workerId === stage.id)) {
     const held = stage.owners.filter((word) => isHeldBy(word, stage.id));

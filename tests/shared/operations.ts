@@ -121,6 +121,19 @@ export const ACTS: Record<string, Act> = {
     before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => held.pop()!.abandon(),
   },
+  "abandon of what is not replaced": {
+    options: { maxAbandonedBytes: 0 },
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
+    act: ({ held }) => held.pop()!.abandon(),
+  },
+  "abandon of what was replaced before": {
+    options: { maxAbandonedBytes: Infinity },
+    before: ({ attachment, held }) => {
+      attachment.acquireSync().abandon();
+      held.push(attachment.acquireSync());
+    },
+    act: ({ held }) => held.pop()!.abandon(),
+  },
   "lend": {
     before: ({ attachment, held }) => held.push(attachment.acquireSync()),
     act: ({ held }) => void held[0].lend(new Promise(() => {})),

@@ -142,6 +142,9 @@ Deno.test("an owner word tells what may have been seen of the bytes", async () =
   await lend;
   lent.release();
   assertEquals(kind(), FREE);
+  // A fresh address takes the place of the first one, and there is none for the second.
+  pool.acquireSync().abandon();
+  assertEquals(kind(), FREE);
   pool.acquireSync().abandon();
   assertEquals(kind(), ABANDONED);
   await pool.close();

@@ -190,7 +190,7 @@ Deno.test("acquireBlocking() ends when another isolate closes the pool", async (
 });
 
 Deno.test("acquireBlocking() that can never be served is exhausted", async () => {
-  const pool = sharedPool({ maxBlocks: 1 });
+  const pool = sharedPool({ maxBlocks: 1, maxAbandonedBytes: 0 });
   using puppet = await Puppet.start(pool);
   pool.acquireSync().abandon();
   const waiter = puppet.run(({ pool }) => void pool.acquireBlocking());

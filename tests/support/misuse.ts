@@ -4,7 +4,7 @@
 import { assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import {
   type Block,
-  type BlockPool,
+  type Pool,
   SmritiError,
   type SmritiErrorCode,
 } from "@smriti/pool";
@@ -32,7 +32,7 @@ export function addressOf(view: Uint8Array<ArrayBuffer>): bigint {
 }
 
 /** Takes every block that a normal caller can have. */
-export function takeAll(pool: BlockPool): Block[] {
+export function takeAll(pool: Pool): Block[] {
   const blocks: Block[] = [];
   for (let block; (block = pool.tryAcquire()) !== undefined;) {
     blocks.push(block);
