@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { BlockPool } from "@smriti/pool";
+import "../support/open_library.ts";
 import { Client, pattern } from "../support/uploads.ts";
 
 const ROOT = new URL("../../", import.meta.url);
