@@ -4,7 +4,7 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { BlockPool } from "@smriti/pool";
 import "../support/open_library.ts";
-import { Client, pattern } from "../support/uploads.ts";
+import { Client, keepsConnections, pattern } from "../support/uploads.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -43,7 +43,10 @@ async function sample(): Promise<{
   return await import(`data:application/typescript,${source}`);
 }
 
-Deno.test("the README's server answers 200, 413, 408, 400 and 503", async () => {
+Deno.test("the README's server answers 200, 413, 408, 400 and 503", {
+  // Deno 2.9.5 and older leave the read of a body pending that was answered before its end.
+  sanitizeOps: keepsConnections,
+}, async () => {
   const { pool, server } = await sample();
   const upload = async (body: Uint8Array<ArrayBuffer>) => {
     using client = await Client.connect({ port: server.addr.port });
