@@ -414,8 +414,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "idle: what happened between two looks is not asked for",
     file: "pool/scaling.ts",
-    find: "this.#look(free, least <= this.#idleAbove, now);",
-    put: "this.#look(free, least < 0, now);",
+    find: "this.#idleSince === Infinity || wasBusy",
+    put: "this.#idleSince === Infinity || wasBusy && now < 0",
     caughtBy: ["pool/scaling", "pool/shrink", "random/model"],
   },
   {
