@@ -202,7 +202,7 @@ function builtIn(): PoolMeter | undefined {
   try {
     return denoMeter = Deno.telemetry.meterProvider.getMeter("@smriti/pool");
   } catch {
-    // "otel not initialized": metrics that nobody asked for must not stop a server.
+    // "otel not initialized": metrics that were not asked for must not stop a server.
     return undefined;
   }
 }

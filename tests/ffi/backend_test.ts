@@ -18,7 +18,7 @@ import { hasProc, isEmulated } from "../support/platform.ts";
 import { freePlace, PLACE_BYTES } from "../support/addresses.ts";
 import { flagsOf, isMapped, residentIn } from "../support/resident.ts";
 
-/** From here on, nobody else looks for a place. */
+/** From here on, no other mapping is looked for. */
 const PLACES = 0x2135_6a1c_0000n;
 
 /** Tests a backend; `name` goes in front of each test's name. */

@@ -1,5 +1,5 @@
 // The Windows backend: which calls it makes, what it makes of a refusal, and that a pool keeps its
-// promises over memory that comes back with bytes nobody wrote. kernel32.dll is played by the memory
+// promises over memory that comes back with bytes that were never written. kernel32.dll is played by the memory
 // of this system; where it is Windows, the real one has the suite that runs over every backend.
 
 import { Buffer } from "node:buffer";
@@ -16,7 +16,7 @@ import { hasNative } from "../support/platform.ts";
 
 const SIZE = 1024 * 1024;
 const COMMITS = 64 * 1024;
-/** From here on, nobody else looks for a place. */
+/** From here on, no other mapping is looked for. */
 const PLACES = 0x1237_6a1c_0000n;
 
 function windows(name: string, fn: () => void | Promise<void>): void {

@@ -455,7 +455,7 @@ Deno.test("observePool() takes a meter without histograms, and numbers without d
   using pool = new BlockPool({ blockSize: 64, maxBlocks: 8, name: "a" });
   const reader = new Reader();
   const real = new MeterProvider({ readers: [reader] }).getMeter("test");
-  // As somebody has written who knew the meter's type when it had five methods.
+  // As written for the meter's type when it had five methods.
   const older: PoolMeter = {
     createObservableCounter: real.createObservableCounter.bind(real),
     createObservableUpDownCounter: real.createObservableUpDownCounter

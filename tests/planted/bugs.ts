@@ -1,5 +1,5 @@
 // Guards of the library, each switched off by one change of its source, and the tests that must
-// then fail. A change must match exactly once: whoever moves the code has to look here.
+// then fail. A change must match exactly once: a move of the code has to be followed here.
 
 import { SHARED_BUGS } from "./shared_bugs.ts";
 

@@ -1,5 +1,5 @@
 // Run by `deno task planted`: puts one bug at a time into a copy of the library and requires that
-// its tests notice. Without this nobody knows whether a guard is tested or only exercised.
+// its tests notice. Without this it is not known whether a guard is tested or only exercised.
 // Arguments, if any, are words: only bugs whose description has one of them are tried.
 
 import { type Bug, BUGS, patternOf } from "./bugs.ts";

@@ -1,5 +1,5 @@
-// What is given up is replaced at once: the capacity stays, no address is used twice, whoever has a
-// buffer finds its bytes, and the numbers tell what stays behind.
+// What is given up is replaced at once: the capacity stays, no address is used twice, a
+// buffer that is out keeps its bytes, and the numbers tell what stays behind.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
@@ -83,7 +83,7 @@ for (const safety of LEVELS) {
       const blocks = fillAll(pool, gone);
       assertEquals(blocks.length, 8);
       outs.forEach((out, at) => assert(isFull(out, stamp(at)), `${at}`));
-      // Whoever has a buffer writes as they like.
+      // The buffers that are out are written to.
       for (const out of outs) out.fill(0xee);
       for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
       for (const block of blocks) block.release();
@@ -108,7 +108,7 @@ for (const safety of LEVELS) {
       assertEquals(blocks.length, 8);
       const strays = [...gone].map((address) => rawAt(address, 16 * KIB));
       if (hasProc && !isEmulated) assertEquals(residentAt(gone, 16 * KIB), 0);
-      // A read that goes on writes where nobody looks.
+      // A read that goes on writes to the address given up.
       for (const stray of strays) stray.fill(0xee);
       for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
       for (const block of blocks) block.release();

@@ -199,7 +199,7 @@ Deno.test("the array of acquireMany() releases when disposed what is left of it"
     using blocks = await pool.acquireMany(3);
     blocks[1].release();
     assertEquals(lawful(pool).acquiredBlocks, 2);
-    // Somebody else has it now and must keep it.
+    // Another lease has it now and must keep it.
     const other = pool.tryAcquire();
     assertExists(other);
     queueMicrotask(() => other.release());

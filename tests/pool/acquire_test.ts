@@ -1,5 +1,5 @@
 // One block for one caller: acquire, tryAcquire, acquireSync, use and release
-// where nobody has to wait.
+// where no acquire has to wait.
 
 import {
   assert,
@@ -225,7 +225,7 @@ Deno.test("using and an early release agree: only one lease ends", () => {
   {
     using block = pool.acquireSync();
     block.release();
-    // Whoever has the memory now must not lose it at the end of this scope.
+    // The lease that has the memory now must not lose it at the end of this scope.
     next = pool.acquireSync();
   }
   assertEquals(next.released, false);

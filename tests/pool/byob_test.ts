@@ -176,7 +176,7 @@ Deno.test("an upload that is cut keeps the block with socket, loses it without",
     });
     assertEquals(addressOf(block.bytes), address);
     block.release();
-    // Without the word of its user, nobody knows where the buffer is.
+    // Without the word of its user, it is not known where the buffer is.
     assertEquals(abandoned(pool), socket ? 0 : 1);
   }
 });

@@ -330,7 +330,7 @@ Deno.test("close() that runs out of time rejects with the tags, and revokes what
   assertEquals(events.map(({ abandonedBlocks }) => abandonedBlocks), [3]);
   assertEquals(events[0].mappedBytes, stats.mappedBytes);
 
-  // Whoever comes late is told nothing new and breaks nothing.
+  // A call that comes late is told nothing new and breaks nothing.
   for (const block of blocks) {
     assertEquals(block.released, true);
     refused("released", () => block.bytes);
@@ -415,7 +415,7 @@ Deno.test("close() with an abandoned block resolves and keeps its addresses and 
   assertEquals(abandonedBytes, 64);
   assertGreater(mappedBytes, 0);
   assertEquals(events[0].mappedBytes, mappedBytes);
-  // Whoever has the view may still read it, and a late write hits nobody.
+  // The view may still be read, and a late write hits no lease.
   assertEquals(view, new Uint8Array(64).fill(7));
   view[0] = 1;
 });

@@ -1,6 +1,5 @@
 // Buffers that leave a block by a transfer. A block whose buffer may be with
-// somebody else is never lent again. BYOB reads
-// are in byob_test.ts.
+// another holder is never lent again. BYOB reads are in byob_test.ts.
 
 import {
   assert,

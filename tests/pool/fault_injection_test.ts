@@ -1,5 +1,5 @@
 // An OS that says no: each call in turn, all from some moment on, or some at random. Whatever it
-// refuses, the counts stay lawful, no byte is anybody else's, and nothing stays mapped.
+// refuses, the counts stay lawful, no byte is another lease's, and nothing stays mapped.
 
 import {
   assert,

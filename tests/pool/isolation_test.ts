@@ -1,5 +1,5 @@
 // A lease never shows the bytes of an earlier one, whichever way the memory
-// came; and ending a lease touches nobody else's bytes.
+// came; and ending a lease touches no other one's bytes.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";

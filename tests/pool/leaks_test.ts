@@ -230,8 +230,8 @@ Deno.test("a block whose handle is dropped while it is lent is no leak: the pool
         leakDetection: "all",
       });
       const gate = Promise.withResolvers<void>();
-      // Nothing but the pool knows the handles while these run, and nobody at
-      // all the second operation: native code may still be at work.
+      // Nothing but the pool knows the handles while these run, and nothing
+      // at all the second operation: native code may still be at work.
       (() => {
         pool.acquireSync().lend(gate.promise);
         pool.acquireSync().lend(new Promise(() => {}));
@@ -249,7 +249,7 @@ Deno.test("a block whose handle is dropped while it is lent is no leak: the pool
     },
   );
   assertEquals([leaks, lent, abandoned], [0, 2, 0]);
-  // When the first operation is over, nobody is left to release its block.
+  // When the first operation is over, no code is left to release its block.
   assertEquals(afterwards, 1);
 });
 

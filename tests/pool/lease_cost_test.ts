@@ -184,7 +184,7 @@ for (const safety of ["trust", "revoke"] as const) {
       }
       assertEquals(backend.views, 8);
       assertEquals(backend.calls, { map: 1, commit: 1 });
-      // Nobody looks at the bytes: nothing is wrapped.
+      // The bytes are not asked for: nothing is wrapped.
       for (const block of await pool.acquireMany(16)) block.release();
       assertEquals(backend.views, 8);
       await pool.close();

@@ -74,7 +74,7 @@ Deno.test("lend(fn) that gives undefined rejects, and its block leaves the pool"
       const stats = lawful(pool);
       assertEquals([stats.abandonedBlocks, stats.lentBlocks], [1, 0]);
       assertEquals(stats.acquiredBlocks, 0);
-      // What it has begun is answered, into memory that nobody else gets.
+      // What it has begun is answered, into memory that no other lease gets.
       await say(net.peer, "late");
       await read!;
       using next = pool.tryAcquire();
@@ -265,7 +265,7 @@ Deno.test({
     assertEquals(lawful(pool).abandonedBlocks, 1);
     // In a `finally`, this must not hide the error above.
     block.release();
-    // Nobody has a right to what is read from now on.
+    // What is read from now on must reach no lease.
     assertEquals(bytes.length, 0);
     const others = takeAll(pool);
     assertEquals(others.length, 2);
@@ -414,7 +414,7 @@ Deno.test("a result that throws when asked whether it was cancelled is taken for
       }, { socket: true });
       assertStrictEquals(given, result);
     });
-    // Somebody has the memory still.
+    // The memory is still in use.
     assertEquals(told, LOST);
   }
 });

@@ -102,7 +102,7 @@ Deno.test("no limit is no limit, and what is no number neither", () => {
 
 Deno.test("groups that the process is not in are not taken for its own", () => {
   const file = { [`${GROUPS}/memory.max`]: "5\n" };
-  // Moved out of its namespace; a mount of somebody else's group; a name that only begins alike.
+  // Moved out of its namespace; a mount of another group; a name that only begins alike.
   for (
     const [path, top] of [["/../x", "/"], ["/a", "/b"], ["/ab", "/a"]] as const
   ) {

@@ -10,7 +10,7 @@ import {
 import { BlockPool, type PoolOptions, SizeClassPool } from "../../mod.ts";
 import { fillOptions, shareOf } from "../../pool/options.ts";
 
-/** Options as somebody without a type checker may give them. */
+/** Options as a program without a type checker may give them. */
 type Wild = { [Name in keyof PoolOptions]?: unknown } & Record<string, unknown>;
 
 function fill(options: Wild) {

@@ -296,7 +296,7 @@ Deno.test({
   ignore: !hasNative,
 }, async () => {
   const { stats } = await closedUnder(["unmap", "decommit"]);
-  // Nobody can have these blocks any more: given up for good, and their bytes stay behind.
+  // These blocks cannot be had any more: given up for good, and their bytes stay behind.
   assertEquals([stats.committedBlocks, stats.abandonedBlocks], [0, 8]);
   assertEquals([stats.committedBytes, stats.abandonedBytes], [0, 8 * 16_384]);
   assertGreater(stats.mappedBytes, 0);

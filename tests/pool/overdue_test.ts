@@ -110,7 +110,7 @@ Deno.test("a report says where the block was acquired if the lease is watched", 
     } else {
       assert(stack !== undefined);
       assertStringIncludes(stack, "overdue_test.ts");
-      // The pool's own lines help nobody.
+      // The pool's own lines do not help.
       assert(!stack.includes(import.meta.resolve("../../pool/")), stack);
     }
   }

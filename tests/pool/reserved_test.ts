@@ -1,4 +1,4 @@
-// Blocks kept back for urgent callers: nobody else gets them, however small or idle the pool is.
+// Blocks kept back for urgent callers: no other gets them, however small or idle the pool is.
 
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -79,7 +79,7 @@ Deno.test("a normal waiter is not served from the reserve, an urgent one is", as
   urgent.release();
   await microtasks();
   assertEquals(served, ["urgent"]);
-  // This one fills the reserve, the next one is for everybody.
+  // This one fills the reserve, the next one is for all callers.
   normal.pop()!.release();
   await microtasks();
   assertEquals(served, ["urgent"]);

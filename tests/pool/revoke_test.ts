@@ -1,4 +1,4 @@
-// Every view of an ended lease is dead, and nobody else's is.
+// Every view of an ended lease is dead, and no other one is.
 
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";

@@ -136,7 +136,7 @@ Deno.test("a report names ten holders at most, those that hold longest", async (
     time.tick(1);
     return pool.acquireSync({ tag: `${at}` });
   });
-  // And the next time, when nobody listens any more.
+  // And the next time, without a listener.
   time.tick(60_000);
   const next = pass(pool);
   time.tick(10_000);
@@ -272,7 +272,7 @@ Deno.test("warnings of one pool are a minute apart, and none is left out", async
   using stage = scene({ stallMs: 1_000 });
   const { time, pool, warnings } = stage;
   let [held] = stage.blocks;
-  /** Somebody waits for so long. */
+  /** An acquire waits for so long. */
   const stall = async (ms: number) => {
     const next = pool.acquire();
     time.tick(ms);
@@ -308,7 +308,7 @@ Deno.test("a wall clock that is set says nothing about who has waited", async ()
     const { now } = Date;
     try {
       if (late > 0) {
-        // A look is due, but at somebody else.
+        // A look is due, but at another one.
         const before = pool.acquire();
         time.tick(600);
         stage.blocks[0].release();

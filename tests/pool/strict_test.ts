@@ -1,5 +1,5 @@
 // Strict mode: what is written to a block after its lease fails or is found, and the time a block
-// spends in quarantine costs nobody a block.
+// spends in quarantine costs no caller a block.
 
 import {
   assert,
@@ -48,7 +48,7 @@ function use(block: Block): void {
   block.release();
 }
 
-/** Writes to a block after its lease, as native code would that nobody told of its end. */
+/** Writes to a block after its lease, as native code would that was not told of its end. */
 function writeLate(block: Block, at: number[]): void {
   const address = block.pointer;
   const { size } = block;

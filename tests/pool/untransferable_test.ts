@@ -43,11 +43,11 @@ for (const { safety, backend, lost } of LEVELS) {
     assertEquals(lawful(pool).abandonedBlocks, lost === 0 ? 1 : 0);
     assertGreater(pool.trim(), 0);
     const { abandonedBlocks, abandonedBytes } = lawful(pool);
-    // On the heap the memory is that of whoever has the buffer.
+    // On the heap the memory is the buffer's.
     const kept = backend === "native" ? PAGE : 0;
     assertEquals([abandonedBlocks, abandonedBytes], [1, kept]);
     const before = bytes.slice();
-    // Whoever keeps the buffer may read it: it is not zeroed, unless its lease could still end.
+    // A buffer that is kept may be read: it is not zeroed, unless its lease could still end.
     assertEquals(before[0], lost === 0 ? 7 : 0);
     const others = takeAll(pool);
     assertEquals(others.length, 8);

@@ -186,7 +186,7 @@ Deno.test("acquire() has one outcome when abort comes in the tick of a release()
     if (releaseFirst) block.release();
     controller.abort();
     block[Symbol.dispose]();
-    // Served first: the block must reach him, or nobody could release it.
+    // Served first: the block must reach it, or no code could release it.
     if (releaseFirst) (await waiter).release();
     else await assertRejects(() => waiter, DOMException);
     assertEquals(lawful(pool).freeBlocks, 1);
@@ -386,7 +386,7 @@ const TRUSTED: PoolOptions = {
   safety: "trust",
 };
 
-/** A pool of which one block is held, the other's buffer is gone, and somebody waits for both. */
+/** A pool of which one block is held, the other's buffer is gone, and an acquire waits for both. */
 function waitedFor(maxAbandonedBytes?: number) {
   const pool = new BlockPool({ ...TRUSTED, maxAbandonedBytes });
   const [a, b] = takeAll(pool);

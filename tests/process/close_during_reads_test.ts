@@ -1,6 +1,6 @@
 // A thousand pools of each kind closed under reads that are in flight, each way round: the resource
 // first, the block first, the pool first. Nothing may end the process, and what a read writes late must never
-// be seen in memory that somebody else has by then.
+// be seen in memory that another lease has by then.
 
 import { assertEquals, assertGreater } from "@std/assert";
 import { type Library, survives } from "../support/child.ts";
@@ -71,7 +71,7 @@ async function race(
       if (at % 3 === 0) await pause();
     }
     await pool.close().catch(() => {});
-    // Whoever is mapped next may get the same addresses.
+    // The next mapping may get the same addresses.
     const next = new BlockPool(options);
     const others = await next.acquireMany(4);
     for (const other of others) {

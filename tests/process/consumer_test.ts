@@ -1,4 +1,4 @@
-// Someone else's project, with the strictest flags there are, has the package by path or by links:
+// A project that depends on this one, with the strictest flags there are, has the package by path or by links:
 // then the compiler looks at our sources with their flags, and nothing in them may be wrong.
 
 import { assertEquals, assertMatch } from "@std/assert";

@@ -126,7 +126,7 @@ Deno.test("close() under TCP reads in flight never crashes, 200 times", async ()
       ]);
       const block = pool.acquireSync();
       const other = pool.acquireSync();
-      // With the library's care, and as somebody does who has never heard of it.
+      // With the library's care, and without it.
       const lent = block.lend((into) => conn.read(into), { socket: true })
         .catch(() => {});
       const careless = conn2.read(other.bytes).catch(() => {});
@@ -177,7 +177,7 @@ Deno.test({
         await Promise.all([closing, read]);
         block[Symbol.dispose]();
         const { abandonedBlocks, mappedBytes } = pool.stats();
-        // Unmapped, a late write would hit whoever is mapped there next.
+        // Unmapped, a late write would hit the next mapping there.
         if (step !== 3 && (abandonedBlocks !== 1 || mappedBytes === 0)) {
           throw new Error(`${step}: ${JSON.stringify(pool.stats())}`);
         }
@@ -212,7 +212,7 @@ Deno.test("strict: a careless read into a released block fails and nothing crash
 });
 
 // A block that was enqueued into a response and released: the runtime still sends it, by reference, and
-// nobody can know when it is done. Giving memory back must not end the process then; unmapping it does,
+// it cannot be known when it is done. Giving memory back must not end the process then; unmapping it does,
 // and so does strict mode's quarantine, as the README's "Safety" says.
 
 const ignore = !hasNative || !canRunDeno;

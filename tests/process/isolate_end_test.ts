@@ -1,4 +1,4 @@
-// Nothing outlives its isolate: the memory of pools that nobody closed goes back at a reload, at a Worker's
+// Nothing outlives its isolate: the memory of pools that were not closed goes back at a reload, at a Worker's
 // end, at the end of a test file, and when a pool has become unreachable. What was posted keeps its bytes.
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";

@@ -1,5 +1,5 @@
 // Nothing of a shared pool outlives the isolates that have it: the memory goes back when the last of them
-// ends without a word, reloads, or drops it. What was posted keeps its bytes, and whoever is left goes on.
+// ends without a word, reloads, or drops it. What was posted keeps its bytes, and the isolates that are left go on.
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "../support/child.ts";
@@ -151,7 +151,7 @@ for (const end of ["terminate", "close", "throw"]) {
           posted.push(await heard(worker));
           if ("${end}" === "terminate") worker.terminate();
           await pause(80);
-          // Whoever makes a pool next looks for what ended isolates have left.
+          // The next pool that is made looks for what ended isolates have left.
           await new BlockPool({ blockSize: 64, maxBlocks: 1 }).close();
           if (i === 1) before = rss();
         }
@@ -190,7 +190,7 @@ Deno.test(
     maker.terminate();
     await pause(500);
     await sweep();
-    // Somebody has it: it goes on, less the block that died with its bytes.
+    // An isolate has it: it goes on, less the block that died with its bytes.
     const late = SharedBlockPool.attach(handle);
     console.log(late.stats().attachedWorkers, late.stats().abandonedBlocks);
     const block = late.acquireSync();

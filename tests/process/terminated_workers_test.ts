@@ -177,7 +177,7 @@ Deno.test(
         puppet.kill();
       }
       await until(() => numbers(pool).attachedWorkers === 3);
-      // Reclaimed: then nobody of them runs.
+      // Reclaimed: then none of them runs.
       const before = beats.slice();
       await new Promise((resolve) => setTimeout(resolve, 2));
       assertEquals(beats.slice(), before, `SMRITI_SEED=${seed}`);
@@ -185,7 +185,7 @@ Deno.test(
     assertEquals(errors, []);
     assertEquals(Object.keys(seen).length, Object.keys(ROLES).length);
 
-    // What the blocking pool still reads for the dead comes to nobody.
+    // What the blocking pool still reads for the dead reaches no lease.
     const pipe = await Deno.open(fifo, { read: true, write: true });
     const { abandonedBlocks } = numbers(pool);
     for (let i = 0; i < seen.reading; i++) {
@@ -236,7 +236,7 @@ Deno.test({
     const holder = await Puppet.start(pool);
     await holder.run(({ pool, held }) => {
       for (let b; (b = pool.tryAcquire()) !== undefined;) held.push(b);
-      // One of them may have been given to anybody.
+      // One of them may have been given away.
       held[0].bytes.fill(9);
     });
     const waits = [
@@ -362,7 +362,7 @@ Deno.test({
   await until(() => Atomics.load(beat, 0) > before);
   Atomics.store(beat, 1, 1);
   await until(() => numbers(pool).attachedWorkers === 1);
-  // Whoever ran on could have given its view to anybody.
+  // A Worker that ran on could have given its view away.
   assertEquals(numbers(pool).abandonedBlocks, 1);
   await pool.close();
 });

@@ -1,4 +1,4 @@
-// A million calls at random, most of them sensible, many with arguments that nobody would pass: no
+// A million calls at random, most of them sensible, many with arguments that no program would pass: no
 // crash, no broken law, no foreign byte, and every refusal an error made for it.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
@@ -163,7 +163,7 @@ async function retire(
   for (const stats of home.stats()) {
     checkLaw(stats, true);
     assertEquals([stats.acquiredBlocks, stats.waiting], [0, 0]);
-    // On the heap nothing stays behind: the memory is that of whoever has the buffer.
+    // On the heap nothing stays behind: the memory is the buffer's.
     const isWhole = stats.abandonedBlocks === 0 ||
       home.options.backend === "heap";
     assert(isWhole === (stats.mappedBytes === 0), "unmapped when it may be");

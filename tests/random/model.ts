@@ -26,7 +26,7 @@ export interface ModelOptions {
   readonly moves: boolean;
 }
 
-/** Somebody who asks for blocks. */
+/** A caller that asks for blocks. */
 export interface Asker {
   readonly count: number;
   readonly reserved: boolean;
@@ -47,7 +47,7 @@ export class Model<A extends Asker> {
   exhaustions = 0;
   grows = 0;
   shrinks = 0;
-  /** Askers that were answered since somebody looked last. */
+  /** Askers that were answered since the last look. */
   readonly answers: Answer<A>[] = [];
   readonly #options: ModelOptions;
   readonly #stacks: SlabStacks;
@@ -181,7 +181,7 @@ export class Model<A extends Asker> {
     this.#pump();
   }
 
-  /** A lease ends by giving its slot up; `mayBeRead`: somebody may have a buffer of it. */
+  /** A lease ends by giving its slot up; `mayBeRead`: a buffer of it may be out. */
   abandon(slot: number, mayBeRead: boolean): void {
     assert(this.#held.delete(slot), "it was held");
     this.abandoned++;

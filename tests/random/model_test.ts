@@ -1,5 +1,5 @@
 // Random operations on a pool and on a model that does the same in the plainest way. After every one
-// of them all numbers agree, every block is where the model says, and no byte is anybody else's.
+// of them all numbers agree, every block is where the model says, and no byte is another lease's.
 
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";

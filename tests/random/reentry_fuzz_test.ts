@@ -204,9 +204,9 @@ class Round {
     }, () => {}));
   }
 
-  /** A block is somebody's now: nobody else's, and empty. */
+  /** A block has a lease now, one alone, and is empty. */
   #took(block: Block | undefined): void {
-    // Revoked by a close that somebody called before the promise was looked at.
+    // Revoked by a close that was called before the promise was looked at.
     if (block === undefined || block.released) return;
     assert(!this.#held.has(block), "one handle a lease");
     const { bytes } = block;

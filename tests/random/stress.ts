@@ -32,7 +32,7 @@ export interface StressCounts {
   released: number;
   sent: number;
   adopted: number;
-  /** Tickets that somebody else was faster with. */
+  /** Tickets that another worker adopted first. */
   missed: number;
   refused: number;
   /** The first things that must not happen. */

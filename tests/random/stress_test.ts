@@ -1,4 +1,4 @@
-// No block is owned twice, none is lost, and nobody sees anybody else's bytes, whatever four Workers do
+// No block is owned twice, none is lost, and no lease shows another one's bytes, whatever four Workers do
 // at once. SMRITI_STRESS_OPERATIONS=10000000 is the long run.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
@@ -78,7 +78,7 @@ for (const [name, changes] of Object.entries(PLANTED)) {
     await using tree = await copy(["ffi", "pool", "shared"], root);
     for (const change of changes) await tree.replace(...change);
     const small = { ...PLAN.options, maxBlocks: 8, initialBlocks: 1 };
-    // Nobody mends what the planted bug breaks.
+    // What the planted bug breaks is not mended.
     await tree.replace(
       "shared/reaper.ts",
       "slots.hints.confirm(slot)",

@@ -99,7 +99,7 @@ class Stressed {
     while (this.#held.length > 0) this.#release();
   }
 
-  /** Nobody sends any more. */
+  /** No worker sends any more. */
   drain(): void {
     for (let from = 0; from < this.#task.workers; from++) {
       while (this.#receive(from)) this.#release();
@@ -185,7 +185,7 @@ class Stressed {
 
   /** Takes the last ticket down. */
   #clear(): void {
-    // Should a bug have ended whoever was writing, this ends nevertheless.
+    // Should a bug have ended the writer, this ends nevertheless.
     for (let i = 0; i < 1e6; i++) {
       const number = this.#write();
       if (number === undefined) continue;
@@ -194,7 +194,7 @@ class Stressed {
     }
   }
 
-  /** Begins to write on the registry, unless somebody else does; the ticket there is not to be lost. */
+  /** Begins to write on the registry, unless another worker does; the ticket there is not to be lost. */
   #write(): number | undefined {
     const registry = this.#registry;
     const number = Atomics.load(registry, 0);

@@ -193,7 +193,7 @@ export class Trial {
     this.#held.add(slot);
     assertEquals(block.size, this.#setting.blockSize);
     const stamp = this.#stamp = this.#stamp % 255 + 1;
-    // A lease that nobody wrote to takes another way back.
+    // A lease that was not written to takes another way back.
     const view = choice % 8 === 0 ? undefined : block.bytes;
     if (view !== undefined) {
       assertEquals(BigInt(addressOf(view)), this.#addressOf(slot, view));
@@ -252,7 +252,7 @@ export class Trial {
     lease.block.abandon();
   }
 
-  /** A read that was interrupted: it may go on writing, and what it wrote is not for anybody. */
+  /** A read that was interrupted: it may go on writing, and what it wrote must reach no lease. */
   #interrupt(lease: Lease): void {
     if (!this.#mayLose) return;
     const { slot, block, view } = this.#drop(lease);

@@ -1,5 +1,5 @@
 // What is given up in a shared pool is replaced at once, whichever isolate gave it up: the capacity stays, no
-// address is used twice, whoever has a buffer finds its bytes, and the numbers tell what stays behind.
+// address is used twice, a buffer that is out keeps its bytes, and the numbers tell what stays behind.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -93,7 +93,7 @@ for (const [name, end] of Object.entries(WAYS)) {
     const blocks = fillAll(other, gone);
     assertEquals(blocks.length, 8);
     outs.forEach((out, at) => assert(isFull(out, stamp(at)), `${at}`));
-    // Whoever has a buffer writes as they like.
+    // The buffers that are out are written to.
     for (const out of outs) out.fill(0xee);
     for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
     for (const block of blocks) block.release();
@@ -120,7 +120,7 @@ for (const [name, end] of Object.entries(UNREADABLE)) {
     assertEquals(blocks.length, 8);
     if (hasProc && !isEmulated) assertEquals(residentAt(gone, size), 0);
     const strays = [...gone].map((address) => rawAt(address, size));
-    // A read that goes on writes where nobody looks.
+    // A read that goes on writes to the address given up.
     for (const stray of strays) stray.fill(0xee);
     for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
     for (const block of blocks) block.release();
@@ -739,7 +739,7 @@ test(
     assertEquals(places.length, 16);
     assertGreater(residentAt(places, size), 0);
     puppet.kill();
-    // Whoever makes a pool looks for what ended isolates have left.
+    // Making a pool looks for what ended isolates have left.
     await until(() => {
       shared({ blockSize: KIB, maxBlocks: 1, initialBlocks: 1 }).leave();
       return residentAt(places, size) === 0;

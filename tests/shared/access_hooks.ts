@@ -30,7 +30,7 @@ type Words = Int32Array | Float64Array;
 /** An act that is being taken step by step. */
 interface Run {
   readonly meet: (step: number) => void;
-  /** What it has written and nobody else sees yet, if it writes late. */
+  /** What it has written and no other worker sees yet, if it writes late. */
   readonly written: Map<Words, Map<number, number>> | undefined;
   count: number;
   isDead: boolean;

@@ -107,7 +107,7 @@ Deno.test("where a thread has no number nobody takes it for dead", () => {
   const [me, other] = [registry.enter(), registry.enter()];
   assertEquals(registry.others(me), [other]);
   assertEquals(registry.dead(me), []);
-  // But if somebody says so.
+  // But if the caller says so.
   assertEquals(registry.beginReclaim(other, me), true);
 });
 

@@ -165,7 +165,7 @@ for (const [how, end] of Object.entries(ENDS)) {
       shrinkIntervalMs: 250,
     });
     pool.addEventListener("grow", () => end(pool));
-    // Nobody adopts these: housekeeping takes them back, one by one, and serves who waits.
+    // These are not adopted: housekeeping takes them back, one by one, and serves what waits.
     pool.detachMany(await pool.acquireMany(3));
     const waiter = pool.acquireMany(16);
     const refusal = rejected("closed", waiter);
@@ -183,7 +183,7 @@ Deno.test("whoever stands still in acquireBlocking() looks after the pool all th
   using puppet = await Puppet.start(pool);
   pool.leave();
   const served = await puppet.run(({ pool }) => {
-    pool.acquireSync().detach(); // nobody adopts it
+    pool.acquireSync().detach(); // not adopted
     const block = pool.acquireBlocking({ timeoutMs: 20_000 });
     const isClean = block.bytes.every((byte) => byte === 0);
     block.release();
@@ -196,7 +196,7 @@ Deno.test("whoever stands still in acquireBlocking() looks after the pool all th
 Deno.test("what housekeeping frees goes to who stands still, not to who waits behind", async () => {
   const pool = sharedPool({ maxBlocks: 1, ticketTimeoutMs: 100 });
   using puppet = await Puppet.start(pool);
-  pool.acquireSync().detach(); // nobody adopts it
+  pool.acquireSync().detach(); // not adopted
   pool.leave();
   const order = await puppet.run(async ({ pool }) => {
     const order: string[] = [];
@@ -233,7 +233,7 @@ Deno.test({
       other = SharedBlockPool.attach(pool.handle);
       assert(other.workerId !== workerId);
     });
-    // Its thread has ended, for all that anybody can know.
+    // Its thread has ended, as far as can be known.
     const control = new Control(32, pool.handle.control);
     const at = control.at(workerId, WORKER.THREAD);
     Atomics.store(control.words, at, await endedThread());

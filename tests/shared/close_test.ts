@@ -1,5 +1,5 @@
 // A shared pool that is closed, or left by the last one, at any access that another one makes: nothing is
-// given out any more, whoever is in has memory, and the pool ends.
+// given out any more, attached workers have memory, and the pool ends.
 
 import { assert, assertEquals, assertMatch, fail } from "@std/assert";
 import { FakeTime } from "@std/testing/time";

@@ -1,5 +1,5 @@
-// The counts of a shared pool: each worker's own, which others add up. No limit is broken, nobody is
-// refused and nobody sleeps because of one that is late or that a death has left wrong.
+// The counts of a shared pool: each worker's own, which others add up. No limit is broken, no acquire is
+// refused and none sleeps because of one that is late or that a death has left wrong.
 
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Control, HEADER, WORKER } from "../../shared/control.ts";
@@ -132,7 +132,7 @@ Deno.test({
   name:
     "a count that a death has left wrong is set right when the dead is reclaimed",
   ignore: !provesDeath,
-  // A Worker that has died leaves its timers to nobody; here they are left to this isolate.
+  // A Worker that has died leaves timers that do not fire; here they are left to this isolate.
   sanitizeResources: false,
   sanitizeOps: false,
   fn: async () => {

@@ -34,7 +34,7 @@ function dieAt(
 
 const settings = {
   ignore: !provesDeath,
-  // A Worker that has died leaves its timers to nobody; here they are left to this isolate.
+  // A Worker that has died leaves timers that do not fire; here they are left to this isolate.
   sanitizeResources: false,
   sanitizeOps: false,
 };
@@ -65,7 +65,7 @@ for (const [name, act] of Object.entries(ACTS)) {
   });
 }
 
-/** The last that an actor does in a pool that somebody else closes, and awaits the end of. */
+/** The last that an actor does in a pool that another worker closes, and awaits the end of. */
 const ENDS: Record<string, Act> = {
   "the release of the last block of a closing pool": {
     before: ({ attachment, held }) => held.push(attachment.acquireSync()),
@@ -130,7 +130,7 @@ for (const [name, act] of Object.entries(ENDS)) {
         if (mapping === UNMAPPING) left.push(step);
         if (mapping === UNMAPPED && hasProc) assert(!isThere(pool), where);
       }
-      // Between telling the OS and noting that it was told, nobody can know: there the addresses stay.
+      // Between telling the OS and noting that it was told, it cannot be known: there the addresses stay.
       assert(left.length <= 1, `mapped for good after accesses ${left}`);
     },
   });

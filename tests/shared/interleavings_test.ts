@@ -9,7 +9,7 @@ for (const [name, act] of Object.entries(ACTS)) {
   Deno.test({
     name: `whatever others do at any access of ${name}, all is in order`,
     ignore: name.startsWith("reclaim") && !provesDeath,
-    // A Worker that has died leaves its timers to nobody; here they are left to this isolate.
+    // A Worker that has died leaves timers that do not fire; here they are left to this isolate.
     sanitizeResources: false,
     sanitizeOps: false,
     fn: () => meet(name, act, false),

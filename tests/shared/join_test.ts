@@ -1,4 +1,4 @@
-// A pool found by its name: one pool for all who join, whoever comes when, whoever computes, leaves
+// A pool found by its name: one pool for all threads that join, in whatever order they come, compute, leave
 // or dies meanwhile; and the registry on which threads see each other without asking.
 
 import {
@@ -109,7 +109,7 @@ Deno.test("one who joins late waits for members that compute, and makes no secon
   const name = newName();
   const base = await joinThere(puppets[0], name);
   assertEquals(await joinThere(puppets[1], name), base);
-  // Both, for longer than anybody would wait for an answer to his question.
+  // Both, for longer than a join waits for an answer.
   const busy = await Promise.all(
     puppets.slice(0, 2).map((puppet) => computeThere(puppet, 700)),
   );
@@ -171,7 +171,7 @@ Deno.test("a name is free again when all have left, and when the pool is closed"
   await joinThere(puppets[0], name);
   const block = first.acquireSync();
   const closed = first.close();
-  // Closing, with a block out and both still there: whoever joins now must not wait for it.
+  // Closing, with a block out and both still there: a join now must not wait for it.
   const second = await SharedBlockPool.join(name, OPTIONS);
   assertNotEquals(baseOf(second), baseOf(first));
   assertEquals(second.stats().attachedWorkers, 1);
@@ -232,7 +232,7 @@ Deno.test("wrong names and options are refused, other options than the pool's to
   );
   assertStringIncludes(error.message, "maxBlocks must be 4");
   assertStringIncludes(error.message, "got 5");
-  // Whoever was refused is no member, and keeps nobody out.
+  // A thread that was refused has not joined, and keeps no other out.
   assertEquals(pool.stats().attachedWorkers, 1);
   pool.leave();
   const other = await SharedBlockPool.join(name, { ...OPTIONS, maxBlocks: 5 });
@@ -290,7 +290,7 @@ Deno.test("one who could not hear for longer than that has not asked in vain", a
   await pool.close();
 });
 
-/** Somebody else on the line of a name. */
+/** Another listener on the channel of a name. */
 class Stranger implements Disposable {
   /** What came. */
   readonly heard: { ask?: true; handle?: SharedPoolHandle }[] = [];

@@ -1,4 +1,4 @@
-// A process in which somebody else has some of the places of the registry, as the arguments say, each
+// A process in which another mapping has some of the places of the registry, as the arguments say, each
 // in another way. Prints whether any is left, then what came of joining a pool in two threads.
 
 import { openNative } from "../../ffi/open.ts";

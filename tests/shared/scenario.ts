@@ -81,7 +81,7 @@ export class Stage {
     return Array.from(this.control.owner);
   }
 
-  /** Free slots without a hint: nobody would ever find them. */
+  /** Free slots without a hint: no search would ever find them. */
   lost(): number[] {
     return this.owners.flatMap((word, slot) => {
       const hint = this.control.hints[slot >>> 5] & (1 << (slot & 31));
@@ -129,15 +129,15 @@ export class Stage {
     };
   }
 
-  /** From now on the actor's thread has ended, for all that anybody can know. */
+  /** From now on the actor's thread has ended, as far as can be known. */
   kill(id = this.id): void {
     const at = this.control.at(id, WORKER.THREAD);
-    // Whoever has no attachment leaves nothing.
+    // Without an attachment nothing is left.
     if (this.control.words[at] !== 0) this.control.words[at] = NO_THREAD;
     this.actor.end();
   }
 
-  /** An attachment of somebody who dies with what `act` leaves. */
+  /** An attachment of a worker that dies with what `act` leaves. */
   third(act: (attachment: SharedBlockPool) => void): void {
     const attachment = new Actor().as(() =>
       SharedBlockPool.attach(this.pool.handle)
@@ -178,7 +178,7 @@ export async function inOrder(
   assertEquals(stats.abandonedBytes, doomed * PAGE, told);
   assertEquals(control.words[HEADER.HEAL_SLOT], 0, told);
   assertEquals(stats.waiting, 0, told);
-  // No attachment is taken that nobody would find.
+  // No attachment is taken that no reaper would find.
   const taken = Array.from(
     { length: MOST_WORKERS },
     (_, at) => control.words[control.at(at + 1, WORKER.THREAD)],

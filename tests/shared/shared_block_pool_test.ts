@@ -263,7 +263,7 @@ Deno.test("leave() gives held blocks back, abandons lent ones and ends every vie
   const stats = numbers(pool);
   assertEquals([stats.freeBlocks, stats.abandonedBlocks], [3, 1]);
   assertEquals([stats.waiting, stats.lentBlocks], [0, 0]);
-  // Whoever comes late breaks nothing.
+  // A call that comes late breaks nothing.
   held.release();
   other.leave();
   await other.close();

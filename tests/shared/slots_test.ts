@@ -100,7 +100,7 @@ Deno.test("a ticket is not recalled in another one's time", () => {
   sender.send(0);
   control.deadline[0] = 5;
   const word = control.owner[0];
-  // Adopted, and sent again, while whoever keeps house did not come to it.
+  // Adopted, and sent again, while the housekeeping did not come to it.
   beforeSwap(() => void (control.deadline[0] = 0));
   assertEquals(receiver.recall(0, word, 5), false);
   assertEquals(kindOf(control.owner[0]), TRANSIT);
@@ -193,7 +193,7 @@ Deno.test("slots that were claimed in vain are rung for", () => {
       new Notifier(control, clock, 1),
       () => {},
     );
-    // Whoever looks for a block meanwhile finds the first slot claimed, and sleeps.
+    // A worker that looks for a block meanwhile finds the first slot claimed, and sleeps.
     if (!isRefused) beforeSwap(() => beforeSwap(() => void taker.take(1)));
     const { blocks } = supply.giveBack(2, Infinity);
     assertEquals(blocks, 0);

@@ -1,6 +1,6 @@
 // A program: every public method of a shared pool and of its blocks, in each of the last frames of the
 // stack. Each call happens or does not: the law holds, no two leases share a place, what is acquired is
-// what is in somebody's hands, on its way, or out of the pool, and everybody who waits is answered.
+// what a handle, a ticket or the abandoned have, and every acquire that waits is answered.
 // Arguments: rounds for each method, and how many frames. With --v8-flags=--expose-gc,--stress-flush-code
 // each function is compiled anew, for which V8 wants more stack than any of them needs.
 

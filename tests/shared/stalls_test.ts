@@ -45,7 +45,7 @@ Deno.test("a waiter of a shared pool is reported with the holders of its isolate
     longestMs: 1_000,
     holders: [{ tag: "mine", heldMs: 1_000 }],
   }]);
-  // Nobody listens to the other one.
+  // The other one has no listener.
   assertEquals(warnings.lines.length, 1);
   assertStringIncludes(
     `${warnings.lines[0]}`,

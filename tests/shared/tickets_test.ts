@@ -248,7 +248,7 @@ Deno.test("a ticket adopted after its sender has died has what he wrote", {
   });
   puppet.kill();
   await until(() => numbers(pool).attachedWorkers === 1);
-  // Somebody else under the same id.
+  // Another worker under the same id.
   using next = await Puppet.start(pool);
   assertEquals(next.id, puppet.id);
   const block = pool.adopt(ticket);

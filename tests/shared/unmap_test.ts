@@ -1,4 +1,4 @@
-// The end of a shared pool: the range is given back once and no more, and what somebody may still read
+// The end of a shared pool: the range is given back once and no more, and what may still be read
 // or write keeps its bytes.
 
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
@@ -16,7 +16,7 @@ import { provesDeath } from "../support/platform.ts";
 
 const ofTheDead = {
   ignore: !provesDeath,
-  // A Worker that has died leaves its timers to nobody; here they are left to this isolate.
+  // A Worker that has died leaves timers that do not fire; here they are left to this isolate.
   sanitizeResources: false,
   sanitizeOps: false,
 };
@@ -70,7 +70,7 @@ for (const when of ["before", "after"]) {
       await closed;
       assertEquals(control.state, GONE);
       assertEquals(unmaps.length, 1);
-      // Nobody can know, so it counts as mapped.
+      // It cannot be known, so it counts as mapped.
       assert(numbers(pool).mappedBytes > 0);
       if (when === "before") {
         native().unmap(pool.handle.range);

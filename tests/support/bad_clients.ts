@@ -13,7 +13,7 @@ const encoder = new TextEncoder();
 export interface Victim {
   /** Where it takes uploads. */
   readonly http: Deno.NetAddr;
-  /** Where it sends without end what nobody reads. */
+  /** Where it sends without end what is not read. */
   readonly source: Deno.NetAddr;
   /** The largest upload it accepts. */
   readonly limit: number;

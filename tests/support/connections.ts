@@ -1,5 +1,5 @@
 // Real things to read from, for the tests of lent blocks: a TCP connection and
-// a named pipe, whose reads stay pending until somebody writes.
+// a named pipe, whose reads stay pending until the other end writes.
 
 const encoder = new TextEncoder();
 
@@ -45,7 +45,7 @@ export async function say(
   while (bytes.length > 0) bytes = bytes.subarray(await to.write(bytes));
 }
 
-/** A named pipe. A read of it runs on another thread until somebody writes. */
+/** A named pipe. A read of it runs on another thread until the other end writes. */
 export class Fifo implements AsyncDisposable {
   readonly #folder: string;
   /** Open for reading and writing, so that opening does not wait. */

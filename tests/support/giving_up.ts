@@ -70,7 +70,7 @@ export const UNTRANSFERABLE = (block: Block): Bytes => {
   return bytes;
 };
 
-/** Ends after which nobody has a right to the bytes. */
+/** Ends after which no one may read the bytes. */
 export const UNREADABLE: Record<string, (block: Block) => Promise<void>> = {
   "an interruption": async (block) => {
     const { bytes } = block;

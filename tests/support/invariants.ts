@@ -70,7 +70,7 @@ export function gone(pool: { stats(): PoolStats }): void {
   );
 }
 
-/** The same, of a pool that nothing goes on with: no block is out, none was lost, nobody waits. */
+/** The same, of a pool that nothing goes on with: no block is out, none was lost, no acquire waits. */
 export function unharmed(pool: { stats(): PoolStats }): void {
   const { acquiredBlocks, abandonedBlocks, lentBlocks, waiting } = lawful(pool);
   const counts = [acquiredBlocks, abandonedBlocks, lentBlocks, waiting];

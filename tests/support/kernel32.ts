@@ -26,7 +26,7 @@ export interface Play {
   readonly kernel32: Kernel32;
 }
 
-/** Makes one. With `discards`, discarded memory is filled with what nobody wrote. */
+/** Makes one. With `discards`, discarded memory is filled with what was never written. */
 export function playKernel32(memory: Backend, discards: boolean): Play {
   const calls: string[] = [];
   const refuse = new Set<string>();

@@ -143,7 +143,7 @@ export function check({ pool, blocks, count }: Hands, where: string): void {
   }
 }
 
-/** An answer to everybody who has asked; what they got goes back. */
+/** An answer to every acquire; what was got goes back. */
 export async function answers(hands: Hands): Promise<void> {
   const { promises, asked } = hands;
   hands.asked = 0;

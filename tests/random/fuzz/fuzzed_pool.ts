@@ -29,7 +29,7 @@ export class Lease {
   out: Uint8Array<ArrayBuffer> | undefined;
   /** Whether an operation may have ended it. */
   interrupted = false;
-  /** Whether its buffer has ever been away: the content may be somebody else's doing. */
+  /** Whether its buffer has ever been away: the content may have been written elsewhere. */
   wild = false;
 
   constructor(home: Home, block: Block) {
@@ -122,7 +122,7 @@ export class Home {
     return this.options.safety !== "trust";
   }
 
-  /** Whether a late write by address is found and harms nobody. */
+  /** Whether a late write by address is found and harms no lease. */
   get staysReadable(): boolean {
     const { safety, blockSize, backend } = this.options;
     return safety === "strict" && blockSize * 4 < 4096 && backend !== "heap";

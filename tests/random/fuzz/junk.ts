@@ -2,7 +2,7 @@
 
 import type { Rng } from "../../support/rng.ts";
 
-/** What the fuzz itself throws: whoever gets it back has not lost it. */
+/** What the fuzz itself throws: to get it back is not to have lost it. */
 export class Planted extends Error {
   override name = "Planted";
 }

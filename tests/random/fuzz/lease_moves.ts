@@ -16,7 +16,7 @@ export interface World {
   readonly ghosts: Uint8Array[];
   /** Buffers that left a lease and were still out at its end: theirs for ever. */
   readonly strays: Uint8Array[];
-  /** Blocks that nobody releases any more. */
+  /** Blocks that are not released any more. */
   readonly dropped: Block[];
 }
 
@@ -138,7 +138,7 @@ function lendAway(world: World, lease: Lease): void {
       // A result that is lost costs a block, so most are handed back.
       return how === 0 ? moved : { value: moved, done: false };
     }, { socket }));
-  // Nobody may have it meanwhile.
+  // No lease may have it meanwhile.
   if (how === 2) tally.call("bytes while away", () => lease.block.bytes);
 }
 
@@ -173,7 +173,7 @@ function giveBack(world: World, lease: Lease): void {
   if (out === undefined) return;
   const { rng, tally } = world;
   if (rng.chance(0.02)) {
-    // Whoever has it may write while it is out.
+    // It may be written to while it is out.
     out.fill(0xaa);
     lease.wild = true;
     return;

@@ -160,7 +160,7 @@ function staleHandles({ rng, tally, ghosts, strays }: World, home: Home): void {
     tally.call("abandon stale", () => block.abandon());
     assertStrictEquals(block.released, true);
   }
-  // Reading and writing must end nothing: not the process, and nobody's bytes.
+  // Reading and writing must end nothing: not the process, and no other lease's bytes.
   if (ghosts.length > 0) {
     const ghost = rng.pick(ghosts);
     void (ghost.length > 0 && ghost[0]);

@@ -23,12 +23,12 @@ export interface World {
   readonly score: Score;
   readonly server: EchoServer;
   readonly worker: EchoWorker;
-  /** Buffers that left a lease for good: whoever has them writes as they like. */
+  /** Buffers that left a lease for good: they are written to at any time. */
   readonly strays: Uint8Array[];
   /** This task's own. */
   readonly file: Deno.FsFile;
   conn: Deno.TcpConn;
-  /** For BYOB reads, which need a connection that nobody else reads. */
+  /** For BYOB reads, which need a connection that has no other reader. */
   readonly byob: {
     readonly conn: Deno.TcpConn;
     readonly reader: ReadableStreamBYOBReader;
@@ -188,7 +188,7 @@ async function interrupt(
 
 /** Native code writes after the lease; below a page, strict mode finds it later. */
 function lateWrite({ score }: World, home: Home, block: Block): void {
-  // Where somebody waits the block is handed on at once, and at the end of the
+  // Where an acquire waits the block is handed on at once, and at the end of the
   // pool its address goes away.
   const [{ waiting }] = home.stats();
   if (waiting > 0 || home.pool.closed) return;
@@ -196,7 +196,7 @@ function lateWrite({ score }: World, home: Home, block: Block): void {
   const late = new Uint8Array(
     Deno.UnsafePointerView.getArrayBuffer(block.pointer, block.size),
   );
-  // It must be poisoned to be found; afterwards it is nobody's.
+  // It must be poisoned to be found; afterwards no lease has it.
   home.expectedLosses++;
   score.fault("late writes by address");
   try {

@@ -140,7 +140,7 @@ export class Home {
       score.surprises.push(new Error(`lost ${lost}: ${Deno.inspect(stats)}`));
     }
     const isMapped = stats.some(({ mappedBytes }) => mappedBytes > 0);
-    // On the heap nothing stays behind: the memory is that of whoever has the buffer.
+    // On the heap nothing stays behind: the memory is the buffer's.
     const mayStay = this.expectedLosses > 0 && !this.isHeap;
     if (!isKept && isMapped !== mayStay) {
       score.surprises.push(new Error(`mapped: ${Deno.inspect(stats)}`));

@@ -1,4 +1,4 @@
-// What a lease writes into its block, so that nobody else's bytes can pass for it.
+// What a lease writes into its block, so that no other lease's bytes can pass for it.
 
 import type { Score } from "./score.ts";
 

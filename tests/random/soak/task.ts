@@ -110,7 +110,7 @@ async function end(
       await lent;
     } else block.release();
   } catch (error) {
-    // Strict mode tells of somebody else's late write to whoever comes next.
+    // Strict mode tells the next caller of another one's late write.
     expect(score, error);
   }
   if (home.safety !== "trust" && kept.length > 0) {
