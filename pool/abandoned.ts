@@ -23,6 +23,14 @@ interface Slab {
   kept: number;
 }
 
+/** The most bytes that may be kept for others, of a pool whose slots are `stride` apart. */
+export function mostKept(
+  { maxBlocks, maxAbandonedBytes }: FilledOptions,
+  stride: number,
+): number {
+  return maxAbandonedBytes ?? Math.max(stride, maxBlocks * stride / 4);
+}
+
 /** The slots given up by one pool. */
 export class Abandoned {
   /** Bytes that stay resident for slots given up. */
@@ -34,9 +42,8 @@ export class Abandoned {
   readonly #slabs = new Map<number, Slab>();
 
   /** None yet. */
-  constructor({ maxBlocks, maxAbandonedBytes }: FilledOptions, region: Region) {
-    const { stride } = region;
-    this.#most = maxAbandonedBytes ?? Math.max(stride, maxBlocks * stride / 4);
+  constructor(options: FilledOptions, region: Region) {
+    this.#most = mostKept(options, region.stride);
     this.#region = region;
   }
 

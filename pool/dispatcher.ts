@@ -172,13 +172,7 @@ export class Dispatcher implements WaitingLine {
     if (fast !== undefined) return fast;
     this.refuseIfClosed();
     this.#acquirer.report();
-    const block = this.#now({
-      count: undefined,
-      reserved,
-      tag,
-      signal: undefined,
-      timeoutMs: undefined,
-    });
+    const block = this.#now(oneNow(reserved, tag));
     if (block === undefined) {
       // Growing calls listeners, and one of them may have closed the pool.
       this.refuseIfClosed();
@@ -416,7 +410,16 @@ export class Dispatcher implements WaitingLine {
   }
 }
 
+/** The request for one block of a caller that does not queue. */
+export function oneNow(
+  reserved: boolean,
+  tag: string | undefined,
+): AcquireRequest {
+  const timeoutMs = undefined;
+  return { count: undefined, reserved, tag, signal: undefined, timeoutMs };
+}
+
 /** The `isOff` of a request that is not in the queue. */
-function isNever(): boolean {
+export function isNever(): boolean {
   return false;
 }

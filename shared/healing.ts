@@ -6,9 +6,10 @@
  * numbers (a redo log): the next resizer does again what a death or the end of the stack has cut short.
  */
 import type { Ledger } from "../pool/ledger.ts";
-import { REFUSAL_MS } from "../pool/scaling.ts";
+import { mostKept } from "../pool/abandoned.ts";
+import { Refusals } from "../pool/scaling.ts";
 import type { Notifier } from "./notifier.ts";
-import { between, type Clock } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import {
   ABANDONED,
   type Control,
@@ -48,26 +49,21 @@ export class Healing {
   readonly #words: Int32Array;
   /** Slots whose bytes may be kept for others. */
   readonly #mostKept: number;
-  /** Nothing is asked of the OS before this time, if any: it has just refused. */
-  #retryAt: number | undefined;
+  readonly #refusals = new Refusals();
 
   /** Does nothing by itself. */
   constructor(parts: HealingParts) {
-    const { options: { maxBlocks, maxAbandonedBytes }, region } = parts;
+    const { options, region: { stride } } = parts;
     this.#parts = parts;
     this.#words = parts.control.words;
-    const { stride } = region;
-    const most = maxAbandonedBytes ?? Math.max(stride, maxBlocks * stride / 4);
-    this.#mostKept = Math.floor(most / stride);
+    this.#mostKept = Math.floor(mostKept(options, stride) / stride);
   }
 
   /** Whether slots may wait for a fresh address. */
   get isDue(): boolean {
     if (this.#parts.slots.givenUp.length === 0 && !this.#isAsked) return false;
-    if (this.#retryAt === undefined) return true;
-    if (between(this.#retryAt, this.#parts.clock.now()) < 0) return false;
-    this.#retryAt = undefined;
-    return true;
+    // The OS is left in peace: another range would be refused, too.
+    return !this.#refusals.isRecent(this.#parts.clock.now());
   }
 
   /** Lets the next resizer look at all slots. */
@@ -188,11 +184,9 @@ export class Healing {
     const refusal = slab < region.slabs
       ? undefined
       : region.extendForAll((extent) => ledger.add(extent));
-    if (
-      refusal === undefined &&
-      region.commit({ first: slab, count: 1 }) === undefined
-    ) return place;
-    this.#retryAt = clock.now() + REFUSAL_MS | 0;
+    const error = refusal ?? region.commit({ first: slab, count: 1 });
+    if (error === undefined) return place;
+    this.#refusals.note(error, clock.now());
     return undefined;
   }
 

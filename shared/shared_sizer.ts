@@ -70,7 +70,7 @@ export class SharedSizer {
   #seen = -1;
   #growAt: number = COUNTLESS;
   #busyAt: number = COUNTLESS;
-  /** Takes are calm while fewer blocks than this are in use. */
+  /** A take changes nothing else while fewer blocks than this are in use or were given up unreplaced. */
   #watermark = 0;
   readonly #refusals = new Refusals();
   readonly #pressure: PressureWatch | undefined;

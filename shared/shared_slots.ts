@@ -59,8 +59,6 @@ export class SharedSlots {
    * Required by `LeaseSlots`, and not used: quarantine alone asks for it, which a shared pool has not.
    */
   readonly free = 0;
-  /** Not used: the result of `push` says whether the pool must be told. */
-  readonly highWatermark = 1;
   /** Leases begun here, ever. */
   taken = 0;
   /** How many are in use. */

@@ -7,7 +7,7 @@
 import type { Block } from "../pool/block.ts";
 import { refuseAborted } from "../pool/channel.ts";
 import { askForCollection } from "../pool/collection.ts";
-import type { Dispatcher } from "../pool/dispatcher.ts";
+import { type Dispatcher, isNever, oneNow } from "../pool/dispatcher.ts";
 import { headroom } from "../pool/headroom.ts";
 import { type AcquireOptions, checkAcquire } from "../pool/options.ts";
 import type { Counters } from "../pool/stats.ts";
@@ -90,13 +90,7 @@ export class WaitLoop {
   acquireBlocking(options: AcquireOptions): Block {
     const { signal, timeoutMs = Infinity, reserved = false, tag } =
       checkAcquire(options);
-    const request = {
-      count: undefined,
-      reserved,
-      tag,
-      signal: undefined,
-      timeoutMs: undefined,
-    };
+    const request = oneNow(reserved, tag);
     const { notifier, acquirer, dispatcher, counters } = this.#parts;
     headroom();
     dispatcher.refuseIfClosed();
@@ -112,7 +106,7 @@ export class WaitLoop {
     try {
       for (let tries = 0;; tries++) {
         const { epoch } = notifier;
-        const block = acquirer.acquire(request, tries === 0, () => false);
+        const block = acquirer.acquire(request, tries === 0, isNever);
         if (block !== undefined) {
           dispatcher.acquired(false);
           return block as Block;

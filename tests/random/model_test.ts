@@ -5,18 +5,13 @@ import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
 import { hasNative } from "../support/platform.ts";
 import { type Setting, Trial } from "./trial.ts";
-import { seed, trials } from "./trials.ts";
+import { BOTH, seed, trials } from "./trials.ts";
 
 const SETTINGS: Record<string, Partial<Setting>> = {
-  "blocks of a page": {},
-  "blocks of several pages": { blockSize: 50_000, maxBlocks: 9 },
+  ...BOTH,
   "blocks of one byte": { blockSize: 1, maxBlocks: 700, initialBlocks: 10 },
   "blocks of 1000 bytes": { blockSize: 1000, maxBlocks: 200 },
   "a pool smaller than a slab": { blockSize: 64, maxBlocks: 10 },
-  "one block": { maxBlocks: 1, initialBlocks: 1 },
-  "two blocks": { maxBlocks: 2, initialBlocks: 1 },
-  "a reserve": { reservedBlocks: 6, initialBlocks: 8 },
-  "the largest reserve": { maxBlocks: 9, reservedBlocks: 4, initialBlocks: 5 },
   "small blocks with a reserve": {
     blockSize: 100,
     maxBlocks: 150,
@@ -25,29 +20,10 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   },
   "trust": { safety: "trust" },
   "trust without zeroing": { safety: "trust", zero: false, blockSize: 64 },
-  "no zeroing": { zero: false },
   "strict": { safety: "strict" },
   "strict, small blocks": { safety: "strict", blockSize: 500, maxBlocks: 90 },
   "strict with a reserve": { safety: "strict", reservedBlocks: 3 },
-  "every lease watched": { leakDetection: "all" },
-  "no growing ahead": { growThreshold: 100, growStep: 100 },
-  "steps of a block": { growStep: 1, shrinkStep: 1, initialBlocks: 1 },
-  "shrinking in one go": {
-    initialBlocks: 1,
-    shrinkThreshold: 95,
-    shrinkStep: 90,
-  },
-  "all committed at once": { initialBlocks: 24 },
   "16 384 blocks": { blockSize: 1024, maxBlocks: 16_384, initialBlocks: 64 },
-  "nobody may wait": { maxWaiting: 0 },
-  "all that is given up is kept": { maxAbandonedBytes: Infinity },
-  "nothing is kept for others": { maxAbandonedBytes: 0 },
-  "a block and a half is kept": { maxAbandonedBytes: 24_576 },
-  "one block that heals": {
-    maxBlocks: 1,
-    initialBlocks: 1,
-    maxAbandonedBytes: Infinity,
-  },
   "small blocks that heal": {
     blockSize: 1000,
     maxBlocks: 10,

@@ -30,6 +30,35 @@ const PLAIN: Setting = {
   backend: "native",
 };
 
+/** Settings for a pool of either kind. */
+export const BOTH: Record<string, Partial<Setting>> = {
+  "blocks of a page": {},
+  "blocks of several pages": { blockSize: 50_000, maxBlocks: 9 },
+  "one block": { maxBlocks: 1, initialBlocks: 1 },
+  "two blocks": { maxBlocks: 2, initialBlocks: 1 },
+  "a reserve": { reservedBlocks: 6, initialBlocks: 8 },
+  "the largest reserve": { maxBlocks: 9, reservedBlocks: 4, initialBlocks: 5 },
+  "no zeroing": { zero: false },
+  "every lease watched": { leakDetection: "all" },
+  "no growing ahead": { growThreshold: 100, growStep: 100 },
+  "steps of a block": { growStep: 1, shrinkStep: 1, initialBlocks: 1 },
+  "shrinking in one go": {
+    initialBlocks: 1,
+    shrinkThreshold: 95,
+    shrinkStep: 90,
+  },
+  "all committed at once": { initialBlocks: 24 },
+  "nobody may wait": { maxWaiting: 0 },
+  "all that is given up is kept": { maxAbandonedBytes: Infinity },
+  "nothing is kept for others": { maxAbandonedBytes: 0 },
+  "a block and a half is kept": { maxAbandonedBytes: 24_576 },
+  "one block that heals": {
+    maxBlocks: 1,
+    initialBlocks: 1,
+    maxAbandonedBytes: Infinity,
+  },
+};
+
 /** A test for each setting: the pool agrees with its model at every step. */
 export function trials(
   title: string,
