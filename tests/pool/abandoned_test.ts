@@ -2,13 +2,17 @@
 // buffer that is out keeps its bytes, and the numbers tell what stays behind.
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { type Block, BlockPool, type PoolOptions } from "@smriti/pool";
+import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { FakeTime } from "@std/testing/time";
 import {
   type Bytes,
+  dropsPages,
   giveUp,
-  interrupted,
+  healsSixteen,
+  healsWithinBound,
   isFull,
+  keepsBytes,
+  livesOnInterruptions,
   rawAt,
   READABLE,
   stamp,
@@ -48,16 +52,6 @@ function native(options: Partial<PoolOptions> = {}): BlockPool {
   });
 }
 
-/** All of the pool's blocks, filled, beside what was given up. */
-function fillAll(pool: BlockPool, gone: ReadonlySet<bigint>): Block[] {
-  const blocks = takeAll(pool);
-  for (const { bytes } of blocks) {
-    assert(!gone.has(addressOf(bytes)), "an address is used again");
-    bytes.fill(0xff);
-  }
-  return blocks;
-}
-
 const test = (name: string, fn: () => void | Promise<void>, needs = true) =>
   Deno.test({ name, fn, ignore: !hasNative || !needs });
 
@@ -68,118 +62,33 @@ for (const safety of LEVELS) {
     : { ...READABLE, "release() of a buffer that stays": UNTRANSFERABLE };
   for (const [name, end] of Object.entries(ways)) {
     test(`${name} is replaced, and its bytes stay, also after close(): ${safety}`, async () => {
-      const count = 40;
       const pool = native({
         blockSize: 16 * KIB,
         maxBlocks: 8,
         safety,
         maxAbandonedBytes: Infinity,
       });
-      const gone = new Set<bigint>();
-      const outs = await giveUp(pool, count, end, gone);
-      const stats = lawful(pool);
-      assertEquals([stats.abandonedBlocks, stats.capacityBlocks], [count, 8]);
-      assertEquals(stats.abandonedBytes, count * 16 * KIB);
-      const blocks = fillAll(pool, gone);
-      assertEquals(blocks.length, 8);
-      outs.forEach((out, at) => assert(isFull(out, stamp(at)), `${at}`));
-      // The buffers that are out are written to.
-      for (const out of outs) out.fill(0xee);
-      for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
-      for (const block of blocks) block.release();
-      await pool.close();
-      for (const out of outs) assert(isFull(out, 0xee));
-      const { mappedBytes, abandonedBytes, committedBytes } = lawful(pool);
-      assertEquals([abandonedBytes, committedBytes], [count * 16 * KIB, 0]);
-      if (unmapsParts()) assertEquals(mappedBytes, count * 16 * KIB);
-      else assertGreater(mappedBytes, 0);
+      await keepsBytes(pool, end);
     });
   }
 
   for (const [name, end] of Object.entries(UNREADABLE)) {
     test(`${name} is replaced, and its pages go: ${safety}`, async () => {
       const pool = native({ blockSize: 16 * KIB, maxBlocks: 8, safety });
-      const gone = new Set<bigint>();
-      await giveUp(pool, 40, end, gone);
-      const stats = lawful(pool);
-      assertEquals([stats.abandonedBlocks, stats.capacityBlocks], [40, 8]);
-      assertEquals(stats.abandonedBytes, 0);
-      const blocks = fillAll(pool, gone);
-      assertEquals(blocks.length, 8);
-      const strays = [...gone].map((address) => rawAt(address, 16 * KIB));
-      if (hasProc && !isEmulated) assertEquals(residentAt(gone, 16 * KIB), 0);
-      // A read that goes on writes to the address given up.
-      for (const stray of strays) stray.fill(0xee);
-      for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
-      for (const block of blocks) block.release();
-      await pool.close();
-      // And it goes on after the end.
-      for (const stray of strays) stray.fill(0xdd);
-      const { mappedBytes, abandonedBytes } = lawful(pool);
-      assertEquals(abandonedBytes, 0);
-      if (unmapsParts()) assertEquals(mappedBytes, 40 * 16 * KIB);
+      await dropsPages(pool, end);
     });
   }
 }
 
-test("a pool of 64 × 64 KiB heals 16 by default, and then loses one each", async () => {
-  for (const [name, end] of Object.entries(READABLE)) {
-    const pool = native();
-    const outs: Bytes[] = [];
-    await giveUp(pool, 5, UNREADABLE["an interruption"]);
-    for (let number = 1; number <= 24; number++) {
-      outs.push(...await giveUp(pool, 1, end));
-      const { capacityBlocks, abandonedBytes } = lawful(pool);
-      assertEquals(capacityBlocks, 64 - Math.max(0, number - 16), name);
-      assertEquals(abandonedBytes, number * 64 * KIB, name);
-    }
-    // What costs no memory costs no capacity, whatever was kept before.
-    await giveUp(pool, 5, UNREADABLE["an interruption"]);
-    assertEquals(lawful(pool).capacityBlocks, 56);
-    const blocks = takeAll(pool);
-    assertEquals(blocks.length, 56);
-    await rejected("exhausted", pool.acquireMany(57));
-    for (const block of blocks) block.release();
-    await pool.close();
-    assert(outs.every((out) => isFull(out, stamp(0))));
-  }
-});
+test(
+  "a pool of 64 × 64 KiB heals 16 by default, and then loses one each",
+  () => healsSixteen(native),
+);
 
-test("maxAbandonedBytes is a bound of bytes: what fits below it heals", async () => {
-  const cases: [bound: number | undefined, blocks: number, heals: number][] = [
-    [0, 8, 0],
-    [4 * KIB - 1, 8, 0],
-    [4 * KIB, 8, 1],
-    [11 * KIB, 8, 2],
-    [12 * KIB, 8, 3],
-    [Infinity, 8, 9],
-    [undefined, 8, 2],
-    // Three quarters of a block is not one, so one is kept at least.
-    [undefined, 3, 1],
-    [undefined, 1, 1],
-  ];
-  for (const [maxAbandonedBytes, maxBlocks, heals] of cases) {
-    const pool = native({
-      blockSize: 4 * KIB,
-      maxBlocks,
-      initialBlocks: 1,
-      maxAbandonedBytes,
-    });
-    for (let number = 1; number <= maxBlocks + 1; number++) {
-      const block = pool.tryAcquire();
-      if (block === undefined) {
-        // All of its blocks were given up.
-        assertEquals(lawful(pool).capacityBlocks, 0);
-        await rejected("exhausted", pool.acquire());
-        break;
-      }
-      block.abandon();
-      const lost = Math.max(0, number - heals);
-      assertEquals(lawful(pool).capacityBlocks, maxBlocks - lost);
-    }
-    await pool.close();
-  }
-});
+test(
+  "maxAbandonedBytes is a bound of bytes: what fits below it heals",
+  () => healsWithinBound(native),
+);
 
 test("a bound that one block passes by far stays passed", () => {
   using pool = native({
@@ -199,30 +108,10 @@ test("a bound that one block passes by far stays passed", () => {
   assertEquals(pool.tryAcquire(), undefined);
 });
 
-test("thousands of interrupted reads leave 64 of 64 blocks and no memory behind", async () => {
-  const pool = native();
-  const gone = new Set<bigint>();
-  for (let round = 0; round < 40; round++) {
-    const blocks = takeAll(pool);
-    assertEquals(blocks.length, 64);
-    for (const { bytes } of blocks) bytes.fill(1);
-    await Promise.allSettled(blocks.map(async (block) => {
-      gone.add(addressOf(block.bytes));
-      const lent = block.lend(interrupted());
-      block.release();
-      await lent;
-    }));
-  }
-  const stats = lawful(pool);
-  assertEquals([stats.abandonedBlocks, gone.size], [40 * 64, 40 * 64]);
-  assertEquals([stats.capacityBlocks, stats.abandonedBytes], [64, 0]);
-  assertEquals(takeAll(pool).map((block) => block.release()).length, 64);
-  if (hasProc && !isEmulated) assertEquals(residentAt(gone, 64 * KIB), 0);
-  await pool.close();
-  if (unmapsParts()) {
-    assertEquals(lawful(pool).mappedBytes, 40 * 64 * 64 * KIB);
-  }
-});
+test(
+  "thousands of interrupted reads leave 64 of 64 blocks and no memory behind",
+  () => livesOnInterruptions(native),
+);
 
 test(
   "real reads that were interrupted write into what nobody has",

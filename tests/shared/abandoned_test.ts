@@ -3,17 +3,21 @@
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import type { Block } from "@smriti/pool";
 import { Control, HEADER, MOST_WORKERS } from "../../shared/control.ts";
 import { SharedBlockPool, type SharedPoolOptions } from "../../shared/mod.ts";
 import { Puppet, troupe } from "./puppet.ts";
 import { type Call, FailingBackend } from "../support/failing_backend.ts";
 import {
   type Bytes,
+  dropsPages,
+  fillAll,
   giveUp,
+  healsSixteen,
+  healsWithinBound,
   interrupted,
   isFull,
-  rawAt,
+  keepsBytes,
+  livesOnInterruptions,
   READABLE,
   stamp,
   take,
@@ -52,17 +56,6 @@ function shared(options: Partial<SharedPoolOptions> = {}): SharedBlockPool {
   });
 }
 
-/** All of the pool's blocks, filled, beside what was given up. */
-function fillAll(pool: SharedBlockPool, gone: ReadonlySet<bigint>): Block[] {
-  const blocks = takeAll(pool);
-  for (const { bytes } of blocks) {
-    assert(!gone.has(addressOf(bytes)), "an address is used again");
-    assert(isFull(bytes.map((byte) => byte + 1), 1), "zero at first");
-    bytes.fill(0xff);
-  }
-  return blocks;
-}
-
 const test = (name: string, fn: () => void | Promise<void>, needs = true) =>
   Deno.test({ name: `shared: ${name}`, fn, ignore: !hasNative || !needs });
 
@@ -72,10 +65,8 @@ const WAYS = marksBuffers
 
 for (const [name, end] of Object.entries(WAYS)) {
   test(`${name} is replaced, and its bytes stay, also after close()`, async () => {
-    const count = 40;
-    const size = 16 * KIB;
     const pool = shared({
-      blockSize: size,
+      blockSize: 16 * KIB,
       maxBlocks: 8,
       maxAbandonedBytes: Infinity,
     });
@@ -85,136 +76,30 @@ for (const [name, end] of Object.entries(WAYS)) {
       block.bytes.fill(1);
       block.release();
     }
-    const gone = new Set<bigint>();
-    const outs = await giveUp(pool, count, end, gone);
-    const stats = lawful(other);
-    assertEquals([stats.abandonedBlocks, stats.capacityBlocks], [count, 8]);
-    assertEquals(stats.abandonedBytes, count * size);
-    const blocks = fillAll(other, gone);
-    assertEquals(blocks.length, 8);
-    outs.forEach((out, at) => assert(isFull(out, stamp(at)), `${at}`));
-    // The buffers that are out are written to.
-    for (const out of outs) out.fill(0xee);
-    for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
-    for (const block of blocks) block.release();
-    other.leave();
-    await pool.close();
-    for (const out of outs) assert(isFull(out, 0xee));
-    const { mappedBytes, abandonedBytes, committedBytes } = lawful(pool);
-    assertEquals([abandonedBytes, committedBytes], [count * size, 0]);
-    if (unmapsParts()) assertEquals(mappedBytes, count * size);
-    else assertGreater(mappedBytes, 0);
+    await keepsBytes(pool, end, other, () => other.leave());
   });
 }
 
 for (const [name, end] of Object.entries(UNREADABLE)) {
   test(`${name} is replaced, and its pages go`, async () => {
-    const size = 16 * KIB;
-    const pool = shared({ blockSize: size, maxBlocks: 8 });
-    const gone = new Set<bigint>();
-    await giveUp(pool, 40, end, gone);
-    const stats = lawful(pool);
-    assertEquals([stats.abandonedBlocks, stats.capacityBlocks], [40, 8]);
-    assertEquals(stats.abandonedBytes, 0);
-    const blocks = fillAll(pool, gone);
-    assertEquals(blocks.length, 8);
-    if (hasProc && !isEmulated) assertEquals(residentAt(gone, size), 0);
-    const strays = [...gone].map((address) => rawAt(address, size));
-    // A read that goes on writes to the address given up.
-    for (const stray of strays) stray.fill(0xee);
-    for (const { bytes } of blocks) assert(isFull(bytes, 0xff));
-    for (const block of blocks) block.release();
-    await pool.close();
-    // And it goes on after the end.
-    for (const stray of strays) stray.fill(0xdd);
-    const { mappedBytes, abandonedBytes } = lawful(pool);
-    assertEquals(abandonedBytes, 0);
-    if (unmapsParts()) assertEquals(mappedBytes, 40 * size);
+    await dropsPages(shared({ blockSize: 16 * KIB, maxBlocks: 8 }), end);
   });
 }
 
-test("a pool of 64 × 64 KiB heals 16 by default, and then loses one each", async () => {
-  for (const [name, end] of Object.entries(READABLE)) {
-    const pool = shared();
-    const outs: Bytes[] = [];
-    await giveUp(pool, 5, INTERRUPT);
-    for (let number = 1; number <= 24; number++) {
-      outs.push(...await giveUp(pool, 1, end));
-      const { capacityBlocks, abandonedBytes } = lawful(pool);
-      assertEquals(capacityBlocks, 64 - Math.max(0, number - 16), name);
-      assertEquals(abandonedBytes, number * 64 * KIB, name);
-    }
-    // What costs no memory costs no capacity, whatever was kept before.
-    await giveUp(pool, 5, INTERRUPT);
-    assertEquals(lawful(pool).capacityBlocks, 56);
-    const blocks = takeAll(pool);
-    assertEquals(blocks.length, 56);
-    await rejected("exhausted", pool.acquireMany(57));
-    for (const block of blocks) block.release();
-    await pool.close();
-    assert(outs.every((out) => isFull(out, stamp(0))));
-  }
-});
+test(
+  "a pool of 64 × 64 KiB heals 16 by default, and then loses one each",
+  () => healsSixteen(shared),
+);
 
-test("maxAbandonedBytes is a bound of bytes: what fits below it heals", async () => {
-  const cases: [bound: number | undefined, blocks: number, heals: number][] = [
-    [0, 8, 0],
-    [4 * KIB - 1, 8, 0],
-    [4 * KIB, 8, 1],
-    [11 * KIB, 8, 2],
-    [Infinity, 8, 9],
-    [undefined, 8, 2],
-    // Three quarters of a block is not one, so one is kept at least.
-    [undefined, 3, 1],
-    [undefined, 1, 1],
-  ];
-  for (const [maxAbandonedBytes, maxBlocks, heals] of cases) {
-    const pool = shared({
-      blockSize: 4 * KIB,
-      maxBlocks,
-      initialBlocks: 1,
-      maxAbandonedBytes,
-    });
-    for (let number = 1; number <= maxBlocks + 1; number++) {
-      const block = pool.tryAcquire();
-      if (block === undefined) {
-        // All of its blocks were given up.
-        assertEquals(lawful(pool).capacityBlocks, 0);
-        await rejected("exhausted", pool.acquire());
-        break;
-      }
-      block.abandon();
-      const lost = Math.max(0, number - heals);
-      assertEquals(lawful(pool).capacityBlocks, maxBlocks - lost);
-    }
-    await pool.close();
-  }
-});
+test(
+  "maxAbandonedBytes is a bound of bytes: what fits below it heals",
+  () => healsWithinBound(shared),
+);
 
-test("thousands of interrupted reads leave 64 of 64 blocks and no memory behind", async () => {
-  const pool = shared();
-  const gone = new Set<bigint>();
-  for (let round = 0; round < 40; round++) {
-    const blocks = takeAll(pool);
-    assertEquals(blocks.length, 64);
-    for (const { bytes } of blocks) bytes.fill(1);
-    await Promise.allSettled(blocks.map(async (block) => {
-      gone.add(addressOf(block.bytes));
-      const lent = block.lend(interrupted());
-      block.release();
-      await lent;
-    }));
-  }
-  const stats = lawful(pool);
-  assertEquals([stats.abandonedBlocks, gone.size], [40 * 64, 40 * 64]);
-  assertEquals([stats.capacityBlocks, stats.abandonedBytes], [64, 0]);
-  assertEquals(takeAll(pool).map((block) => block.release()).length, 64);
-  if (hasProc && !isEmulated) assertEquals(residentAt(gone, 64 * KIB), 0);
-  await pool.close();
-  if (unmapsParts()) {
-    assertEquals(lawful(pool).mappedBytes, 40 * 64 * 64 * KIB);
-  }
-});
+test(
+  "thousands of interrupted reads leave 64 of 64 blocks and no memory behind",
+  () => livesOnInterruptions(shared),
+);
 
 test("hundreds of buffers that are out keep their bytes beside a whole pool", async () => {
   const pool = shared({ blockSize: 4 * KIB, maxAbandonedBytes: Infinity });
