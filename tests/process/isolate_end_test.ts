@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "../support/child.ts";
-import { POOL, reloaded, run } from "../support/leave_open.ts";
+import { ENDS, POOL, reloaded, run, TOOLS } from "../support/leave_open.ts";
 import {
   canRunDeno,
   hasNative,
@@ -12,10 +12,6 @@ import {
 } from "../support/platform.ts";
 
 const LIBRARY = new URL("../../mod.ts", import.meta.url).href;
-/** Source of a function `rss()`, in bytes. */
-const RSS = `const rss = () => Number(
-  Deno.readTextFileSync("/proc/self/status").match(/VmRSS:\\s+(\\d+)/)[1]) * 1024;`;
-
 /** Source that makes a pool of 64 MiB, writes it all, and leaves it open with nothing out. */
 const USED = `
 import { BlockPool, SizeClassPool } from ${JSON.stringify(LIBRARY)};
@@ -38,8 +34,7 @@ for (const kind of ["one", "classes"]) {
     proc,
     async () => {
       const { lines, told } = await run(
-        `${USED}${RSS}
-      const collect = async () => { for (let i = 0; i < 3; i++) { gc(); await new Promise((r) => setTimeout(r, 10)); } };
+        `${USED}${TOOLS}
       // An own listener and a timer of the pool's do not keep it alive.
       const drop = async () => {
         const pool = await use("${kind}");
@@ -64,8 +59,7 @@ Deno.test(
   proc,
   async () => {
     const { lines, told } = await run(
-      `${USED}
-    const collect = async () => { for (let i = 0; i < 3; i++) { gc(); await new Promise((r) => setTimeout(r, 10)); } };
+      `${USED}${TOOLS}
     let block = (() => { const pool = new BlockPool(options); return pool.acquireSync(); })();
     block.bytes.fill(3);
     await collect();
@@ -87,8 +81,7 @@ Deno.test(
   async () => {
     for (const safety of ["trust", "revoke", "strict"]) {
       const { lines } = await run(
-        `${USED}
-      const collect = async () => { for (let i = 0; i < 3; i++) { gc(); await new Promise((r) => setTimeout(r, 10)); } };
+        `${USED}${TOOLS}
       const [held, released] = (() => {
         const pool = new BlockPool({ ...options, safety: "${safety}", leakDetection: "off" });
         const [a, b] = [pool.acquireSync(), pool.acquireSync()];
@@ -107,34 +100,27 @@ Deno.test(
   },
 );
 
-for (const end of ["terminate", "close", "throw"]) {
+for (const end of ["terminate", "close", "throw"] as const) {
   Deno.test({
     name:
       `Workers that ended leave nothing behind but what they posted (${end})`,
     ignore: proc.ignore || !provesDeath,
   }, async () => {
-    const { lines, told } = await run(`${RSS}
+    const { lines, told } = await run(`${TOOLS}
       const source = ${JSON.stringify(USED)} + \`
         const pool = await use("one");
         const block = pool.acquireSync();
         const bytes = block.bytes.fill(9);
         postMessage(bytes, [bytes.buffer]);
-        ${
-      end === "close"
-        ? "setTimeout(() => self.close(), 5);"
-        : end === "throw"
-        ? "setTimeout(() => { throw new Error('bug'); }, 5);"
-        : "setInterval(() => {}, 1e6);"
-    }\`;
+        ${ENDS[end]}\`;
       const posted = [];
       let before;
       for (let i = 0; i < 12; i++) {
-        const url = "data:application/javascript," + encodeURIComponent(source);
-        const worker = new Worker(url, { type: "module" });
+        const worker = workerOf(source);
         worker.onerror = (event) => event.preventDefault();
-        posted.push(await new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data)));
+        posted.push(await heard(worker));
         if ("${end}" === "terminate") worker.terminate();
-        await new Promise((resolve) => setTimeout(resolve, 60));
+        await pause(60);
         if (i === 1) before = rss();
       }
       console.log(rss() - before);
@@ -150,7 +136,7 @@ Deno.test(
   proc,
   async () => {
     const { sizes, told } = await reloaded(
-      `${USED}${RSS}
+      `${USED}${TOOLS}
       globalThis.kept = [await use("one"), await use("classes")];
       console.log("rss", rss());
       setInterval(() => {}, 1e6);`,

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { survives } from "../support/child.ts";
-import { POOL, reloaded, run } from "../support/leave_open.ts";
+import { ENDS, POOL, reloaded, run, TOOLS } from "../support/leave_open.ts";
 import {
   canRunDeno,
   hasNative,
@@ -13,16 +13,6 @@ import {
 
 const LIBRARY = new URL("../../mod.ts", import.meta.url).href;
 const SHARED = new URL("../../shared/mod.ts", import.meta.url).href;
-/** Source of a function `rss()`, in bytes, and of one that has garbage found. */
-const TOOLS = `
-const rss = () => Number(
-  Deno.readTextFileSync("/proc/self/status").match(/VmRSS:\\s+(\\d+)/)[1]) * 1024;
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const collect = async () => { for (let i = 0; i < 4; i++) { gc(); await pause(10); } };
-const workerOf = (source) => new Worker(
-  "data:application/javascript," + encodeURIComponent(source), { type: "module" });
-const heard = (worker) => new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));`;
-
 /** Source that gets a pool of 64 MiB in one of the ways, writes it all, and leaves it open. */
 const USED = `
 import { SharedBlockPool } from ${JSON.stringify(SHARED)};
@@ -124,17 +114,12 @@ Deno.test(
   },
 );
 
-for (const end of ["terminate", "close", "throw"]) {
+for (const end of ["terminate", "close", "throw"] as const) {
   for (const way of ["create", "attach", "join"]) {
     Deno.test(
       `Workers that ended leave nothing of shared pools but what they posted (${way}, ${end})`,
       proc,
       async () => {
-        const ending = {
-          close: "setTimeout(() => self.close(), 5);",
-          throw: "setTimeout(() => { throw new Error('bug'); }, 5);",
-          terminate: "setInterval(() => {}, 1e6);",
-        }[end];
         const { lines, told } = await run(`${TOOLS}
         import { BlockPool } from ${JSON.stringify(LIBRARY)};
         const source = ${JSON.stringify(USED)} + \`
@@ -142,7 +127,7 @@ for (const end of ["terminate", "close", "throw"]) {
           const block = pool.acquireSync();
           const bytes = block.bytes.fill(9);
           postMessage(bytes, [bytes.buffer]);
-          ${ending}\`;
+          ${ENDS[end]}\`;
         const posted = [];
         let before;
         for (let i = 0; i < 8; i++) {

@@ -5,6 +5,23 @@ import { assertEquals } from "@std/assert";
 /** Bytes of one pool in these programs, all of them written. */
 export const POOL = 64 * 2 ** 20;
 
+/** Source of `rss()`, in bytes, of `collect()`, which has garbage found, and of what Workers need. */
+export const TOOLS = `
+const rss = () => Number(
+  Deno.readTextFileSync("/proc/self/status").match(/VmRSS:\\s+(\\d+)/)[1]) * 1024;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const collect = async () => { for (let i = 0; i < 4; i++) { gc(); await pause(10); } };
+const workerOf = (source) => new Worker(
+  "data:application/javascript," + encodeURIComponent(source), { type: "module" });
+const heard = (worker) => new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));`;
+
+/** Source of the last statement of a Worker that ends in one of the ways. */
+export const ENDS = {
+  close: "setTimeout(() => self.close(), 5);",
+  throw: "setTimeout(() => { throw new Error('bug'); }, 5);",
+  terminate: "setInterval(() => {}, 1e6);",
+} as const;
+
 const FLAGS = ["--allow-all", "--no-check", "--quiet", "--no-config"];
 
 /** Runs a program, which has to end well: its lines, and what it said on stderr. */
