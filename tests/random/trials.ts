@@ -1,6 +1,7 @@
 // Trials of named settings with numbers of one seed, each a test.
 
 import { FakeTime } from "@std/testing/time";
+import { monotonic } from "../support/monotonic.ts";
 import { hasNative } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { type Kind, type Setting, Trial } from "./trial.ts";
@@ -74,9 +75,7 @@ export function trials(
         const numbers = Array.from({ length: STEPS }, () => rng.next());
         using time = new FakeTime();
         // A shared pool's clock is monotonic: it stands still with the other one.
-        const { now } = performance;
-        using _ = { [Symbol.dispose]: () => void (performance.now = now) };
-        performance.now = () => time.now - time.start;
+        using _ = monotonic(time);
         try {
           const setting = { ...PLAIN, ...difference };
           await new Trial(setting, time, kind).run(numbers);

@@ -15,6 +15,7 @@ import { type Act, ACTS } from "./operations.ts";
 import { isThere, numbers } from "./pools.ts";
 import { inOrder, Stage } from "./scenario.ts";
 import { Death, stepwise } from "./access_hooks.ts";
+import { monotonic } from "../support/monotonic.ts";
 import { hasProc, provesDeath } from "../support/platform.ts";
 
 /** Plays an act up to an access, and the actor's death there; false if it did not come so far. */
@@ -97,6 +98,9 @@ for (const [name, act] of Object.entries(ENDS)) {
     name: `a pool ends when a Worker dies at any access of: ${name}`,
     fn: async () => {
       using time = new FakeTime();
+      // By the real one a pool's time would go on, an access more, in some of the rounds: two of them
+      // would come to the same access.
+      using _ = monotonic(time);
       const left: number[] = [];
       for (let step = 0, goesOn = true; goesOn; step++) {
         // So wide that its lowest part stays free for a while once it is unmapped.
