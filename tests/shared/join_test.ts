@@ -25,6 +25,7 @@ import { kill } from "../support/child.ts";
 import { FailingBackend } from "../support/failing_backend.ts";
 import { gone } from "../support/invariants.ts";
 import { refused, rejected, until } from "../support/misuse.ts";
+import { monotonic } from "../support/monotonic.ts";
 import { canRunDeno, hasPosixShell, provesDeath } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 
@@ -245,6 +246,8 @@ Deno.test("a pool whose members never answer is a timeout, and nothing is made",
   const entry = openBoard().enter(keyOf(name), 4711);
   try {
     using time = new FakeTime();
+    // Patience counts what each try took, by the monotonic clock: a slow machine has had less of it.
+    using _ = monotonic(time);
     let isOver = false;
     const join = rejected("timeout", SharedBlockPool.join(name, OPTIONS))
       .finally(() => isOver = true);
@@ -271,6 +274,7 @@ Deno.test("one who could not hear for longer than that has not asked in vain", a
   const name = newName();
   const base = await joinThere(puppets[0], name);
   using time = new FakeTime();
+  using _ = monotonic(time);
   const joining = SharedBlockPool.join(name, OPTIONS);
   let isOver = false;
   void joining.finally(() => isOver = true);
