@@ -88,7 +88,7 @@ export const BUGS: readonly Bug[] = [
     find:
       "if (this.#freeIn[slab] === 0) this.#open.add(slab);\n    this.#freeIn[slab]!++;",
     put: "if (this.#freeIn[slab]!++ === 0) this.#open.add(slab);",
-    caughtBy: ["pool/stack_end"],
+    caughtBy: ["pool/slots"],
   },
   {
     what: "end of the stack: an acquire that fails to wait keeps its place",

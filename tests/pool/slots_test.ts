@@ -1,6 +1,7 @@
 // Which slot is next, and how many there are of each kind, against lists kept the slow way.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Bitmap } from "../../pool/bitmap.ts";
 import { Slots } from "../../pool/slots.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { SlabStacks } from "../support/slab_stacks.ts";
@@ -390,4 +391,22 @@ Deno.test("next() serves a slab committed below the slot released last", () => {
   slots.push(pop(slots)); // Slot 1, kept at hand.
   slots.commit({ first: 0, count: 1 });
   assertEquals(pops(slots, 3), [0, 1, 2]);
+});
+
+Deno.test("a slot that is put back in vain, because a call throws, is put back by the next call", () => {
+  const slots = made(4, 1, 4);
+  const taken = pops(slots, 4);
+  // The first is kept as the cached slot; the others are listed with their slabs.
+  slots.push(taken[3]);
+  const { add } = Bitmap.prototype;
+  Bitmap.prototype.add = () => {
+    throw new RangeError("the end of the stack");
+  };
+  try {
+    assertThrows(() => slots.push(taken[2]), RangeError);
+  } finally {
+    Bitmap.prototype.add = add;
+  }
+  for (const slot of taken.slice(0, 3)) slots.push(slot);
+  assertEquals(pops(slots, 4).sort(), taken.sort());
 });

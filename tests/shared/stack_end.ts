@@ -18,6 +18,7 @@ import {
   callsMade,
   check,
   dive,
+  FRAMES,
   Hands,
   keep,
   OPTIONS,
@@ -100,11 +101,12 @@ async function trial(name: string, options: SharedPoolOptions): Promise<void> {
 
 /** Others wait, here and elsewhere, while blocks are released in the last frames: each is served. */
 async function waiters(round: number): Promise<void> {
-  await using pool = SharedBlockPool.create({ ...OPTIONS, maxBlocks: 8 });
+  const maxBlocks = FRAMES + 2;
+  await using pool = SharedBlockPool.create({ ...OPTIONS, maxBlocks });
   const other = SharedBlockPool.attach(pool.handle);
-  const blocks = Array.from({ length: 8 }, () => pool.acquireSync());
+  const blocks = Array.from({ length: maxBlocks }, () => pool.acquireSync());
   const waiting = [pool, other].flatMap((attachment) =>
-    Array.from({ length: 4 }, () => attachment.acquire())
+    Array.from({ length: maxBlocks / 2 }, () => attachment.acquire())
   );
   await served(round, blocks, waiting);
   assertEquals(lawful(pool).acquiredBlocks, 0);

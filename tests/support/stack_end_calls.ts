@@ -166,17 +166,21 @@ export async function answers(hands: Hands): Promise<void> {
   clearTimeout(deadline);
 }
 
-/** Blocks are released in the last frames; each of those who wait is served. */
+/** Blocks are released in the last frames; each of those who wait is served. `look`s in between. */
 export async function served(
   round: number,
   blocks: Block[],
   waiting: Promise<Block>[],
+  look = () => {},
 ): Promise<void> {
   let left = blocks.length;
   dive(round, () => {
     if (left > 0) blocks[left - 1].release();
     left = left - 1;
   });
+  // What a release could not tell any more is told by a microtask.
+  await Promise.resolve();
+  look();
   for (const block of blocks) block[Symbol.dispose]();
   for (const wait of waiting) (await wait).release();
 }
