@@ -276,7 +276,8 @@ export interface AcquireOptions extends TryAcquireOptions {
   /** Ends the wait: the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;
   /**
-   * The longest wait in milliseconds, from 0 to 2^31 − 1; 0 tries once. Default: for ever.
+   * The longest wait in milliseconds, from 0 to 2^31 − 1; 0 tries once. Default: for ever. It ends by a
+   * timer: where the event loop was blocked, a block that is free before the timer fires is still given.
    */
   timeoutMs?: number | undefined;
 }

@@ -13,6 +13,17 @@ export const SHRINK_PIECE: number = 4 * 1024 * 1024;
 /** How long no memory is asked for ahead of need after the OS refused some, in ms. */
 export const REFUSAL_MS = 100;
 
+/** Looks at a pool in one `shrinkIntervalMs`: so much of it may pass before idleness is noticed. */
+const LOOKS = 4;
+/** The shortest time between two looks, unless the interval is shorter, in ms. */
+const LEAST_LOOK_MS = 25;
+
+/** How often a pool looks whether it was idle, in ms. */
+export function lookMs({ shrinkIntervalMs }: FilledOptions): number {
+  const often = Math.max(LEAST_LOOK_MS, Math.ceil(shrinkIntervalMs / LOOKS));
+  return Math.min(shrinkIntervalMs, often);
+}
+
 /** The scaling policy of the options: functions of counts alone. */
 export class ScalingPolicy {
   /** Blocks of the slabs that `initialBlocks` fill: what a pool never gives back. */
@@ -167,9 +178,12 @@ export class ScalingController {
     return this.#policy.growBy(this.#committed, this.capacity);
   }
 
-  /** How many blocks to give back after a look, at most. */
+  /** How many blocks to give back after a look, at most. If any, the next interval begins. */
   shrinkBy(free: number, now: number): number {
-    return this.#policy.shrinkBy(this.#committed, free, now - this.#idleSince);
+    const idleMs = now - this.#idleSince;
+    const blocks = this.#policy.shrinkBy(this.#committed, free, idleMs);
+    if (blocks > 0) this.#idleSince = now;
+    return blocks;
   }
 
   /** Blocks committed beyond the initial ones. */

@@ -10,7 +10,12 @@ import type { Leases } from "./leases.ts";
 import { sweep } from "./ledger.ts";
 import type { FilledOptions } from "./options.ts";
 import type { Parts } from "./parts.ts";
-import { Refusals, ScalingController, SHRINK_PIECE } from "./scaling.ts";
+import {
+  lookMs,
+  Refusals,
+  ScalingController,
+  SHRINK_PIECE,
+} from "./scaling.ts";
 import type { Slots } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 import type { Supply } from "./supply.ts";
@@ -167,9 +172,8 @@ export class Sizer {
       this.#shrinkTimer = undefined;
       this.#pressure?.stop();
     } else if (this.#shrinkTimer === undefined) {
-      const ms = this.#options.shrinkIntervalMs;
       this.#shrinkTimer = Timer.every(
-        ms,
+        lookMs(this.#options),
         this as Sizer,
         (sizer) => sizer.#shrink(),
       );

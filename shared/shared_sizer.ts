@@ -9,7 +9,12 @@ import type { SmritiError } from "../pool/errors.ts";
 import type { Events } from "../pool/events.ts";
 import { PressureWatch } from "../pool/pressure.ts";
 import { headroom } from "../pool/headroom.ts";
-import { Refusals, ScalingPolicy, SHRINK_PIECE } from "../pool/scaling.ts";
+import {
+  lookMs,
+  Refusals,
+  ScalingPolicy,
+  SHRINK_PIECE,
+} from "../pool/scaling.ts";
 import { COUNTLESS } from "../pool/slots.ts";
 import type { GivenBack } from "../pool/supply.ts";
 import { Timer } from "../pool/timers.ts";
@@ -29,19 +34,12 @@ const SPINS = 2000;
 
 /** The longest time between two housekeepings of an isolate, in ms. */
 const HOUSEKEEPING_MS = 250;
-/** The shortest, unless the interval of shrinking is shorter. */
-const LEAST_HOUSEKEEPING_MS = 25;
 
 const NOTHING: GivenBack = { blocks: 0, bytes: 0, refused: false };
 
-/** How often an isolate looks after the pool, in ms: four times an interval of shrinking or oftener. */
+/** How often an isolate looks after the pool, in ms. */
 export function housekeepingMs(options: SharedFilledOptions): number {
-  const { shrinkIntervalMs } = options;
-  const often = Math.max(
-    LEAST_HOUSEKEEPING_MS,
-    Math.ceil(shrinkIntervalMs / 4),
-  );
-  return Math.min(HOUSEKEEPING_MS, shrinkIntervalMs, often);
+  return Math.min(HOUSEKEEPING_MS, lookMs(options));
 }
 
 /** What an attempt to grow came to. */

@@ -83,6 +83,13 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/stack_end"],
   },
   {
+    what: "shrinking: looked at once an interval",
+    file: "pool/scaling.ts",
+    find: "const LOOKS = 4;",
+    put: "const LOOKS = 1;",
+    caughtBy: ["random/shared_model"],
+  },
+  {
     what: "end of the stack: a slot is listed in a slab that is not open",
     file: "pool/slots.ts",
     find:

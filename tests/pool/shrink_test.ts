@@ -154,7 +154,7 @@ Deno.test("a load about any share of a pool of any size asks nobody for the time
   }
 });
 
-Deno.test("a pool of any size that looks for leaks asks for the time when one lease in 127 begins and ends", () => {
+Deno.test("a pool of any size that looks for leaks asks for the time of a sampled lease alone", () => {
   const { now } = Date;
   let asked = 0;
   Date.now = () => {

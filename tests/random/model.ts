@@ -249,13 +249,13 @@ export class Model<A extends Asker> {
 
   /**
    * The state has been the same since the last look; whether the pool was idle is noted. It may not be
-   * so for longer than two intervals: that it looks once in each is what may come on top of one.
+   * so for longer than one and a half intervals: it looks four times in each, and notices a break at one.
    */
   look(now: number): void {
     if (!this.#isIdle) this.#busyAt = now;
     if (!this.#mustShrink) this.#dueSince = now;
     assert(
-      now - this.#dueSince <= 2 * this.#options.shrinkIntervalMs,
+      now - this.#dueSince <= 1.5 * this.#options.shrinkIntervalMs,
       `it had to shrink since ${this.#dueSince}, and it is ${now}`,
     );
   }
