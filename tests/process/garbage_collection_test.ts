@@ -117,7 +117,8 @@ Deno.test(
       for (let i = 0; i < 20; i++) round();
       const last = round();
       // All views alive at once count; those of the blocks given back do not.
-      console.error(first - before >= 1000 * 65_536, last - first < 65_536);
+      // Nine tenths: what else was external before may have been collected.
+      console.error(first - before >= 900 * 65_536, last - first < 65_536);
       console.error(Deno.memoryUsage().external - before <= 65_536);
       pool[Symbol.dispose]();
       console.error(Deno.memoryUsage().external <= before);

@@ -26,20 +26,24 @@ function exists(path: string): boolean {
 async function sample(): Promise<{
   pool: BlockPool;
   server: Deno.HttpServer<Deno.NetAddr>;
+  stop(): Promise<void>;
 }> {
   const [, code] = /^```ts\n([^`]*?)^\/\/ A client/m.exec(
     read("README.md").slice(read("README.md").indexOf("\n## A server\n")),
   )!;
   const shorter = [
     ["AbortSignal.timeout(30_000)", "AbortSignal.timeout(3_000)"],
-    ["{ timeoutMs: 1000 }", "{ timeoutMs: 300 }"],
+    ["{ timeoutMs: 1000,", "{ timeoutMs: 300,"],
+    ["31_000", "300"],
     ["maxBlocks: 64", "maxBlocks: 1"],
     ["port: 0 }", "port: 0, onListen() {} }"],
   ].reduce((text, [from, to]) => {
     assertEquals(text.split(from).length, 2, from);
     return text.replace(from, to);
   }, code);
-  const source = encodeURIComponent(`${shorter}\nexport { pool, server };`);
+  const source = encodeURIComponent(
+    `${shorter}\nexport { pool, server, stop };`,
+  );
   return await import(`data:application/typescript,${source}`);
 }
 
