@@ -51,7 +51,7 @@ Deno.test("the README's server answers 200, 413, 408, 400 and 503", {
   // Deno 2.9.5 and older leave the read of a body pending that was answered before its end.
   sanitizeOps: keepsConnections,
 }, async () => {
-  const { pool, server } = await sample();
+  const { pool, server, stop } = await sample();
   const upload = async (body: Uint8Array<ArrayBuffer>) => {
     using client = await Client.connect({ port: server.addr.port });
     return (await client.upload(body)).status;
@@ -77,7 +77,10 @@ Deno.test("the README's server answers 200, 413, 408, 400 and 503", {
   assertEquals([acquiredBlocks, abandonedBlocks], [0, 0]);
   await pool.close();
   assertEquals(await upload(pattern(10)), 503);
-  await server.shutdown();
+  // A sender that stands still keeps its connection, and the server stops all the same.
+  using still = await Client.connect({ port: server.addr.port });
+  await still.send(pattern(10), { announced: 100 });
+  await stop();
 });
 
 Deno.test("the README's commands are tasks of this version of Deno", () => {
