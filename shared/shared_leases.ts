@@ -374,7 +374,7 @@ export class SharedLeases extends Leases {
       "lent",
       `${
         called(this.poolName, slot)
-      } cannot go: an operation or somebody else has its buffer, or marked it untransferable`,
+      } cannot go: its buffer is with an operation, was transferred, or is marked untransferable`,
     );
   }
 }

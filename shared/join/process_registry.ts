@@ -30,7 +30,7 @@ const NAME_AGAIN = 3;
 const ENTRY_WORDS = 4;
 
 /** In place of a thread's number: the entry is free. */
-const NOBODY = 0;
+const NO_THREAD = 0;
 /** In place of a thread's number where the OS gives none: its end is never proven. */
 const UNKNOWN = -1;
 
@@ -133,7 +133,7 @@ export class ProcessRegistry {
     if (mine === UNKNOWN) return;
     const top = Atomics.load(this.#words, TOP);
     for (let at = FIRST; at <= top; at += ENTRY_WORDS) {
-      Atomics.compareExchange(this.#words, at + THREAD, mine, NOBODY);
+      Atomics.compareExchange(this.#words, at + THREAD, mine, NO_THREAD);
     }
   }
 
@@ -162,7 +162,7 @@ export class ProcessRegistry {
 
   /** Whether that thread may still run. */
   #isThere(thread: number): boolean {
-    if (thread === NOBODY) return false;
+    if (thread === NO_THREAD) return false;
     if (thread === UNKNOWN) return true;
     return this.#threads?.isAlive(thread) ?? true;
   }
@@ -200,7 +200,7 @@ export class Entry {
   leave(): void {
     if (this.#left) return;
     this.#left = true;
-    Atomics.store(this.#words, this.#at + THREAD, NOBODY);
+    Atomics.store(this.#words, this.#at + THREAD, NO_THREAD);
   }
 }
 

@@ -243,7 +243,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/strict"],
   },
   {
-    what: "quarantine: nobody looks in when blocks run out",
+    what: "quarantine: not searched when blocks run out",
     file: "pool/leases.ts",
     find: "if (this.#quarantine.freeUp(free)) this.hooks.abandoned();",
     put: "",
@@ -356,7 +356,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/waiters"],
   },
   {
-    what: "waiting: whoever asks overtakes",
+    what: "waiting: a new acquire overtakes",
     file: "pool/channel.ts",
     find: "return (reserved ? this.#urgent.head : this.head) !== undefined;",
     put: "return reserved && false;",
@@ -398,14 +398,14 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/throwing_runtime"],
   },
   {
-    what: "hand-off: a release tells nobody who waits",
+    what: "hand-off: a release tells no waiter",
     file: "pool/dispatcher.ts",
     find: "this.#channel.waiting !== 0 || this.#hand !== undefined",
     put: "Math.random() < 0",
     caughtBy: ["pool/waiters"],
   },
   {
-    what: "reserved share: anybody may take it",
+    what: "reserved share: any acquire may take it",
     file: "pool/slot_acquirer.ts",
     find: "return reserved ? 0 : this.#reservedBlocks;",
     put: "return reserved ? 0 : 0;",
@@ -475,7 +475,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["ffi/backend"],
   },
   {
-    what: "huge pages: the system may use them where nobody asked",
+    what: "huge pages: the system may use them unasked",
     file: "ffi/linux.ts",
     find: "15, // MADV_NOHUGEPAGE",
     put: "//",
@@ -540,7 +540,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["process/resource_limits"],
   },
   {
-    what: "growth: nobody asks again for those who wait",
+    what: "growth: not asked for again while acquires wait",
     file: "pool/slot_acquirer.ts",
     find: "if (this.#retryTimer !== undefined) return;",
     put: "if (true) return;",
@@ -667,7 +667,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/abandoned_refused"],
   },
   {
-    what: "abandoned: pages that somebody may read are dropped",
+    what: "abandoned: pages that may be read are dropped",
     file: "pool/abandoned.ts",
     find: "return this.#kept <= this.#most;",
     put: `region.decommit({ first: index, count: 1 });
@@ -689,7 +689,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/abandoned", "pool/untransferable"],
   },
   {
-    what: "abandoned: pages that nobody may read stay",
+    what: "abandoned: pages that may not be read stay",
     file: "pool/abandoned.ts",
     find: "if (region.dropSlot(slot) !== 0) this.bytes += stride;",
     put: "",
@@ -868,7 +868,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/overdue"],
   },
   {
-    what: "join: whoever is not answered makes a pool",
+    what: "join: an unanswered join makes a pool",
     file: "shared/join/join.ts",
     find: "if (!entry.isDisputed) this.#found =",
     put: "this.#found =",
@@ -918,7 +918,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["shared/join"],
   },
   {
-    what: "join: whoever was refused still takes an attachment",
+    what: "join: a refused join still takes an attachment",
     file: "shared/join/join.ts",
     find: "if (handle !== undefined && !this.#isOver) this.#hear(handle);",
     put: "if (handle !== undefined) this.#hear(handle);",
@@ -946,14 +946,14 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["shared/stack_end"],
   },
   {
-    what: "stalls: nobody is told",
+    what: "stalls: none is told",
     file: "pool/dispatcher.ts",
     find: "this.#stalls.watch();",
     put: "",
     caughtBy: ["pool/stalls"],
   },
   {
-    what: "stalls: whoever waits is one",
+    what: "stalls: each wait is one",
     file: "pool/stalls.ts",
     find: "oldest === undefined || oldest.number > ripe",
     put: "oldest === undefined",
@@ -1061,7 +1061,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["otel/observe"],
   },
   {
-    what: "close: nobody is told whom it waits for",
+    what: "close: not told whom it waits for",
     file: "pool/shutdown.ts",
     find: "if (timeoutMs > NOTICE_MS) Timer.once(NOTICE_MS, this, warnOfWait);",
     put: "",

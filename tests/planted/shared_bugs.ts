@@ -85,7 +85,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/death_at_every_access"],
   },
   {
-    what: "counts: those of whoever had the id before count for the next",
+    what: "counts: those of the id's earlier worker count for the next",
     file: "shared/tally.ts",
     find:
       "words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;",
@@ -93,7 +93,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/counts"],
   },
   {
-    what: "slots: one that somebody else was first to take is taken",
+    what: "slots: one that another worker was first to take is taken",
     file: "shared/shared_slots.ts",
     find:
       "if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;",
@@ -112,7 +112,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/interleavings"],
   },
   {
-    what: "slots: nobody is told of one that is free again",
+    what: "slots: no waiter is told of one that is free again",
     file: "shared/shared_slots.ts",
     find: "return words[WAITERS] !== 0 ||",
     put: "return false && words[WAITERS] !== 0 ||",
@@ -280,15 +280,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/attach"],
   },
   {
-    what:
-      "attachments: whoever comes does not look whether the pool is open still",
+    what: "attachments: attach does not look whether the pool is open still",
     file: "shared/attach.ts",
     find: "if (control.state !== OPEN) throw closed();\n    const attachment",
     put: "const attachment",
     caughtBy: ["shared/close"],
   },
   {
-    what: "end: nobody looks again who is attached",
+    what: "end: the attached are not looked at again",
     file: "shared/shutdown.ts",
     find: "if (this.#isDue) this.#end();",
     put: "if (words.length > 0) this.#end();",
@@ -316,14 +315,14 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/unmap"],
   },
   {
-    what: "end: pages of what somebody may still read are dropped",
+    what: "end: pages that may still be read are dropped",
     file: "shared/shutdown.ts",
     find: "if (had && !kept.has(slab)) continue;",
     put: "if (had) continue;",
     caughtBy: ["shared/unmap"],
   },
   {
-    what: "end: it unmaps what somebody may still read",
+    what: "end: it unmaps what may still be read",
     file: "shared/shutdown.ts",
     find: "this.#region.unmapBut(kept);",
     put: "this.#region.unmapBut([]);",
@@ -386,7 +385,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/clock"],
   },
   {
-    what: "housekeeping: nobody waits for who could zero a block",
+    what: "housekeeping: no wait for the worker that could zero a block",
     file: "shared/reaper.ts",
     find: "if (late < ticketTimeoutMs && !leases.canWash(slot)) return false;",
     put: "",
@@ -465,7 +464,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/close"],
   },
   {
-    what: "taking: the reserve is for everybody",
+    what: "taking: the reserve is open to every acquire",
     file: "shared/shared_slot_acquirer.ts",
     find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
     put: "return tally.atMost() <= this.#words[COMMITTED];",
@@ -575,7 +574,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what:
-      "attachments: whoever cannot stay does not look whether it was the last one",
+      "attachments: a refused attach does not look whether it was the last one",
     file: "shared/attach.ts",
     find:
       "new SharedShutdown(control, region, ledger, registry, worker).tryEnd();",
