@@ -15,8 +15,8 @@ import { PAGE, PAGE_BYTES, processWords } from "../ffi/process_page.ts";
  * ledger's address. `ISOLATE`: which of the thread's isolates it is of; 0 until it is written.
  */
 const THREAD = 0, LOW = 1, HIGH = 2, ISOLATE = 3;
-/** Of a shared pool: its number, and its reference count. Of a member entry: the place of its pool. */
-const POOL = 4, MEMBERS = 5, OF = 6;
+/** Of a shared pool: its number, and its reference count. Of the entry of an isolate in it: the place of its pool. */
+const POOL = 4, REFERENCES = 5, OF = 6;
 const ENTRY_WORDS = 8;
 /**
  * In place of a thread, in the entry of a shared pool. Neither it nor its negative is a thread's
@@ -62,7 +62,7 @@ export function listShared(
   }
   setAddress(place, base);
   words[place + POOL] = pool;
-  Atomics.store(words, place + MEMBERS, 1);
+  Atomics.store(words, place + REFERENCES, 1);
   return { place, leave: () => leaveShared(place, member) };
 }
 
@@ -83,11 +83,11 @@ export function joinShared(
     words[place + POOL] === pool;
   // Never from 0: the isolate that lowered it to 0 is giving the memory back.
   while (is()) {
-    const count = Atomics.load(words, place + MEMBERS);
+    const count = Atomics.load(words, place + REFERENCES);
     if (count <= 0) break;
     const seen = Atomics.compareExchange(
       words,
-      place + MEMBERS,
+      place + REFERENCES,
       count,
       count + 1,
     );
@@ -177,7 +177,7 @@ function leaveShared(place: number, member: number): boolean {
 
 /** Lowers the reference count; true if it was the last. */
 function countDown(place: number): boolean {
-  return Atomics.sub(processWords(), place + MEMBERS, 1) === 1;
+  return Atomics.sub(processWords(), place + REFERENCES, 1) === 1;
 }
 
 /** Makes an entry of this isolate; -1 if there is no place, or the OS does not number threads. */
