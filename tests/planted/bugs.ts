@@ -370,7 +370,7 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/waiters"],
   },
   {
-    what: "permission: a strict pool needs the page of the process",
+    what: "permission: a heap pool needs the page of the process",
     file: "ffi/process_page.ts",
     find: "if (!(error instanceof Deno.errors.NotCapable)) throw error;",
     put: "throw error;",
@@ -423,7 +423,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/scaling.ts",
     find: "this.#idleSince === Infinity || wasBusy",
     put: "this.#idleSince === Infinity || wasBusy && now < 0",
-    caughtBy: ["pool/scaling", "pool/shrink", "random/model"],
+    caughtBy: ["pool/scaling", "pool/shrink"],
   },
   {
     what: "idle: a pool that grew while it was idle begins a new interval",

@@ -121,6 +121,20 @@ console.log("create:", await codeOf(() => { SharedBlockPool.create(options); }))
 block.release();
 console.log("closed:", await codeOf(async () => { await pool.close(); }));`;
 
+/** A program that has only opened the library before: the page of the process cannot be made any more. */
+const EARLY = `
+import { BlockPool, memoryLimit } from ${JSON.stringify(LIBRARY)};
+memoryLimit();
+await Deno.permissions.revoke({ name: "ffi" });
+const options = { blockSize: 64, maxBlocks: 1, backend: "heap" };
+{
+  await using strict = new BlockPool({ ...options, safety: "strict" });
+  strict.acquireSync().release();
+}
+await using pool = new BlockPool(options);
+using held = pool.acquireSync();
+console.log(await pool.acquire({ timeoutMs: 300 }).catch(({ code }) => code));`;
+
 async function lines(...flags: string[]): Promise<string[]> {
   return await linesOf(SCRIPT, ...flags);
 }
@@ -236,5 +250,13 @@ Deno.test({
       "create: permission",
       "closed: done",
     ]);
+  },
+});
+
+Deno.test({
+  name: "heap pools need no page of the process, and no permission",
+  ignore: !canRunDeno || !hasNative,
+  fn: async () => {
+    assertEquals(await linesOf(EARLY, "--allow-ffi"), ["timeout"]);
   },
 });
