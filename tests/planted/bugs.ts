@@ -943,7 +943,7 @@ export const BUGS: readonly Bug[] = [
     file: "pool/dispatcher.ts",
     find: "this.#acquirer.putBack(blocks);",
     put: "",
-    caughtBy: ["shared/stack_end"],
+    caughtBy: ["pool/throwing_runtime"],
   },
   {
     what: "stalls: none is told",

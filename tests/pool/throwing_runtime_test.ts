@@ -1,7 +1,12 @@
 // Whatever of the runtime can throw throws, at each of its calls in turn: a call of the pool happens or
 // does not, nothing is lost, and the pool goes on.
 
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertRejects,
+} from "@std/assert";
 import {
   type Block,
   BlockPool,
@@ -242,4 +247,39 @@ for (const [kind, make] of Object.entries(KINDS)) {
       },
     });
   }
+}
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  Deno.test({
+    name: `${kind}: blocks that no promise could deliver go back`,
+    ignore: kind === "SharedBlockPool" && !hasNative,
+    fn: async () => {
+      const pool = make();
+      const acquires = {
+        acquire: () => pool.acquire({ tag: "a" }),
+        acquireMany: () => pool.acquireMany(2),
+      };
+      for (const [name, acquire] of Object.entries(acquires)) {
+        const { resolve } = RealPromise;
+        RealPromise.resolve = () => {
+          throw new RangeError("Maximum call stack size exceeded");
+        };
+        let acquired: Promise<unknown>;
+        try {
+          acquired = acquire();
+        } finally {
+          RealPromise.resolve = resolve;
+        }
+        await assertRejects(() => acquired, RangeError);
+        // The next call that would miss them puts them back.
+        const all = await pool.acquireMany(pool.maxBlocks, {
+          reserved: true,
+          timeoutMs: 1000,
+        });
+        all[Symbol.dispose]();
+        assertEquals(pool.stats().acquiredBlocks, 0, name);
+      }
+      await pool.close();
+    },
+  });
 }
