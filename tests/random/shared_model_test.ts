@@ -3,11 +3,10 @@
 
 import { assertEquals, assertLess } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { BlockPool, type PoolOptions } from "@smriti/pool";
-import { SharedBlockPool, type SharedPoolOptions } from "../../shared/mod.ts";
+import { SharedBlockPool } from "../../shared/mod.ts";
 import "../shared/pools.ts";
 import { lawful } from "../support/invariants.ts";
-import type { Setting } from "./trial.ts";
+import { BLOCK_POOL, type Kind, type Setting } from "./trial.ts";
 import { hasNative } from "../support/platform.ts";
 import { BOTH, trials } from "./trials.ts";
 
@@ -16,19 +15,20 @@ const SETTINGS: Record<string, Partial<Setting>> = {
   "more than one word of hints": { maxBlocks: 150, initialBlocks: 20 },
 };
 
+const SHARED_POOL: Kind = {
+  make: (options) => SharedBlockPool.create(options),
+  moves: true,
+};
+
 trials(
   "a shared pool agrees with the model of BlockPool",
   SETTINGS,
-  { make: (options) => SharedBlockPool.create(options), moves: true },
+  SHARED_POOL,
 );
 
-const MAKERS = {
-  BlockPool: (options: PoolOptions) => new BlockPool(options),
-  SharedBlockPool: (options: SharedPoolOptions) =>
-    SharedBlockPool.create(options),
-};
+const KINDS = { BlockPool: BLOCK_POOL, SharedBlockPool: SHARED_POOL };
 
-for (const [kind, make] of Object.entries(MAKERS)) {
+for (const [kind, { make }] of Object.entries(KINDS)) {
   Deno.test(
     `a ${kind} shrinks once it was idle for an interval, at most half of one later`,
     {

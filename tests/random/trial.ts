@@ -35,7 +35,7 @@ export interface Kind {
   readonly moves: boolean;
 }
 
-const BLOCK_POOL: Kind = {
+export const BLOCK_POOL: Kind = {
   make: (options) => new BlockPool(options),
   moves: false,
 };
