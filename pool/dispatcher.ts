@@ -224,8 +224,7 @@ export class Dispatcher implements WaitingLine {
 
   /** What is asked for, if it can be had at once and no waiter comes first. */
   #now(request: AcquireRequest): Grant | undefined {
-    // Blocks that no promise could deliver are free.
-    if (this.#promised !== undefined) this.tidy();
+    this.tidy();
     if (this.#channel.isAhead(request.reserved)) return undefined;
     const grant = this.#acquirer.acquire(request, true, isNever);
     if (grant !== undefined) this.acquired(false);
