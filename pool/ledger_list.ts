@@ -15,7 +15,7 @@ import { PAGE, PAGE_BYTES, processWords } from "../ffi/process_page.ts";
  * ledger's address. `ISOLATE`: which of the thread's isolates it is of; 0 until it is written.
  */
 const THREAD = 0, LOW = 1, HIGH = 2, ISOLATE = 3;
-/** Of a shared pool: its number, and its reference count. Of the entry of an isolate in it: the place of its pool. */
+/** Of a shared pool: its number, and its reference count. Of a member entry: the place of its pool. */
 const POOL = 4, REFERENCES = 5, OF = 6;
 const ENTRY_WORDS = 8;
 /**

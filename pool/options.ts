@@ -53,7 +53,10 @@ export interface PoolOptions {
   shrinkThreshold?: number | undefined;
   /** Share of the committed blocks given back by one shrink. In (0, 1), see above. Default 0.1. */
   shrinkStep?: number | undefined;
-  /** Milliseconds between two looks at whether to shrink. Integer from 1 to 2^31 − 1. Default 60 000. */
+  /**
+   * Milliseconds that a pool must have been idle before it gives a step back; it notices at most half of
+   * them later, or 50 ms. Integer from 1 to 2^31 − 1. Default 60 000.
+   */
   shrinkIntervalMs?: number | undefined;
   /** What happens to a lease's views at release. Default `"revoke"`. */
   safety?: Safety | undefined;

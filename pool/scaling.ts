@@ -13,7 +13,7 @@ export const SHRINK_PIECE: number = 4 * 1024 * 1024;
 /** How long no memory is asked for ahead of need after the OS refused some, in ms. */
 export const REFUSAL_MS = 100;
 
-/** Looks at a pool in one `shrinkIntervalMs`: so much of it may pass before idleness is noticed. */
+/** Looks at a pool in one `shrinkIntervalMs`. Idleness is noticed by one, and acted on by another. */
 const LOOKS = 4;
 /** The shortest time between two looks, unless the interval is shorter, in ms. */
 const LEAST_LOOK_MS = 25;

@@ -225,10 +225,8 @@ export async function joinByName(
     if (found !== undefined) return answer(line, found);
     throw new SmritiError(
       "timeout",
-      `pool ${
-        show(name)
-      } is there, but no worker that has it answered within ` +
-        `${PATIENCE_MS} ms`,
+      `pool ${show(name)} is there, but no worker that has it answered ` +
+        `within ${PATIENCE_MS} ms`,
     );
   } catch (error) {
     line.close();
