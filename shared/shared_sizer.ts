@@ -229,8 +229,8 @@ export class SharedSizer {
     this.#watermark = 0;
     const now = this.#clock.now();
     const last = Atomics.load(words, HEADER.LOOKED);
-    // A clock that counts whole milliseconds is up to one behind a timer.
-    if (between(last, now) < this.#lookMs - 1) return;
+    // Half: a look that came late, or after a slow housekeeping, must not make the next one come too soon.
+    if (between(last, now) < this.#lookMs / 2) return;
     if (Atomics.compareExchange(words, HEADER.LOOKED, last, now) !== last) {
       return;
     }

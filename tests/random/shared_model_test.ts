@@ -7,6 +7,7 @@ import { SharedBlockPool } from "../../shared/mod.ts";
 import "../shared/pools.ts";
 import { lawful } from "../support/invariants.ts";
 import { BLOCK_POOL, type Kind, type Setting } from "./trial.ts";
+import { monotonic } from "../support/monotonic.ts";
 import { hasNative } from "../support/platform.ts";
 import { BOTH, trials } from "./trials.ts";
 
@@ -36,6 +37,7 @@ for (const [kind, { make }] of Object.entries(KINDS)) {
     },
     async () => {
       using time = new FakeTime();
+      using _ = monotonic(time);
       await using pool = make({
         blockSize: 4096,
         maxBlocks: 100,
@@ -71,6 +73,7 @@ Deno.test(
   },
   async () => {
     using time = new FakeTime();
+    using _ = monotonic(time);
     await using pool = SharedBlockPool.create({
       blockSize: 2 ** 20,
       maxBlocks: 100,

@@ -1,12 +1,12 @@
 // The time of a shared pool: the same for all isolates, whenever they came, and whatever the wall clock
 // does.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { between, Clock } from "../../shared/clock.ts";
 import { Control, HEADER } from "../../shared/control.ts";
 import { type BlockTicket, SharedBlockPool } from "../../shared/mod.ts";
-import { numbers, sharedPool, whole } from "./pools.ts";
+import { numbers, PAGE, sharedPool, whole } from "./pools.ts";
 import { Puppet } from "./puppet.ts";
 import { Stage } from "./scenario.ts";
 import { stepwise } from "./access_hooks.ts";
@@ -237,4 +237,32 @@ Deno.test("the wall clock decides nothing in a shared pool", async () => {
       assert(!/\bDate\b/.test(source.replaceAll(TELLING, "")), name);
     }
   }
+});
+
+Deno.test("a housekeeping that takes long makes the pool shrink no later", async () => {
+  using time = new FakeTime();
+  using here = new Monotonic();
+  await using pool = sharedPool({
+    blockSize: PAGE,
+    maxBlocks: 20,
+    initialBlocks: 1,
+    shrinkIntervalMs: 1000,
+    pressureTrim: false,
+  });
+  const blocks = await pool.acquireMany(12);
+  const { committedBlocks } = numbers(pool);
+  // Those at these times take 20 ms before they look at the size.
+  const slow = [1250, 1750];
+  let asked = 0;
+  performance.now = () =>
+    here.ms + (asked++ > 0 && slow.includes(here.ms) ? 20 : 0);
+  const housekeeping = () => {
+    here.ms += 250;
+    asked = 0;
+    time.tick(250);
+  };
+  housekeeping();
+  for (const block of blocks) block.release();
+  for (let look = 0; look < 6; look++) housekeeping();
+  assertLess(numbers(pool).committedBlocks, committedBlocks);
 });
