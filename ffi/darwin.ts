@@ -17,6 +17,7 @@ export const darwin: PosixTable = {
   hugePageSize: 0,
   rlimitAs: 5,
   physicalPages: 200,
+  membarrier: undefined,
   errorNames: {
     1: "EPERM",
     12: "ENOMEM",

@@ -28,6 +28,7 @@ export const linux: PosixTable = {
   hugePageSize: 2 * 1024 * 1024,
   rlimitAs: 9,
   physicalPages: 85,
+  membarrier: { x86_64: 324n, aarch64: 283n },
   errorNames: {
     1: "EPERM",
     11: "EAGAIN",

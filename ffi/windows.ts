@@ -64,6 +64,7 @@ export const KERNEL32 = {
   OpenThread: { parameters: ["u32", "i32", "u32"], result: "usize" },
   WaitForSingleObject: { parameters: ["usize", "u32"], result: "u32" },
   GetSystemInfo: { parameters: ["buffer"], result: "void" },
+  FlushProcessWriteBuffers: { parameters: [], result: "void" },
   GetLastError: { parameters: [], result: "u32" },
 } as const;
 
@@ -100,6 +101,11 @@ export class WindowsBackend implements Backend {
     // SAFETY: asks without waiting, and touches no memory; what is no handle only fails.
     isAlive: (thread) =>
       this.#kernel.WaitForSingleObject(BigInt(thread), 0) !== WAIT_OBJECT_0,
+  };
+  readonly fence = (): Code => {
+    // SAFETY: takes nothing and touches no memory; a fence in every running thread of the process.
+    this.#kernel.FlushProcessWriteBuffers();
+    return 0;
   };
   readonly #kernel: Kernel32;
   #thread: number | undefined;

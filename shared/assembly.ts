@@ -9,6 +9,7 @@ import { checkSize } from "../pool/memory_limit.ts";
 import type { Ledger } from "../pool/ledger.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { Counters } from "../pool/stats.ts";
+import { knownFence } from "./cache.ts";
 import { Notifier } from "./notifier.ts";
 import { Clock } from "./clock.ts";
 import { type Control, COUNT, WORKER } from "./control.ts";
@@ -69,7 +70,7 @@ export function assemble(
   const counters = sharedCounters(control, worker);
   const clock = new Clock(control);
   const notifier = new Notifier(control, clock, worker);
-  const slots = new SharedSlots(control, worker, ledger.used);
+  const slots = new SharedSlots(control, worker, ledger.used, knownFence());
   const hooks: LeaseHooks = {
     ended: () => {
       dispatcher.freed();

@@ -16,6 +16,7 @@ import {
   OPEN,
   VERSION,
 } from "./control.ts";
+import { mayCache } from "./cache.ts";
 import { SharedShutdown } from "./shutdown.ts";
 import {
   checkHome,
@@ -47,6 +48,7 @@ export function begin(given: SharedPoolOptions, made: string): SharedParts {
     words[HEADER.SEAL] = sealOf(options, region.range);
     words[HEADER.POOL] = pool;
     words[HEADER.LEDGER] = place;
+    words[HEADER.CACHES] = mayCache(options.reservedBlocks) ? 1 : 0;
     markHome(control);
     Atomics.store(words, HEADER.STATE, OPEN);
     const registry = new WorkerRegistry(control);

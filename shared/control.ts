@@ -12,7 +12,7 @@ import { SharedDurations } from "../pool/histogram.ts";
 /** Stands at the start of every control block. */
 export const MAGIC = 0x534d5254;
 /** Raised with every change of this layout. */
-export const VERSION = 5;
+export const VERSION = 6;
 
 /** Words of the header. What is written often keeps away from what all read: lines of 16 words. */
 export const HEADER = {
@@ -81,6 +81,8 @@ export const HEADER = {
   HEAL_KEPT: 36,
   HEAL_UNREAD: 37,
   HEAL_UNREPLACED: 38,
+  /** Whether workers keep caches: all do, or none. */
+  CACHES: 39,
 
   /** Raised when something became free while acquires waited. */
   EPOCH: 48,
@@ -121,6 +123,16 @@ export const WORKER = {
   MOVING: 9,
   /** How often the id was taken. */
   TURN: 10,
+  /** The worker that empties this one's cache, or 0. */
+  CACHE_LOCK: 11,
+  /** Whether this worker is about to change its cache. */
+  CACHE_BUSY: 12,
+  /** Which 32 slots the cache is of, as an index of `hints`. */
+  CACHE_AT: 13,
+  /** A bit for each of them: it may be in the cache. The owner word decides. */
+  CACHE: 14,
+  /** How many slots this worker may cache, or asks for. */
+  CACHE_QUOTA: 15,
 } as const;
 
 /** Counts of a worker, doubles from its second line on: 32 bits would run over within hours. */
@@ -153,7 +165,10 @@ export const LEFT_UNIT = 4096;
 
 /** Kinds of owner, bits 8 to 10 of an owner word. All zeroes means a slot never committed. */
 export const UNCOMMITTED = 0;
-/** Any worker may take it. Its bytes are zeroes, unless the pool does not zero. */
+/**
+ * Without a lease; its bytes are zeroes, unless the pool does not zero. Any worker may take it, or, if
+ * a worker id stands with it, that worker has it in its cache.
+ */
 export const FREE: number = 1 << 8;
 /** On its way under a ticket. Its bytes are the sender's; the sender's views have ended. */
 export const TRANSIT: number = 2 << 8;
@@ -192,6 +207,16 @@ export function workerOf(owner: number): number {
 /** What kind of owner it is. */
 export function kindOf(owner: number): number {
   return owner & KIND_MASK;
+}
+
+/** Whether any worker may take the slot: it is free, and in no cache. */
+export function isOpen(owner: number): boolean {
+  return (owner & (KIND_MASK | WORKER_MASK)) === FREE;
+}
+
+/** Whether the slot is in the cache of this worker. */
+export function isCachedBy(owner: number, worker: number): boolean {
+  return (owner & (KIND_MASK | WORKER_MASK)) === (FREE | worker);
 }
 
 /** Whether the slot was given up and gets no fresh address. */

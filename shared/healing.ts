@@ -169,7 +169,7 @@ export class Healing {
     }
     Atomics.store(words, HEADER.HEAL_SLOT, 0);
     // Cut short before, it is a slot without a lease, which the reaper finds.
-    if (isFree) slots.push(slot);
+    if (isFree) slots.pushOpen(slot);
     return true;
   }
 

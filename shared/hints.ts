@@ -5,11 +5,10 @@
  * of a slot that is not free costs a read; a free slot without a hint is found by the next housekeeping
  * at the latest.
  */
-import { type Control, FREE, kindOf } from "./control.ts";
+import { type Control, isOpen } from "./control.ts";
 
 // Hot constants: see ARCHITECTURE.md.
-const HOT_FREE = FREE;
-const hotKindOf = kindOf;
+const hotIsOpen = isOpen;
 
 /** Every so many searches one begins at the lowest slot, so that high slabs empty. */
 const FROM_BELOW = 64;
@@ -46,7 +45,7 @@ export class Hints {
     const lower = (1 << (last & 31)) - 1;
     if (
       !isFromBelow && at <= this.#cursor && (this.#bits[at]! & lower) === 0 &&
-      hotKindOf(this.#owner[last]!) === HOT_FREE
+      hotIsOpen(this.#owner[last]!)
     ) return last;
     return this.#search(isFromBelow ? 0 : this.#cursor);
   }
@@ -58,7 +57,7 @@ export class Hints {
       const at = start + step < count ? start + step : start + step - count;
       for (let left = bits[at]!; left !== 0; left &= left - 1) {
         const slot = (at << 5) + 31 - Math.clz32(left & -left);
-        if (hotKindOf(this.#owner[slot]!) === HOT_FREE || this.#recheck(slot)) {
+        if (hotIsOpen(this.#owner[slot]!) || this.#recheck(slot)) {
           this.#cursor = at;
           return slot;
         }
@@ -73,7 +72,7 @@ export class Hints {
     // The hint is cleared before the owner is read; a release reads the hint after it wrote the owner.
     // So one of the two sees what the other has done (Dekker).
     Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));
-    const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;
+    const isFree = isOpen(Atomics.load(this.#owner, slot));
     if (isFree) this.set(slot);
     this.due = NONE;
     return isFree;
@@ -83,6 +82,13 @@ export class Hints {
   restore(): void {
     if (this.due !== NONE) this.confirm(this.due);
     this.due = NONE;
+  }
+
+  /** Whether this worker knows of no free slot below this one. */
+  isLowest(slot: number): boolean {
+    const at = slot >>> 5;
+    const lower = (1 << (slot & 31)) - 1;
+    return at <= this.#cursor && (this.#bits[at]! & lower) === 0;
   }
 
   /** Whether a slot has its hint that has just become free. */

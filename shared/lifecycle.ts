@@ -191,6 +191,7 @@ export class Lifecycle implements WaitsToClose {
     if (this.#left || this.#ended) return;
     if (this.#state !== OPEN) return this.#endIfLast();
     this.#parts.leases.shedViews();
+    this.#parts.slots.cache.giveBack();
     this.#parts.waitLoop.lookForDropped();
     this.#parts.sizer.look();
   }
@@ -226,8 +227,9 @@ export class Lifecycle implements WaitsToClose {
 
   /** This isolate holds nothing and will take nothing any more: ends its views. */
   #rest(): void {
-    const { leases, registry, worker, notifier } = this.#parts;
+    const { leases, registry, worker, notifier, slots } = this.#parts;
     this.#resting = true;
+    slots.cache.close();
     leases.endViews();
     notifier.forget(worker);
     registry.rest(worker);

@@ -13,9 +13,9 @@ import {
   ABANDONED,
   CLAIMED,
   type Control,
-  FREE,
   HEADER,
   isHeldBy,
+  isOpen,
   isUnreplaced,
   kindOf,
   SOILED,
@@ -87,6 +87,7 @@ export class Reaper {
     for (let slot = 0; slot < control.owner.length; slot++) {
       if (this.#take(slot, dead)) back++;
     }
+    slots.cache.forget(dead);
     sizer.repair(dead);
     notifier.forget(dead);
     shutdown.forget(dead);
@@ -107,8 +108,10 @@ export class Reaper {
       const slot = this.#next++;
       const word = Atomics.load(owner, slot);
       const kind = kindOf(word);
-      if (kind === FREE) found = slots.hints.confirm(slot) || found;
-      else if (kind === TRANSIT) found = this.#expire(slot, word) || found;
+      if (isOpen(word)) found = slots.hints.confirm(slot) || found;
+      else if (slots.cache.isStray(slot)) {
+        found = slots.cache.openOne(slot, worker) || found;
+      } else if (kind === TRANSIT) found = this.#expire(slot, word) || found;
       else if (kind === ABANDONED && !isUnreplaced(word)) {
         // Its worker died, or was cut short.
         Atomics.store(words, HEADER.UNHEALED, 1);
@@ -124,8 +127,10 @@ export class Reaper {
     const { control, slots } = this.#parts;
     const word = Atomics.load(control.owner, slot);
     // It may have died between freeing the slot and setting its hint.
-    if (kindOf(word) === FREE) slots.hints.confirm(slot);
+    if (isOpen(word)) slots.hints.confirm(slot);
     if (workerOf(word) !== dead) return false;
+    // What it had cached was counted as free already.
+    if (slots.cache.openOne(slot, dead)) return false;
     // Half of its slab may have lost its memory. It is given some when it is needed.
     if (kindOf(word) === CLAIMED) slots.drop(slot);
     // A block in transit bears the sender's id, but belongs to its ticket until its time is over.
@@ -166,7 +171,7 @@ export class Reaper {
     const mayBeRead = kindOf(word) === USED;
     const isClean = !mayBeRead &&
       (kindOf(word) !== SOILED || leases.wash(slot));
-    if (isClean) slots.push(slot);
+    if (isClean) slots.pushOpen(slot);
     else {
       slots.abandon(slot, mayBeRead);
       slots.givenUp.push({ index: slot, mayBeRead });

@@ -10,6 +10,7 @@ import type { Acquirer, Grant, Need } from "../pool/dispatcher.ts";
 import type { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import { type BlockArray, blockArray } from "../pool/pool.ts";
+import type { SlotCache } from "./cache.ts";
 import type { Notifier } from "./notifier.ts";
 import { type Control, COUNT, HEADER, OPEN } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
@@ -22,6 +23,8 @@ import type { SharedSlots } from "./shared_slots.ts";
 const { COMMITTED, STATE, TURN } = HEADER;
 const HOT_OPEN = OPEN;
 
+/** Every so many takes from the cache one of the other workers is looked at. */
+const LOOK_EVERY = 16;
 /** Attempts for one request while other workers interfere, before it is not served. */
 const ATTEMPTS = 16;
 
@@ -42,6 +45,7 @@ export class SharedSlotAcquirer implements Acquirer {
   readonly #words: Int32Array;
   readonly #slots: SharedSlots;
   readonly #hints: Hints;
+  readonly #cache: SlotCache;
   readonly #leases: SharedLeases;
   readonly #sizer: SharedSizer;
   readonly #notifier: Notifier;
@@ -66,6 +70,7 @@ export class SharedSlotAcquirer implements Acquirer {
     this.#words = control.words;
     this.#slots = slots;
     this.#hints = slots.hints;
+    this.#cache = slots.cache;
     this.#leases = leases;
     this.#sizer = sizer;
     this.#notifier = notifier;
@@ -91,11 +96,16 @@ export class SharedSlotAcquirer implements Acquirer {
   fast(reserved: boolean, tag: string | undefined): Block | undefined {
     if (this.#waiting !== 0 || this.#closed) return undefined;
     const words = this.#words;
-    if (words[TURN] !== 0 || !this.#sizer.isBelowWatermark) return undefined;
+    if (words[TURN] !== 0) return undefined;
+    let slot = this.#cache.next();
+    if (slot < 0 || this.#slots.taken % LOOK_EVERY === 0) {
+      this.#slots.tally.lookOn();
+    }
+    if (!this.#sizer.isBelowWatermark) return undefined;
     let block: Block | undefined;
     if (this.#reservedBlocks !== 0 && !reserved) block = this.#above(tag);
     else {
-      const slot = this.#hints.find();
+      if (slot < 0) slot = this.#hints.find();
       if (slot < 0) return undefined;
       block = this.#leases.tryBegin(slot, tag);
       // Read after the swap: close() writes the state first and looks at the slots then (Dekker).
@@ -125,6 +135,7 @@ export class SharedSlotAcquirer implements Acquirer {
 
   freed(): void {
     this.#hints.restore();
+    this.#cache.flush();
     this.#notifier.notify();
   }
 
@@ -151,9 +162,9 @@ export class SharedSlotAcquirer implements Acquirer {
     for (let tries = 0; tries < ATTEMPTS;) {
       const block = kept === 0 ? this.#any(tag) : this.#above(tag);
       if (block !== undefined) return block;
-      const growth = this.#grow(kept, 1, asked);
-      if (growth === "refused" || this.#closed || isOff()) break;
-      if (growth === "busy") this.#standBack(++tries);
+      const next = this.#more(kept, 1, asked, tries);
+      if (next === "refused" || this.#closed || isOff()) break;
+      if (next === "busy") this.#standBack(++tries);
     }
     return undefined;
   }
@@ -174,9 +185,9 @@ export class SharedSlotAcquirer implements Acquirer {
         if (blocks !== undefined) return blocks;
         tries++;
       }
-      const growth = this.#grow(kept, count, asked);
-      if (growth === "refused" || this.#closed || isOff()) break;
-      if (growth === "busy") this.#standBack(++tries);
+      const next = this.#more(kept, count, asked, tries);
+      if (next === "refused" || this.#closed || isOff()) break;
+      if (next === "busy") this.#standBack(++tries);
     }
     return undefined;
   }
@@ -241,7 +252,7 @@ export class SharedSlotAcquirer implements Acquirer {
 
   /** Any free block. */
   #any(tag: string | undefined): Block | undefined {
-    for (let slot; (slot = this.#hints.find()) >= 0;) {
+    for (let slot; (slot = this.#slots.find()) >= 0;) {
       const block = this.#leases.tryBegin(slot, tag);
       if (this.#words[STATE] !== HOT_OPEN) return this.#putBackLate(block);
       if (block !== undefined) return block;
@@ -261,6 +272,15 @@ export class SharedSlotAcquirer implements Acquirer {
     this.#slots.say(count);
     // In this order: what is given back is in use until it is no longer committed.
     return tally.atMost() <= this.#words[COMMITTED]! - kept;
+  }
+
+  /** Fewer were free than needed: looks for some in caches, and grows if that does not help. */
+  #more(kept: number, count: number, asked: boolean, tries: number): Growth {
+    const theft = this.#cache.steal();
+    // Others may take what was found again and again.
+    if (theft === "found" && tries < ATTEMPTS / 2) return "busy";
+    const growth = this.#grow(kept, count, asked);
+    return growth === "refused" && theft !== "none" ? "busy" : growth;
   }
 
   /** Fewer were free than needed: grows if that helps. Before a refusal the owner words are counted. */
@@ -284,6 +304,7 @@ export class SharedSlotAcquirer implements Acquirer {
   putBack(blocks: Block[]): void {
     this.#undo(blocks);
     this.#hints.restore();
+    this.#cache.flush();
     this.#notifier.notify();
   }
 

@@ -6,8 +6,10 @@
  * transit, abandoned or without memory, by its owner word alone, and so is what may have been seen of
  * its bytes. Knows no memory and no waiting.
  */
+import type { Code } from "../ffi/backend.ts";
 import type { GivenUp } from "../pool/abandoned.ts";
 import { SmritiError } from "../pool/errors.ts";
+import { SlotCache } from "./cache.ts";
 import { isAwaited } from "./notifier.ts";
 import {
   ABANDONED,
@@ -19,6 +21,7 @@ import {
   HELD,
   HELD_BIT,
   isHeldBy,
+  isOpen,
   kindOf,
   OPEN,
   READABLE,
@@ -41,6 +44,7 @@ const HOT_HELD = HELD;
 const HOT_USED = USED;
 const HOT_OPEN = OPEN;
 const { STATE, TOP_WORKER, WAITERS } = HEADER;
+const hotIsOpen = isOpen;
 const hotKindOf = kindOf;
 const hotSuccessor = successor;
 const HELD_MASK = HELD_BIT | WORKER_MASK;
@@ -65,6 +69,8 @@ export class SharedSlots {
   readonly tally: Tally;
   /** Where free ones may be. */
   readonly hints: Hints;
+  /** Free ones that this worker has at hand. */
+  readonly cache: SlotCache;
 
   /** What was given up here and may have no fresh address yet. */
   readonly givenUp: GivenUp[] = [];
@@ -86,11 +92,12 @@ export class SharedSlots {
   /** Announced takes that are not done. */
   said = 0;
 
-  /** Acts for one worker id. */
+  /** Acts for one worker id. Without a fence in all threads it keeps no cache. */
   constructor(
     control: Control,
     worker: number,
     used: Uint8Array = new Uint8Array(control.owner.length),
+    fence?: () => Code,
   ) {
     this.#used = used;
     this.#control = control;
@@ -99,7 +106,8 @@ export class SharedSlots {
     this.#place = control.place;
     this.#worker = worker;
     this.tally = new Tally(control, worker);
-    this.hints = new Hints(control);
+    const hints = this.hints = new Hints(control);
+    this.cache = new SlotCache({ control, worker, hints, used, fence });
     this.#held = HELD_BIT | worker;
     this.#takes = control.at(worker, WORKER.TAKES);
     this.#frees = control.at(worker, WORKER.FREES);
@@ -114,7 +122,11 @@ export class SharedSlots {
   take(slot: number): boolean {
     const owner = this.#owner;
     const word = owner[slot]!;
-    if (hotKindOf(word) !== HOT_FREE) return false;
+    if (!hotIsOpen(word)) {
+      if (!this.cache.take(slot)) return false;
+      this.taken++;
+      return true;
+    }
     const next = hotSuccessor(word, HOT_HELD, this.#worker);
     if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;
     if (this.said > 0) this.said--;
@@ -139,11 +151,32 @@ export class SharedSlots {
     this.said = 0;
   }
 
-  /**
-   * Puts a slot of this worker back. As in `take` the swap is the last that can fail. Whether the pool
-   * must hear of it: an acquire may wait for it, or the pool is closing.
-   */
+  /** A free slot, the lowest that this worker knows of, or -1. */
+  find(): number {
+    const slot = this.cache.next();
+    return slot < 0 ? this.hints.find() : slot;
+  }
+
+  /** Puts a slot of this worker back, into its cache or to all. The answer is that of `pushOpen`. */
   push(slot: number): boolean {
+    if (!this.cache.put(slot)) return this.pushOpen(slot);
+    const words = this.#words;
+    try {
+      // After the slot was put there: an acquire that waits has a fence between telling so and its look,
+      // so it finds the slot, or is seen here (asymmetric Dekker).
+      return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
+        words[TOP_WORKER]! >= IN_ONE_WORD && isAwaited(words);
+    } catch {
+      // No room on the stack.
+      return true;
+    }
+  }
+
+  /**
+   * Makes a slot of this worker free for all. As in `take` the swap is the last that can fail. Whether the
+   * pool must hear of it: an acquire may wait for it, or the pool is closing.
+   */
+  pushOpen(slot: number): boolean {
     const { hints } = this;
     if (hints.due >= 0) hints.restore();
     const owner = this.#owner;
@@ -267,8 +300,7 @@ export class SharedSlots {
   /** Takes a free slot for a change of size. */
   claim(slot: number): boolean {
     const word = Atomics.load(this.#owner, slot);
-    return kindOf(word) === FREE &&
-      this.#swap(slot, word, CLAIMED, this.#worker);
+    return isOpen(word) && this.#swap(slot, word, CLAIMED, this.#worker);
   }
 
   /** Gives a claimed slot back. */

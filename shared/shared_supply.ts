@@ -12,8 +12,8 @@ import { commitByHalves, type GivenBack } from "../pool/supply.ts";
 import type { Notifier } from "./notifier.ts";
 import {
   type Control,
-  FREE,
   HEADER,
+  isOpen,
   isUnreplaced,
   kindOf,
   UNCOMMITTED,
@@ -98,6 +98,8 @@ export class SharedSupply {
     let below = Math.ceil(this.top / this.slabSlots);
     let blocks = 0;
     let bytes = 0;
+    // Free slots of high slabs may be in caches.
+    this.#slots.cache.steal();
     while (left > 0) {
       const run = this.#claimRun(below, most - blocks, left);
       if (run === undefined) break;
@@ -116,6 +118,8 @@ export class SharedSupply {
       left -= run.count;
       below = run.first;
     }
+    // The caches have less room now. Each owner sees that from here on, because of the fence.
+    if (blocks > 0) this.#slots.cache.steal();
     return { blocks, bytes, refused: false };
   }
 
@@ -234,7 +238,7 @@ export class SharedSupply {
   /** Whether all these slots are free: a look before taking them one by one, which others would notice. */
   #isFree({ first, end }: Bounds): boolean {
     for (let slot = first; slot < end; slot++) {
-      if (kindOf(Atomics.load(this.#owner, slot)) !== FREE) return false;
+      if (!isOpen(Atomics.load(this.#owner, slot))) return false;
     }
     return true;
   }

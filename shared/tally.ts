@@ -11,6 +11,7 @@ import {
   FREE,
   HEADER,
   isHeldBy,
+  isOpen,
   isUnreplaced,
   kindOf,
   MOST_WORKERS,
@@ -59,12 +60,11 @@ export class Tally {
 
   /**
    * Blocks that are in use or were given up unreplaced, about: exact in what this worker did, and of the
-   * others one is looked at each time.
+   * others as they were at the last look.
    */
   get used(): number {
     const words = this.#words;
     const mine = this.#mine;
-    if (words[TOP_WORKER]! > 1) this.#lookOn();
     return this.#others + words[mine + TAKES]! - words[mine + FREES]! | 0;
   }
 
@@ -75,7 +75,9 @@ export class Tally {
     return Math.max(0, this.used - this.#words[UNREPLACED]!);
   }
 
-  #lookOn(): void {
+  /** Looks at one of the others, the next each time. */
+  lookOn(): void {
+    if (this.#words[TOP_WORKER] === 1) return;
     const next = this.#looked < this.#words[TOP_WORKER]! ? this.#looked + 1 : 1;
     this.#looked = next;
     this.#look(next);
@@ -113,9 +115,9 @@ export class Tally {
     return used | 0;
   }
 
-  /** Free blocks, by the owner words. Looks at every slot. */
+  /** Free blocks that any worker may take, by the owner words. Looks at every slot. */
   countFree(): number {
-    return this.#count((word) => kindOf(word) === FREE);
+    return this.#count(isOpen);
   }
 
   /** Blocks held, in transit or claimed, by the owner words. Looks at every slot. */

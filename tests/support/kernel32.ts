@@ -147,6 +147,7 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
       // The end of the structure has to have room, too.
       fields.setUint32(44, 0, true);
     },
+    FlushProcessWriteBuffers: () => {},
     GetLastError: () => last,
   };
 

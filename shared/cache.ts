@@ -1,0 +1,418 @@
+/**
+ * The cache of one worker of a shared pool: free slots that it takes and puts back by plain loads and
+ * stores. What DPDK calls a per-lcore cache, and Bonwick a magazine.
+ *
+ * Others empty it when they find no free slot, by an asymmetric Dekker protocol: the owner says that it is
+ * busy and looks at the lock; a thief locks, has the OS put a fence into every thread, and looks whether
+ * the owner is busy. The owner word alone says that a slot is cached; the mask tells where to look. Without
+ * such a fence there is no cache. Decides nothing about requests.
+ */
+import type { Code } from "../ffi/backend.ts";
+import { openNative } from "../ffi/open.ts";
+import { headroom } from "../pool/headroom.ts";
+import { COUNTLESS } from "../pool/slots.ts";
+import {
+  type Control,
+  FREE,
+  HEADER,
+  HELD,
+  HELD_BIT,
+  isCachedBy,
+  kindOf,
+  successor,
+  USED,
+  WORKER,
+  WORKER_MASK,
+} from "./control.ts";
+import type { Hints } from "./hints.ts";
+import { knownThreads } from "./worker_registry.ts";
+
+// Hot constants: see ARCHITECTURE.md.
+const { COMMITTED, TOP_WORKER } = HEADER;
+const HOT_FREE = FREE;
+const HOT_HELD = HELD;
+const HOT_USED = USED;
+const hotKindOf = kindOf;
+const hotSuccessor = successor;
+const hotIsCachedBy = isCachedBy;
+const HELD_MASK = HELD_BIT | WORKER_MASK;
+const HOT_COUNTLESS = COUNTLESS;
+
+/** No slot. */
+const NONE = -1;
+/** All caches together hold at most this part of the committed blocks, one of them a quarter of that. */
+const PART = 8;
+const SHARE = 4;
+/** Slots of a mask. */
+const MOST = 32;
+/** What a cache begins with. */
+const FIRST = 4;
+/** Releases between two requests for more, once one was refused. */
+const PATIENCE = 1024;
+/** One release of so many goes to all, and one search of many begins at the lowest slot. */
+const OPEN_EVERY = 64;
+/** Looks at a busy owner, which is done in nanoseconds unless its thread was stopped. */
+const SPINS = 128;
+
+/** This system's fence in all threads, if it has one and lets this process use it. */
+export function knownFence(): (() => Code) | undefined {
+  const native = openNative();
+  const fence = "reason" in native ? undefined : native.fence;
+  return fence?.() === 0 ? fence : undefined;
+}
+
+/**
+ * Whether the workers of a new pool cache. Not where a reserve is kept, by counts of what all others do;
+ * nor where no death is proven: the word of a caller may be wrong, and a live owner overwrites words.
+ */
+export function mayCache(reservedBlocks: number): boolean {
+  return reservedBlocks === 0 && knownThreads() !== undefined &&
+    knownFence() !== undefined;
+}
+
+/** What looking into the caches of others came to. */
+export type Theft =
+  /** Slots are free now that were in a cache. */
+  | "found"
+  /** The owner of a cache, or another thief, is at work in it: to be tried again. */
+  | "busy"
+  /** Nothing is cached. */
+  | "none";
+
+/** What a cache works with. */
+export interface CacheParts {
+  readonly control: Control;
+  readonly worker: number;
+  readonly hints: Hints;
+  /** For the isolates that outlive this pool's: a byte for each place, 1 while a view given out may reach it. */
+  readonly used: Uint8Array;
+  /** A fence in all threads; without it nothing is cached. */
+  readonly fence: (() => Code) | undefined;
+}
+
+/** The cache of one worker. */
+export class SlotCache {
+  readonly #control: Control;
+  readonly #words: Int32Array;
+  readonly #owner: Int32Array;
+  readonly #place: Int32Array;
+  readonly #hints: Hints;
+  readonly #used: Uint8Array;
+  readonly #worker: number;
+  /** What the words of slots that this worker holds have in common. */
+  readonly #held: number;
+  /** Indices of this worker's words. */
+  readonly #lock: number;
+  readonly #busy: number;
+  readonly #at: number;
+  readonly #mask: number;
+  readonly #quotaAt: number;
+  readonly #takes: number;
+  readonly #frees: number;
+  #fence: (() => Code) | undefined;
+  /** How many slots may be cached, while no fewer blocks are committed than this. */
+  #quota = 0;
+  #grantedOf: number = COUNTLESS;
+  #patience = 0;
+  #puts = 0;
+
+  /** Caches nothing yet. */
+  constructor({ control, worker, hints, used, fence }: CacheParts) {
+    const { words } = control;
+    this.#control = control;
+    this.#words = words;
+    this.#owner = control.owner;
+    this.#place = control.place;
+    this.#hints = hints;
+    this.#used = used;
+    this.#worker = worker;
+    this.#held = HELD_BIT | worker;
+    this.#lock = control.at(worker, WORKER.CACHE_LOCK);
+    this.#busy = control.at(worker, WORKER.CACHE_BUSY);
+    this.#at = control.at(worker, WORKER.CACHE_AT);
+    this.#mask = control.at(worker, WORKER.CACHE);
+    this.#quotaAt = control.at(worker, WORKER.CACHE_QUOTA);
+    this.#takes = control.at(worker, WORKER.TAKES);
+    this.#frees = control.at(worker, WORKER.FREES);
+    const isAgreed = words[HEADER.CACHES] !== 0;
+    this.#fence = isAgreed ? fence : undefined;
+  }
+
+  /** The lowest slot in the cache, or -1. */
+  next(): number {
+    const words = this.#words;
+    const mask = words[this.#mask]!;
+    if (mask === 0 || words[this.#lock] !== 0) return NONE;
+    const slot = (words[this.#at]! << 5) + 31 - Math.clz32(mask & -mask);
+    return hotIsCachedBy(this.#owner[slot]!, this.#worker)
+      ? slot
+      : this.#rebuild();
+  }
+
+  /** Takes a slot that was cached; false if another worker was first. All but stores comes first. */
+  take(slot: number): boolean {
+    const words = this.#words;
+    const owner = this.#owner;
+    // Before the lock is read. The processor may turn these two round: the fence of a thief does not
+    // let it.
+    words[this.#busy] = 1;
+    const isOpen = words[this.#lock] === 0;
+    const word = owner[slot]!;
+    if (
+      !isOpen || !hotIsCachedBy(word, this.#worker) ||
+      words[this.#at] !== slot >>> 5
+    ) {
+      words[this.#busy] = 0;
+      return false;
+    }
+    owner[slot] = hotSuccessor(word, HOT_HELD, this.#worker);
+    words[this.#takes]!++;
+    words[this.#mask]! &= ~(1 << (slot & 31));
+    words[this.#busy] = 0;
+    return true;
+  }
+
+  /**
+   * Puts a slot of this worker into the cache, if it may go there. Its bytes are zeroes by now, and its
+   * views have ended.
+   */
+  put(slot: number): boolean {
+    if (!this.#mayPut(slot)) return false;
+    const words = this.#words;
+    const owner = this.#owner;
+    // As in `take`.
+    words[this.#busy] = 1;
+    const isOpen = words[this.#lock] === 0;
+    const word = owner[slot]!;
+    if (!isOpen || (word & HELD_MASK) !== this.#held) {
+      words[this.#busy] = 0;
+      return false;
+    }
+    if (hotKindOf(word) === HOT_USED) {
+      this.#used[this.#place[slot]! || slot] = 0;
+    }
+    // A death from here on leaves a cached slot, which its reclaimer finds by its word.
+    owner[slot] = hotSuccessor(word, HOT_FREE, this.#worker);
+    words[this.#frees]!++;
+    words[this.#at] = slot >>> 5;
+    words[this.#mask]! |= 1 << (slot & 31);
+    words[this.#busy] = 0;
+    return true;
+  }
+
+  /** Whether there is room for this slot, and no lower one is known that should be used first. */
+  #mayPut(slot: number): boolean {
+    const words = this.#words;
+    if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return false;
+    if ((++this.#puts & OPEN_EVERY - 1) === 0) return false;
+    const mask = words[this.#mask]!;
+    if (mask !== 0) {
+      if (words[this.#at] !== slot >>> 5) return false;
+      if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;
+    }
+    return this.#hints.isLowest(slot);
+  }
+
+  #mayAsk(): boolean {
+    if (this.#patience > 0) {
+      this.#patience--;
+      return false;
+    }
+    return this.#ask();
+  }
+
+  /**
+   * Asks for room for more slots; whether there is some. What is asked for is written before the others'
+   * is added up: of two that ask at once one at least sees the other (Dekker).
+   */
+  #ask(): boolean {
+    this.#patience = PATIENCE;
+    if (this.#fence === undefined) return false;
+    const words = this.#words;
+    const committed = Atomics.load(words, COMMITTED);
+    if (committed < this.#grantedOf) this.giveBack();
+    const before = this.#quota;
+    const most = Math.floor(committed / PART);
+    const share = Math.min(MOST, Math.max(1, Math.floor(most / SHARE)));
+    const wanted = Math.min(share, before > 0 ? 2 * before : FIRST);
+    if (most === 0 || wanted <= before) return false;
+    Atomics.store(words, this.#quotaAt, wanted);
+    const others = this.#control.total(WORKER.CACHE_QUOTA) - wanted;
+    const quota = Math.max(before, Math.min(wanted, most - others));
+    if (quota < wanted) Atomics.store(words, this.#quotaAt, quota);
+    this.#quota = quota;
+    if (quota === before) return false;
+    this.#grantedOf = committed;
+    this.#patience = 0;
+    return true;
+  }
+
+  /** Gives all slots in the cache, and the room for them, to all: at each housekeeping. */
+  giveBack(): void {
+    this.flush();
+    this.#patience = 0;
+    if (this.#quota === 0) return;
+    this.#quota = 0;
+    this.#grantedOf = HOT_COUNTLESS;
+    Atomics.store(this.#words, this.#quotaAt, 0);
+  }
+
+  /** Nothing is cached from here on: this worker has nothing of the pool any more. */
+  close(): void {
+    this.giveBack();
+    this.#unlock(this.#worker);
+    this.#fence = undefined;
+  }
+
+  /** Gives all slots in the cache to all; whether there were any. */
+  flush(): boolean {
+    const words = this.#words;
+    const mask = words[this.#mask]!;
+    if (mask === 0) return false;
+    // A thief may be at the same: of two swaps of one word one fails.
+    const found = this.#open(this.#worker, words[this.#at]!, mask);
+    this.#rebuild();
+    return found;
+  }
+
+  /** A slot that was cached by this worker is not in its mask, because a call was cut short. */
+  isStray(slot: number): boolean {
+    const words = this.#words;
+    const isIn = words[this.#at] === slot >>> 5 &&
+      (words[this.#mask]! & (1 << (slot & 31))) !== 0;
+    return !isIn && hotIsCachedBy(this.#owner[slot]!, this.#worker);
+  }
+
+  /** Gives one slot to all that this worker has cached, or a dead one; whether it was cached. */
+  openOne(slot: number, from: number): boolean {
+    const hints = this.#hints;
+    const word = Atomics.load(this.#owner, slot);
+    if (!isCachedBy(word, from)) return false;
+    hints.restore();
+    hints.due = slot;
+    const next = successor(word, FREE, 0);
+    const isDone = Atomics.compareExchange(this.#owner, slot, word, next) ===
+      word;
+    hints.restore();
+    return isDone;
+  }
+
+  #open(from: number, at: number, mask: number): boolean {
+    let found = false;
+    for (let left = mask; left !== 0; left &= left - 1) {
+      const slot = (at << 5) + 31 - Math.clz32(left & -left);
+      if (this.openOne(slot, from)) found = true;
+    }
+    return found;
+  }
+
+  /** Drops bits of slots that are not in the cache; the lowest slot that is, or -1. */
+  #rebuild(): number {
+    const words = this.#words;
+    words[this.#busy] = 1;
+    let first = NONE;
+    if (words[this.#lock] === 0) {
+      const at = words[this.#at]!;
+      let mask = words[this.#mask]!;
+      for (let left = mask; left !== 0; left &= left - 1) {
+        const index = 31 - Math.clz32(left & -left);
+        const slot = (at << 5) + index;
+        if (!hotIsCachedBy(this.#owner[slot]!, this.#worker)) {
+          mask &= ~(1 << index);
+        } else if (first === NONE) first = slot;
+      }
+      words[this.#mask] = mask;
+    }
+    words[this.#busy] = 0;
+    return first;
+  }
+
+  /**
+   * Empties all caches: before the pool grows, gives memory back, refuses, or lets an acquire wait. What an
+   * owner is putting into its cache meanwhile is not found; it sees then that acquires wait, because that
+   * was written before the first fence here.
+   */
+  steal(): Theft {
+    const fence = this.#fence;
+    if (fence === undefined) return "none";
+    const words = this.#words;
+    let found = this.flush();
+    if (fence() !== 0) return found ? "found" : "none";
+    // A thief is at work here, or was cut short.
+    let isBusy = words[this.#lock] !== 0;
+    const top = Atomics.load(words, TOP_WORKER);
+    for (let victim = 1; victim <= top; victim++) {
+      if (victim === this.#worker) continue;
+      const at = this.#control.at(victim, 0);
+      const isDue = words[at + WORKER.CACHE] !== 0 ||
+        words[at + WORKER.CACHE_LOCK] === this.#worker;
+      if (!isDue) continue;
+      const theft = this.#empty(victim, at, fence);
+      if (theft === "found") found = true;
+      if (theft === "busy") isBusy = true;
+    }
+    if (found) return "found";
+    return isBusy ? "busy" : "none";
+  }
+
+  /** Makes all slots free that a worker has cached; its words begin at `at`. */
+  #empty(victim: number, at: number, fence: () => Code): Theft {
+    headroom();
+    const words = this.#words;
+    const lock = at + WORKER.CACHE_LOCK;
+    const before = Atomics.compareExchange(words, lock, 0, this.#worker);
+    if (before !== 0 && before !== this.#worker) return "busy";
+    let mayUnlock = true;
+    try {
+      // From here on the owner finds the lock, or is seen to be busy.
+      if (fence() !== 0) return "none";
+      if (!this.#isIdle(at)) return "busy";
+      // What the owner did before it was idle is seen from here on, also where stores are not in order.
+      if (fence() !== 0) return "none";
+      mayUnlock = false;
+      const mask = words[at + WORKER.CACHE]!;
+      const found = this.#open(victim, words[at + WORKER.CACHE_AT]!, mask);
+      words[at + WORKER.CACHE] = 0;
+      // An owner that finds no lock after this finds the cache empty, also where loads are not in order.
+      mayUnlock = fence() === 0;
+      return found ? "found" : "none";
+    } finally {
+      if (mayUnlock) words[lock] = 0;
+    }
+  }
+
+  #isIdle(at: number): boolean {
+    for (let spin = 0; spin < SPINS; spin++) {
+      if (Atomics.load(this.#words, at + WORKER.CACHE_BUSY) === 0) return true;
+    }
+    return false;
+  }
+
+  /** A dead worker caches and steals no more: what it had cached was given to all before. */
+  forget(dead: number): void {
+    const { CACHE, CACHE_BUSY, CACHE_QUOTA } = WORKER;
+    for (const word of [CACHE, CACHE_BUSY, CACHE_QUOTA]) {
+      Atomics.store(this.#words, this.#control.at(dead, word), 0);
+    }
+    this.#unlock(dead);
+  }
+
+  /** Ends the thefts that a worker was at. Bits that it left tell nothing: the owner looks at each word. */
+  #unlock(thief: number): void {
+    const words = this.#words;
+    const top = Atomics.load(words, TOP_WORKER);
+    for (let victim = 1; victim <= top; victim++) {
+      const at = this.#control.at(victim, WORKER.CACHE_LOCK);
+      if (Atomics.load(words, at) !== thief) continue;
+      // As at the end of a theft. Refused, the lock stays: the next owner of the id goes on from there.
+      if (this.#fence?.() === 0) Atomics.compareExchange(words, at, thief, 0);
+    }
+  }
+}
+
+/** How many bits are set. */
+function bitsOf(mask: number): number {
+  let bits = mask - (mask >>> 1 & 0x55555555);
+  bits = (bits & 0x33333333) + (bits >>> 2 & 0x33333333);
+  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}
