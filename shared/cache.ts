@@ -14,11 +14,12 @@ import { COUNTLESS } from "../pool/slots.ts";
 import {
   type Control,
   FREE,
+  GENERATION_ONE,
   HEADER,
   HELD,
   HELD_BIT,
   isCachedBy,
-  kindOf,
+  KIND_MASK as ALL_KINDS,
   successor,
   USED,
   WORKER,
@@ -30,13 +31,14 @@ import { knownThreads } from "./worker_registry.ts";
 // Hot constants: see ARCHITECTURE.md.
 const { COMMITTED, TOP_WORKER } = HEADER;
 const HOT_FREE = FREE;
-const HOT_HELD = HELD;
 const HOT_USED = USED;
-const hotKindOf = kindOf;
-const hotSuccessor = successor;
-const hotIsCachedBy = isCachedBy;
+const { TAKES, FREES } = WORKER;
+const { CACHE, CACHE_AT, CACHE_BUSY, CACHE_LOCK } = WORKER;
 const HELD_MASK = HELD_BIT | WORKER_MASK;
-const HOT_COUNTLESS = COUNTLESS;
+const KIND_MASK = ALL_KINDS;
+const FREE_MASK = KIND_MASK | WORKER_MASK;
+const ONE_GENERATION = GENERATION_ONE;
+const FREE_TO_HELD = GENERATION_ONE + HELD - FREE;
 
 /** No slot. */
 const NONE = -1;
@@ -101,20 +103,15 @@ export class SlotCache {
   readonly #worker: number;
   /** What the words of slots that this worker holds have in common. */
   readonly #held: number;
-  /** Indices of this worker's words. */
-  readonly #lock: number;
-  readonly #busy: number;
-  readonly #at: number;
-  readonly #mask: number;
-  readonly #quotaAt: number;
-  readonly #takes: number;
-  readonly #frees: number;
+  /** The words of slots that it has cached, without their generation. */
+  readonly #cached: number;
+  /** This worker's words. */
+  readonly #own: Int32Array;
   #fence: (() => Code) | undefined;
   /** How many slots may be cached, while no fewer blocks are committed than this. */
   #quota = 0;
   #grantedOf: number = COUNTLESS;
   #patience = 0;
-  #puts = 0;
 
   /** Caches nothing yet. */
   constructor({ control, worker, hints, used, fence }: CacheParts) {
@@ -127,87 +124,85 @@ export class SlotCache {
     this.#used = used;
     this.#worker = worker;
     this.#held = HELD_BIT | worker;
-    this.#lock = control.at(worker, WORKER.CACHE_LOCK);
-    this.#busy = control.at(worker, WORKER.CACHE_BUSY);
-    this.#at = control.at(worker, WORKER.CACHE_AT);
-    this.#mask = control.at(worker, WORKER.CACHE);
-    this.#quotaAt = control.at(worker, WORKER.CACHE_QUOTA);
-    this.#takes = control.at(worker, WORKER.TAKES);
-    this.#frees = control.at(worker, WORKER.FREES);
+    this.#cached = FREE | worker;
+    this.#own = control.of(worker);
     const isAgreed = words[HEADER.CACHES] !== 0;
     this.#fence = isAgreed ? fence : undefined;
   }
 
-  /** The lowest slot in the cache, or -1. */
+  /** The lowest slot in the cache, or -1. Taking it may fail, again and again. */
+  peek(): number {
+    const own = this.#own;
+    const mask = own[CACHE]!;
+    return mask === 0
+      ? NONE
+      : (own[CACHE_AT]! << 5) + 31 - Math.clz32(mask & -mask);
+  }
+
+  /** The same, or -1 if taking it must fail now. */
   next(): number {
-    const words = this.#words;
-    const mask = words[this.#mask]!;
-    if (mask === 0 || words[this.#lock] !== 0) return NONE;
-    const slot = (words[this.#at]! << 5) + 31 - Math.clz32(mask & -mask);
-    return hotIsCachedBy(this.#owner[slot]!, this.#worker)
+    const slot = this.peek();
+    if (slot < 0 || this.#own[CACHE_LOCK] !== 0) return NONE;
+    return isCachedBy(this.#owner[slot]!, this.#worker)
       ? slot
       : this.#rebuild();
   }
 
-  /** Takes a slot that was cached; false if another worker was first. All but stores comes first. */
+  /** Takes the slot that was named last; false if another worker was first. No call, so nothing throws. */
   take(slot: number): boolean {
-    const words = this.#words;
+    const own = this.#own;
     const owner = this.#owner;
-    // Before the lock is read. The processor may turn these two round: the fence of a thief does not
-    // let it.
-    words[this.#busy] = 1;
-    const isOpen = words[this.#lock] === 0;
+    // Before the lock is read. A processor may turn these two round, but not past the fence of a thief.
+    own[CACHE_BUSY] = 1;
     const word = owner[slot]!;
-    if (
-      !isOpen || !hotIsCachedBy(word, this.#worker) ||
-      words[this.#at] !== slot >>> 5
-    ) {
-      words[this.#busy] = 0;
+    if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {
+      own[CACHE_BUSY] = 0;
       return false;
     }
-    owner[slot] = hotSuccessor(word, HOT_HELD, this.#worker);
-    words[this.#takes]!++;
-    words[this.#mask]! &= ~(1 << (slot & 31));
-    words[this.#busy] = 0;
+    owner[slot] = word + FREE_TO_HELD | 0;
+    own[TAKES]!++;
+    own[CACHE]! &= ~(1 << (slot & 31));
+    own[CACHE_BUSY] = 0;
     return true;
   }
 
   /**
    * Puts a slot of this worker into the cache, if it may go there. Its bytes are zeroes by now, and its
-   * views have ended.
+   * views have ended. All that can fail comes first.
    */
   put(slot: number): boolean {
     if (!this.#mayPut(slot)) return false;
-    const words = this.#words;
+    const own = this.#own;
     const owner = this.#owner;
     // As in `take`.
-    words[this.#busy] = 1;
-    const isOpen = words[this.#lock] === 0;
+    own[CACHE_BUSY] = 1;
     const word = owner[slot]!;
-    if (!isOpen || (word & HELD_MASK) !== this.#held) {
-      words[this.#busy] = 0;
+    if (own[CACHE_LOCK] !== 0 || (word & HELD_MASK) !== this.#held) {
+      own[CACHE_BUSY] = 0;
       return false;
     }
-    if (hotKindOf(word) === HOT_USED) {
+    if ((word & KIND_MASK) === HOT_USED) {
       this.#used[this.#place[slot]! || slot] = 0;
     }
     // A death from here on leaves a cached slot, which its reclaimer finds by its word.
-    owner[slot] = hotSuccessor(word, HOT_FREE, this.#worker);
-    words[this.#frees]!++;
-    words[this.#at] = slot >>> 5;
-    words[this.#mask]! |= 1 << (slot & 31);
-    words[this.#busy] = 0;
+    owner[slot] = (word & ~KIND_MASK) + ONE_GENERATION | HOT_FREE;
+    own[FREES]!++;
+    own[CACHE_AT] = slot >>> 5;
+    own[CACHE]! |= 1 << (slot & 31);
+    own[CACHE_BUSY] = 0;
     return true;
   }
 
   /** Whether there is room for this slot, and no lower one is known that should be used first. */
   #mayPut(slot: number): boolean {
-    const words = this.#words;
-    if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return false;
-    if ((++this.#puts & OPEN_EVERY - 1) === 0) return false;
-    const mask = words[this.#mask]!;
+    const own = this.#own;
+    if (this.#words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) {
+      return false;
+    }
+    if ((own[FREES]! & OPEN_EVERY - 1) === 0) return false;
+    const mask = own[CACHE]!;
     if (mask !== 0) {
-      if (words[this.#at] !== slot >>> 5) return false;
+      if (own[CACHE_AT] !== slot >>> 5) return false;
       if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;
     }
     return this.#hints.isLowest(slot);
@@ -236,10 +231,10 @@ export class SlotCache {
     const share = Math.min(MOST, Math.max(1, Math.floor(most / SHARE)));
     const wanted = Math.min(share, before > 0 ? 2 * before : FIRST);
     if (most === 0 || wanted <= before) return false;
-    Atomics.store(words, this.#quotaAt, wanted);
+    Atomics.store(this.#own, WORKER.CACHE_QUOTA, wanted);
     const others = this.#control.total(WORKER.CACHE_QUOTA) - wanted;
     const quota = Math.max(before, Math.min(wanted, most - others));
-    if (quota < wanted) Atomics.store(words, this.#quotaAt, quota);
+    if (quota < wanted) Atomics.store(this.#own, WORKER.CACHE_QUOTA, quota);
     this.#quota = quota;
     if (quota === before) return false;
     this.#grantedOf = committed;
@@ -253,8 +248,8 @@ export class SlotCache {
     this.#patience = 0;
     if (this.#quota === 0) return;
     this.#quota = 0;
-    this.#grantedOf = HOT_COUNTLESS;
-    Atomics.store(this.#words, this.#quotaAt, 0);
+    this.#grantedOf = COUNTLESS;
+    Atomics.store(this.#own, WORKER.CACHE_QUOTA, 0);
   }
 
   /** Nothing is cached from here on: this worker has nothing of the pool any more. */
@@ -266,21 +261,19 @@ export class SlotCache {
 
   /** Gives all slots in the cache to all; whether there were any. */
   flush(): boolean {
-    const words = this.#words;
-    const mask = words[this.#mask]!;
+    const mask = this.#own[CACHE]!;
     if (mask === 0) return false;
     // A thief may be at the same: of two swaps of one word one fails.
-    const found = this.#open(this.#worker, words[this.#at]!, mask);
+    const found = this.#open(this.#worker, this.#own[CACHE_AT]!, mask);
     this.#rebuild();
     return found;
   }
 
   /** A slot that was cached by this worker is not in its mask, because a call was cut short. */
   isStray(slot: number): boolean {
-    const words = this.#words;
-    const isIn = words[this.#at] === slot >>> 5 &&
-      (words[this.#mask]! & (1 << (slot & 31))) !== 0;
-    return !isIn && hotIsCachedBy(this.#owner[slot]!, this.#worker);
+    const isIn = this.#own[CACHE_AT] === slot >>> 5 &&
+      (this.#own[CACHE]! & (1 << (slot & 31))) !== 0;
+    return !isIn && isCachedBy(this.#owner[slot]!, this.#worker);
   }
 
   /** Gives one slot to all that this worker has cached, or a dead one; whether it was cached. */
@@ -306,25 +299,22 @@ export class SlotCache {
     return found;
   }
 
-  /** Drops bits of slots that are not in the cache; the lowest slot that is, or -1. */
+  /**
+   * Drops bits of slots that are not in the cache, as a cut has left them; -1. They stay so: only this
+   * worker puts slots there.
+   */
   #rebuild(): number {
-    const words = this.#words;
-    words[this.#busy] = 1;
-    let first = NONE;
-    if (words[this.#lock] === 0) {
-      const at = words[this.#at]!;
-      let mask = words[this.#mask]!;
-      for (let left = mask; left !== 0; left &= left - 1) {
-        const index = 31 - Math.clz32(left & -left);
-        const slot = (at << 5) + index;
-        if (!hotIsCachedBy(this.#owner[slot]!, this.#worker)) {
-          mask &= ~(1 << index);
-        } else if (first === NONE) first = slot;
-      }
-      words[this.#mask] = mask;
+    const at = this.#own[CACHE_AT]!;
+    let stale = 0;
+    for (let index = 0; index < MOST; index++) {
+      const slot = (at << 5) + index;
+      const isIn = (this.#owner[slot]! & FREE_MASK) === this.#cached;
+      if (!isIn) stale |= 1 << index;
     }
-    words[this.#busy] = 0;
-    return first;
+    this.#own[CACHE_BUSY] = 1;
+    if (this.#own[CACHE_LOCK] === 0) this.#own[CACHE]! &= ~stale;
+    this.#own[CACHE_BUSY] = 0;
+    return NONE;
   }
 
   /**
@@ -339,7 +329,7 @@ export class SlotCache {
     let found = this.flush();
     if (fence() !== 0) return found ? "found" : "none";
     // A thief is at work here, or was cut short.
-    let isBusy = words[this.#lock] !== 0;
+    let isBusy = this.#own[CACHE_LOCK] !== 0;
     const top = Atomics.load(words, TOP_WORKER);
     for (let victim = 1; victim <= top; victim++) {
       if (victim === this.#worker) continue;

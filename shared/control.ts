@@ -193,10 +193,10 @@ export const USED: number = 6 << 8;
 export const CLAIMED: number = 7 << 8;
 
 export const WORKER_MASK = 0xff;
-const KIND_MASK = 0x700;
+export const KIND_MASK = 0x700;
 /** Set in the kinds that are held, and in `CLAIMED`. */
 export const HELD_BIT = 0x400;
-const GENERATION_ONE = 0x800;
+export const GENERATION_ONE = 0x800;
 const GENERATION_MASK = ~0x7ff;
 
 /** Who owns the slot: a worker id, or 0. */
@@ -310,6 +310,11 @@ export class Control {
   /** Index in `words` of a worker's word. */
   at(worker: number, word: number): number {
     return HEADER_WORDS + worker * WORKER_WORDS + word;
+  }
+
+  /** The words of a worker. */
+  of(worker: number): Int32Array {
+    return this.words.subarray(this.at(worker, 0), this.at(worker + 1, 0));
   }
 
   /** Index in `counts` of a worker's count. */

@@ -97,8 +97,8 @@ export class SharedSlotAcquirer implements Acquirer {
     if (this.#waiting !== 0 || this.#closed) return undefined;
     const words = this.#words;
     if (words[TURN] !== 0) return undefined;
-    let slot = this.#cache.next();
-    if (slot < 0 || this.#slots.taken % LOOK_EVERY === 0) {
+    let slot = this.#cache.peek();
+    if (slot < 0 || (this.#slots.taken & LOOK_EVERY - 1) === 0) {
       this.#slots.tally.lookOn();
     }
     if (!this.#sizer.isBelowWatermark) return undefined;

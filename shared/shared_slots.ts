@@ -44,6 +44,7 @@ const HOT_HELD = HELD;
 const HOT_USED = USED;
 const HOT_OPEN = OPEN;
 const { STATE, TOP_WORKER, WAITERS } = HEADER;
+const { FREES, MOVED, MOVING, TAKES } = WORKER;
 const hotIsOpen = isOpen;
 const hotKindOf = kindOf;
 const hotSuccessor = successor;
@@ -84,11 +85,8 @@ export class SharedSlots {
   readonly #worker: number;
   /** What the words of slots that this worker holds have in common. */
   readonly #held: number;
-  /** Indices of this worker's counts. */
-  readonly #takes: number;
-  readonly #frees: number;
-  readonly #moved: number;
-  readonly #moving: number;
+  /** This worker's words. */
+  readonly #own: Int32Array;
   /** Announced takes that are not done. */
   said = 0;
 
@@ -109,10 +107,7 @@ export class SharedSlots {
     const hints = this.hints = new Hints(control);
     this.cache = new SlotCache({ control, worker, hints, used, fence });
     this.#held = HELD_BIT | worker;
-    this.#takes = control.at(worker, WORKER.TAKES);
-    this.#frees = control.at(worker, WORKER.FREES);
-    this.#moved = control.at(worker, WORKER.MOVED);
-    this.#moving = control.at(worker, WORKER.MOVING);
+    this.#own = control.of(worker);
   }
 
   /**
@@ -130,7 +125,7 @@ export class SharedSlots {
     const next = hotSuccessor(word, HOT_HELD, this.#worker);
     if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;
     if (this.said > 0) this.said--;
-    else this.#words[this.#takes]!++;
+    else this.#own[TAKES]!++;
     this.taken++;
     return true;
   }
@@ -140,14 +135,14 @@ export class SharedSlots {
    */
   say(count: number): void {
     if (this.said > 0) this.unsay();
-    Atomics.add(this.#words, this.#takes, count);
+    Atomics.add(this.#own, TAKES, count);
     this.said = count;
   }
 
   /** Withdraws announced takes that were not done. */
   unsay(): void {
     if (this.said === 0) return;
-    Atomics.sub(this.#words, this.#takes, this.said);
+    Atomics.sub(this.#own, TAKES, this.said);
     this.said = 0;
   }
 
@@ -191,7 +186,7 @@ export class SharedSlots {
       throw this.#stolen(slot);
     }
     const words = this.#words;
-    words[this.#frees]!++;
+    this.#own[FREES]!++;
     hints.last = slot;
     hints.due = slot;
     try {
@@ -358,18 +353,18 @@ export class SharedSlots {
     worker: number,
     change: 1 | -1,
   ): boolean {
-    const words = this.#words;
-    words[this.#moving] = 1;
+    const own = this.#own;
+    own[MOVING] = 1;
     let isDone = false;
     try {
       isDone = this.#swap(slot, word, kind, worker);
     } catch (error) {
       // Nothing was swapped. If it was after all, the mark stays, as after a death.
-      if (this.#owner[slot] === word) words[this.#moving] = 0;
+      if (this.#owner[slot] === word) own[MOVING] = 0;
       throw error;
     }
-    if (isDone) words[this.#moved]! += change;
-    words[this.#moving] = 0;
+    if (isDone) own[MOVED]! += change;
+    own[MOVING] = 0;
     return isDone;
   }
 

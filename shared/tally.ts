@@ -31,8 +31,8 @@ export class Tally {
   readonly #words: Int32Array;
   readonly #owner: Int32Array;
   readonly #worker: number;
-  /** Where this worker's words begin. */
-  readonly #mine: number;
+  /** This worker's words. */
+  readonly #own: Int32Array;
   /** The worker that was looked at last, and what was seen of each. */
   #looked = 0;
   readonly #seen = new Int32Array(MOST_WORKERS + 1);
@@ -45,17 +45,16 @@ export class Tally {
     this.#words = control.words;
     this.#owner = control.owner;
     this.#worker = worker;
-    this.#mine = control.at(worker, 0);
-    const words = this.#words;
-    const mine = this.#mine;
+    this.#own = control.of(worker);
+    const own = this.#own;
     // The counts go on from those of the id's earlier owner.
-    words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;
-    words[mine + WORKER.MOVING] = 0;
+    own[WORKER.MOVED] = own[FREES]! - own[TAKES]!;
+    own[WORKER.MOVING] = 0;
   }
 
   /** Slots that this worker holds, by its own counts. */
   get held(): number {
-    return this.#heldBy(this.#mine);
+    return this.#heldBy(this.#own);
   }
 
   /**
@@ -63,9 +62,8 @@ export class Tally {
    * others as they were at the last look.
    */
   get used(): number {
-    const words = this.#words;
-    const mine = this.#mine;
-    return this.#others + words[mine + TAKES]! - words[mine + FREES]! | 0;
+    const own = this.#own;
+    return this.#others + own[TAKES]! - own[FREES]! | 0;
   }
 
   /** Blocks in use, after a look at all others. */
@@ -153,16 +151,14 @@ export class Tally {
     const at = this.#control.at(dead, 0);
     // Once its slots go to others there is nothing to compare with any more.
     if (Atomics.load(words, at + WORKER.SETTLED) !== 0) return;
-    const off = this.#heldBy(at) - this.countHeld(dead) | 0;
+    const off = this.#heldBy(this.#control.of(dead)) - this.countHeld(dead) | 0;
     const which = words[at + WORKER.MOVING] !== 0 ? WORKER.MOVED : TAKES;
     Atomics.sub(words, at + which, off);
     Atomics.store(words, at + WORKER.SETTLED, 1);
   }
 
-  #heldBy(at: number): number {
-    const words = this.#words;
-    return words[at + TAKES]! - words[at + FREES]! + words[at + WORKER.MOVED]! |
-      0;
+  #heldBy(words: Int32Array): number {
+    return words[TAKES]! - words[FREES]! + words[WORKER.MOVED]! | 0;
   }
 
   #count(is: (word: number) => boolean): number {
@@ -184,7 +180,7 @@ export class Tally {
     if (KEEPS_ORDER) return;
     // Elsewhere two atomic operations: the first keeps earlier accesses before it, the second later
     // ones behind it.
-    Atomics.add(this.#words, this.#mine + TAKES, 0);
-    Atomics.load(this.#words, this.#mine + TAKES);
+    Atomics.add(this.#own, TAKES, 0);
+    Atomics.load(this.#own, TAKES);
   }
 }

@@ -2,6 +2,7 @@
 // worker that makes it, or let others run. The pool's own code runs, in one isolate with several attachments;
 // in the test's hands are the globals that it reaches its words by: `Atomics`, and what makes arrays.
 
+import { openNative } from "../../ffi/open.ts";
 import { Timer } from "../../pool/timers.ts";
 import { endedThread } from "../support/ended_thread.ts";
 
@@ -37,6 +38,8 @@ interface Run {
 }
 
 let run: Run | undefined;
+/** The act that stands still while others do something. */
+let halted: Run | undefined;
 
 /**
  * Calls `meet` before each access that `act` makes, with its number; returns how many there were.
@@ -88,6 +91,7 @@ function access<T>(make: (mine: Run | undefined) => T): T {
   if (mine.isDead) throw new Death();
   // What others do in between is not interrupted itself.
   run = undefined;
+  halted = mine;
   try {
     mine.meet(mine.count++);
   } catch (error) {
@@ -95,8 +99,20 @@ function access<T>(make: (mine: Run | undefined) => T): T {
     throw error;
   } finally {
     run = mine;
+    halted = undefined;
   }
   return make(mine);
+}
+
+// A fence in all threads: what any of them has written is seen by others.
+const native = openNative();
+if (!("reason" in native) && native.fence !== undefined) {
+  const { fence } = native;
+  const watched = () => {
+    for (const each of [run, halted]) show(each);
+    return fence();
+  };
+  Object.defineProperty(native, "fence", { value: watched });
 }
 
 const targets = new WeakMap<object, object>();

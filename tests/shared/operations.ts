@@ -1,6 +1,7 @@
 // What an actor does in a shared pool, one act after the other: each touches the words that all share in
 // its own way.
 
+import type { Block } from "@smriti/pool";
 import { SharedBlockPool, type SharedPoolOptions } from "../../shared/mod.ts";
 import type { Stage } from "./scenario.ts";
 
@@ -12,6 +13,9 @@ export interface Act {
   readonly before?: (stage: Stage) => void;
   readonly act: (stage: Stage) => void;
 }
+
+/** So many blocks that workers keep caches: at most four in all, at most one each. */
+const CACHING = { maxBlocks: 32, initialBlocks: 32 };
 
 export const ACTS: Record<string, Act> = {
   "acquire": {
@@ -40,6 +44,77 @@ export const ACTS: Record<string, Act> = {
       for (let b; (b = pool.tryAcquire()) !== undefined;) ours.push(b);
     },
     act: tryTake,
+  },
+  "acquire from the cache": {
+    options: CACHING,
+    before: ({ attachment }) => cache(attachment),
+    act: ({ attachment, held }) => held.push(attachment.acquireSync()),
+  },
+  "release into the cache": {
+    options: CACHING,
+    before: ({ attachment, held }) => {
+      cache(attachment);
+      held.push(attachment.acquireSync());
+    },
+    act: ({ held }) => held.pop()!.release(),
+  },
+  "release of what was used into the cache": {
+    options: CACHING,
+    before: ({ attachment, held }) => {
+      cache(attachment);
+      held.push(attachment.acquireSync());
+      held[0].bytes.fill(1);
+    },
+    act: ({ held }) => held.pop()!.release(),
+  },
+  "the first release into a cache": {
+    options: CACHING,
+    before: ({ attachment, held }) => held.push(attachment.acquireSync()),
+    act: ({ held }) => held.pop()!.release(),
+  },
+  "release beside a full cache": {
+    options: CACHING,
+    before: ({ attachment, held }) => {
+      held.push(attachment.acquireSync());
+      cache(attachment);
+    },
+    act: ({ held }) => held.pop()!.release(),
+  },
+  "acquire of what another has cached": {
+    options: CACHING,
+    before: ({ pool, ours }) => {
+      cache(pool);
+      takeUncached(pool, ours);
+    },
+    act: tryTake,
+  },
+  "acquire that waits for what another has cached": {
+    options: CACHING,
+    before: ({ pool, ours }) => {
+      cache(pool);
+      takeUncached(pool, ours);
+    },
+    act: (stage) => takeMany(stage, 1),
+  },
+  "housekeeping with a full cache": {
+    options: { ...CACHING, shrinkIntervalMs: 10_000 },
+    before: ({ attachment }) => cache(attachment),
+    act: ({ actor }) => actor.keepHouse(),
+  },
+  "leave with a full cache": {
+    options: CACHING,
+    before: ({ attachment }) => cache(attachment),
+    act: ({ attachment }) => attachment.leave(),
+  },
+  "trim of what is cached": {
+    options: { ...CACHING, initialBlocks: 8, growStep: 1 },
+    before: ({ pool, attachment }) => {
+      const blocks = Array.from({ length: 20 }, () => pool.acquireSync());
+      blocks.pop()!.release();
+      cache(attachment);
+      for (const block of blocks) block.release();
+    },
+    act: ({ attachment }) => void attachment.trim(),
   },
   "bytes": {
     before: ({ attachment, held }) => held.push(attachment.acquireSync()),
@@ -187,6 +262,18 @@ export const ACTS: Record<string, Act> = {
     act: ({ attachment }) => void attachment.reclaim({}),
   },
 };
+
+/** A block is in the cache afterwards, if it may be. */
+function cache(pool: SharedBlockPool): void {
+  for (let i = 0; i < 2; i++) pool.acquireSync().release();
+}
+
+/** All blocks but those that are in a cache. */
+function takeUncached(pool: SharedBlockPool, blocks: Block[]): void {
+  const own = pool.acquireSync();
+  for (let b; (b = pool.tryAcquire()) !== undefined;) blocks.push(b);
+  own.release();
+}
 
 /** The others may have given back meanwhile what was not to be had. */
 function tryTake({ attachment, held }: Stage): void {

@@ -13,12 +13,14 @@ import {
   Control,
   FREE,
   HEADER,
+  isOpen,
   isUnreplaced,
   kindOf,
   MOST_WORKERS,
   UNCOMMITTED,
   USED,
   WORKER,
+  workerOf,
 } from "../../shared/control.ts";
 import { numbers, PAGE } from "./pools.ts";
 import { Actor, NO_THREAD } from "./access_hooks.ts";
@@ -85,8 +87,26 @@ export class Stage {
   lost(): number[] {
     return this.owners.flatMap((word, slot) => {
       const hint = this.control.hints[slot >>> 5] & (1 << (slot & 31));
-      return kindOf(word) === FREE && hint === 0 ? [slot] : [];
+      if (kindOf(word) !== FREE || isOpen(word)) {
+        return isOpen(word) && hint === 0 ? [slot] : [];
+      }
+      // In a cache: its owner must know of it.
+      return this.#isCached(slot, workerOf(word)) ? [] : [slot];
     });
+  }
+
+  #isCached(slot: number, worker: number): boolean {
+    const { CACHE, CACHE_AT } = WORKER;
+    const [at, mask] = [CACHE_AT, CACHE].map((word) =>
+      this.control.words[this.control.at(worker, word)]
+    );
+    return at === slot >>> 5 && (mask & (1 << (slot & 31))) !== 0;
+  }
+
+  /** Slots in the caches of all workers. */
+  get cached(): number {
+    return this.owners.filter((word) => kindOf(word) === FREE && !isOpen(word))
+      .length;
   }
 
   /** Addresses that are given up, or will be once their worker is found dead. */
