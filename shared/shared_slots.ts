@@ -10,7 +10,6 @@ import type { Code } from "../ffi/backend.ts";
 import type { GivenUp } from "../pool/abandoned.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { SlotCache } from "./cache.ts";
-import { isAwaited } from "./notifier.ts";
 import {
   ABANDONED,
   CLAIMED,
@@ -155,12 +154,10 @@ export class SharedSlots {
   /** Puts a slot of this worker back, into its cache or to all. The answer is that of `pushOpen`. */
   push(slot: number): boolean {
     if (!this.cache.put(slot)) return this.pushOpen(slot);
-    const words = this.#words;
     try {
-      // After the slot was put there: an acquire that waits has a fence between telling so and its look,
-      // so it finds the slot, or is seen here (asymmetric Dekker).
-      return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
-        words[TOP_WORKER]! >= IN_ONE_WORD && isAwaited(words);
+      // After the slot was put there. An acquire that waits has a fence between telling so and its look: it
+      // finds the slot, or is seen here (asymmetric Dekker).
+      return this.#isHeard();
     } catch {
       // No room on the stack.
       return true;
@@ -169,7 +166,7 @@ export class SharedSlots {
 
   /**
    * Makes a slot of this worker free for all. As in `take` the swap is the last that can fail. Whether the
-   * pool must hear of it: an acquire may wait for it, or the pool is closing.
+   * pool must hear of it.
    */
   pushOpen(slot: number): boolean {
     const { hints } = this;
@@ -185,7 +182,6 @@ export class SharedSlots {
     if (Atomics.compareExchange(owner, slot, word, next) !== word) {
       throw this.#stolen(slot);
     }
-    const words = this.#words;
     this.#own[FREES]!++;
     hints.last = slot;
     hints.due = slot;
@@ -193,12 +189,21 @@ export class SharedSlots {
       if (!hints.stands(slot)) hints.set(slot);
       hints.due = NO_SLOT;
       // After the swap: an acquire that begins to wait from here on finds the slot free.
-      return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
-        words[TOP_WORKER]! >= IN_ONE_WORD && isAwaited(words);
+      return this.#isHeard();
     } catch {
       // No room on the stack: the hint is set again later.
       return true;
     }
+  }
+
+  /** Whether acquires may wait for what is freed, or the pool is closing. */
+  #isHeard(): boolean {
+    const words = this.#words;
+    return words[WAITERS] !== 0 || words[STATE] !== HOT_OPEN ||
+      words[TOP_WORKER]! >= IN_ONE_WORD &&
+        (words[WAITERS + 1]! | words[WAITERS + 2]! | words[WAITERS + 3]! |
+            words[WAITERS + 4]! | words[WAITERS + 5]! | words[WAITERS + 6]! |
+            words[WAITERS + 7]!) !== 0;
   }
 
   /**

@@ -4,6 +4,158 @@ import type { Bug } from "./bugs.ts";
 
 export const SHARED_BUGS: readonly Bug[] = [
   {
+    what: "cache: a thief does not wait for what the owner has begun",
+    file: "shared/cache.ts",
+    find: "if (!this.#isIdle(at)) return",
+    put: "if (false) return",
+    caughtBy: ["shared/interleavings"],
+  },
+  {
+    what: "cache: a thief looks at the owner without a fence",
+    file: "shared/cache.ts",
+    find: `if (fence() !== 0) return "none";
+      if (!this.#isIdle(at))`,
+    put: `if (!this.#isIdle(at))`,
+    caughtBy: ["shared/interleavings"],
+  },
+  {
+    what: "cache: the owner takes without a look at the lock",
+    file: "shared/cache.ts",
+    find: "if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {",
+    put: "if ((word & FREE_MASK) !== this.#cached) {",
+    caughtBy: ["shared/interleavings"],
+  },
+  {
+    what: "cache: what a thief has taken is taken by its mask alone",
+    file: "shared/cache.ts",
+    find: "if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {",
+    put: "if (own[CACHE_LOCK] !== 0) {",
+    caughtBy: ["shared/cache", "shared/interleavings"],
+  },
+  {
+    what: "cache: bits that a dead thief has left stay",
+    file: "shared/cache.ts",
+    find: "      : this.#rebuild();",
+    put: "      : NONE;",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: what is locked by a dead thief stays locked",
+    file: "shared/cache.ts",
+    find: "    this.#unlock(dead);",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: the room of the dead is never given back",
+    file: "shared/cache.ts",
+    find: "[CACHE, CACHE_BUSY, CACHE_QUOTA]",
+    put: "[CACHE, CACHE_BUSY]",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: what the dead had cached is not looked for",
+    file: "shared/reaper.ts",
+    find: "if (slots.cache.openOne(slot, dead)) return false;",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: what a cut has left out of the mask is not looked for",
+    file: "shared/reaper.ts",
+    find: "else if (slots.cache.isStray(slot)) {",
+    put: "else if (false) {",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: what others have room for is not counted",
+    file: "shared/cache.ts",
+    find: "Math.min(wanted, most - others)",
+    put: "Math.min(wanted, most)",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: room is kept when the pool shrinks",
+    file: "shared/cache.ts",
+    find: "if (this.#words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) {",
+    put: "if (this.#grantedOf === COUNTLESS && !this.#mayAsk()) {",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: it takes as many as there are",
+    file: "shared/cache.ts",
+    find: "if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: a high slot is kept while a lower one is free",
+    file: "shared/cache.ts",
+    find: "return this.#hints.isLowest(slot);",
+    put: "return true;",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: a pool grows, refuses and waits without a look into caches",
+    file: "shared/shared_slot_acquirer.ts",
+    find: "const theft = this.#cache.steal();",
+    put: `const theft = "none" as string;`,
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: a cache in which its owner is at work counts as empty",
+    file: "shared/cache.ts",
+    find: `if (theft === "busy") isBusy = true;`,
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: memory is given back without a look into caches",
+    file: "shared/shared_supply.ts",
+    find: `    this.#slots.cache.steal();
+    while`,
+    put: "    while",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: a release into it does not look whether acquires wait",
+    file: "shared/shared_slots.ts",
+    find: `return this.#isHeard();
+    } catch {
+      // No room on the stack.`,
+    put: `return false;
+    } catch {`,
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: who leaves takes what is in it along",
+    file: "shared/lifecycle.ts",
+    find: "    slots.cache.close();\n",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: housekeeping leaves it as it is",
+    file: "shared/lifecycle.ts",
+    find: "    this.#parts.slots.cache.giveBack();\n",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: there are some beside a reserve",
+    file: "shared/cache.ts",
+    find: "return reservedBlocks === 0 && knownThreads()",
+    put: "return knownThreads()",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: slots in others' caches count as free for all",
+    file: "shared/control.ts",
+    find: "return (owner & (KIND_MASK | WORKER_MASK)) === FREE;",
+    put: "return (owner & KIND_MASK) === FREE;",
+    caughtBy: ["shared/interleavings"],
+  },
+  {
     what: "owner words: a slot that is about to lose its memory counts as held",
     file: "shared/control.ts",
     find: "kindOf(owner) !== CLAIMED;",
@@ -41,7 +193,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "hints: one is dropped without a second look at its slot",
     file: "shared/hints.ts",
-    find: "const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;",
+    find: "const isFree = isOpen(Atomics.load(this.#owner, slot));",
     put: "const isFree = false;",
     caughtBy: ["shared/interleavings"],
   },
@@ -49,8 +201,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "hints: one is dropped after the look at its slot",
     file: "shared/hints.ts",
     find: `Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));
-    const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;`,
-    put: `const isFree = kindOf(Atomics.load(this.#owner, slot)) === FREE;
+    const isFree = isOpen(Atomics.load(this.#owner, slot));`,
+    put: `const isFree = isOpen(Atomics.load(this.#owner, slot));
     Atomics.and(this.#bits, slot >>> 5, ~(1 << (slot & 31)));`,
     caughtBy: ["shared/interleavings"],
   },
@@ -87,8 +239,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "counts: those of the id's earlier worker count for the next",
     file: "shared/tally.ts",
-    find:
-      "words[mine + WORKER.MOVED] = words[mine + FREES]! - words[mine + TAKES]!;",
+    find: "own[WORKER.MOVED] = own[FREES]! - own[TAKES]!;",
     put: "",
     caughtBy: ["shared/counts"],
   },
@@ -128,15 +279,15 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "slots: a change of hands leaves no mark",
     file: "shared/shared_slots.ts",
-    find: "words[this.#moving] = 1;",
+    find: "own[MOVING] = 1;",
     put: "",
     caughtBy: ["shared/death_at_every_access"],
   },
   {
     what: "slots: takes are not said before they are counted",
     file: "shared/shared_slots.ts",
-    find: "Atomics.add(this.#words, this.#takes, count);",
-    put: "this.#words[this.#takes] += count;",
+    find: "Atomics.add(this.#own, TAKES, count);",
+    put: "this.#own[TAKES]! += count;",
     caughtBy: ["shared/interleavings"],
   },
   {
@@ -401,8 +552,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "housekeeping: a free slot without a hint stays so",
     file: "shared/reaper.ts",
-    find: "if (kind === FREE) found = slots.hints.confirm(slot) || found;",
-    put: "if (kind === FREE) found = found || false;",
+    find: "if (isOpen(word)) found = slots.hints.confirm(slot) || found;",
+    put: "if (isOpen(word)) found = found || false;",
     caughtBy: ["shared/slots"],
   },
   {
@@ -502,8 +653,8 @@ export const SHARED_BUGS: readonly Bug[] = [
     what: "waiting: others are not rung for",
     file: "shared/shared_slot_acquirer.ts",
     find:
-      "this.#hints.restore();\n    this.#notifier.notify();\n  }\n\n  report()",
-    put: "this.#hints.restore();\n  }\n\n  report()",
+      "this.#cache.flush();\n    this.#notifier.notify();\n  }\n\n  report()",
+    put: "this.#cache.flush();\n  }\n\n  report()",
     caughtBy: ["shared/slots"],
   },
   {

@@ -225,6 +225,64 @@ Deno.test(
   },
 );
 
+Deno.test(
+  { name: "Workers killed with full caches take nothing along", ignore },
+  async () => {
+    const rng = new Rng(seedOfRun());
+    const pool = sharedPool({ maxBlocks: 256, leakDetection: "off" });
+    let used = 0;
+    for (let killed = 0; killed < KILLS; killed += AT_ONCE) {
+      const doomed = await Promise.all(
+        Array.from({ length: AT_ONCE }, () => Puppet.start(pool)),
+      );
+      const isBusy = killed % 8 === 0;
+      await Promise.all(doomed.map((puppet) =>
+        puppet.run(({ pool }) => {
+          for (let round = 0; round < 5; round++) {
+            const blocks = Array.from({ length: 12 }, () => pool.acquireSync());
+            for (const { bytes } of blocks) bytes.fill(0x55);
+            for (const block of blocks) block.release();
+          }
+        })
+      ));
+      for (const puppet of doomed) {
+        if (isBusy) {
+          // Each may be killed while one block is in use.
+          used++;
+          puppet.run(({ pool }) => {
+            const end = performance.now() + 40;
+            while (performance.now() < end) {
+              const block = pool.tryAcquire();
+              if (block === undefined) continue;
+              block.bytes[0] = 1;
+              block.release();
+            }
+          });
+        }
+        await new Promise((resolve) => setTimeout(resolve, rng.below(3)));
+        puppet.kill();
+        // A theft meets a death.
+        if (rng.below(2) === 0) pool.trim();
+        const all = Array.from({ length: 240 }, () => pool.tryAcquire());
+        for (const block of all) {
+          assertEquals(block?.bytes[0] ?? 0, 0);
+          block?.release();
+        }
+      }
+      await until(() => numbers(pool).attachedWorkers === 1);
+      const { acquiredBlocks, abandonedBlocks } = numbers(pool);
+      assertEquals(acquiredBlocks, 0);
+      assert(abandonedBlocks <= used, `${abandonedBlocks} of ${used}`);
+      const free = await pool.acquireMany(numbers(pool).capacityBlocks);
+      for (const { bytes } of free) {
+        assertEquals(bytes.findIndex((byte) => byte !== 0), -1);
+      }
+      free[Symbol.dispose]();
+    }
+    await pool.close();
+  },
+);
+
 Deno.test({
   name: "waiters elsewhere wake when the holder of all blocks is killed",
   ignore,

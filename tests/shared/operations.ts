@@ -14,8 +14,8 @@ export interface Act {
   readonly act: (stage: Stage) => void;
 }
 
-/** So many blocks that workers keep caches: at most four in all, at most one each. */
-const CACHING = { maxBlocks: 32, initialBlocks: 32 };
+/** So many blocks that two workers may cache one each. */
+const CACHING = { maxBlocks: 16, initialBlocks: 16 };
 
 export const ACTS: Record<string, Act> = {
   "acquire": {
@@ -109,7 +109,7 @@ export const ACTS: Record<string, Act> = {
   "trim of what is cached": {
     options: { ...CACHING, initialBlocks: 8, growStep: 1 },
     before: ({ pool, attachment }) => {
-      const blocks = Array.from({ length: 20 }, () => pool.acquireSync());
+      const blocks = Array.from({ length: 12 }, () => pool.acquireSync());
       blocks.pop()!.release();
       cache(attachment);
       for (const block of blocks) block.release();
