@@ -51,8 +51,8 @@ const MOST = 32;
 const FIRST = 4;
 /** Releases between two requests for more, once one was refused. */
 const PATIENCE = 1024;
-/** One release of so many goes to all, and one search of many begins at the lowest slot. */
-const OPEN_EVERY = 64;
+/** Releases between two looks whether others have freed lower slots. */
+const LOOK_EVERY = 1024;
 /** Looks at a busy owner, which is done in nanoseconds unless its thread was stopped. */
 const SPINS = 128;
 
@@ -199,7 +199,7 @@ export class SlotCache {
     if (this.#words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) {
       return false;
     }
-    if ((own[FREES]! & OPEN_EVERY - 1) === 0) return false;
+    if ((own[FREES]! & LOOK_EVERY - 1) === 0) this.#hints.lookBelow(slot);
     const mask = own[CACHE]!;
     if (mask !== 0) {
       if (own[CACHE_AT] !== slot >>> 5) return false;

@@ -84,6 +84,16 @@ export class Hints {
     this.due = NONE;
   }
 
+  /** Looks for hints below a slot, which this worker may not know of. */
+  lookBelow(slot: number): void {
+    const end = Math.min(this.#cursor, slot >>> 5);
+    for (let at = 0; at < end; at++) {
+      if (this.#bits[at] === 0) continue;
+      this.#cursor = at;
+      return;
+    }
+  }
+
   /** Whether this worker knows of no free slot below this one. */
   isLowest(slot: number): boolean {
     const at = slot >>> 5;
