@@ -148,7 +148,17 @@ export class SlotCache {
       : this.#rebuild();
   }
 
-  /** Takes the slot that was named last; false if another worker was first. No call, so nothing throws. */
+  /**
+   * Whether a slot may be in the cache. Its word is not looked at here: what was read before the owner said
+   * that it is busy, a compiler may take for what it is to read after that.
+   */
+  has(slot: number): boolean {
+    const own = this.#own;
+    return own[CACHE_AT] === slot >>> 5 &&
+      (own[CACHE]! & (1 << (slot & 31))) !== 0;
+  }
+
+  /** Takes a slot that may be in the cache; false if another worker was first. No call, so nothing throws. */
   take(slot: number): boolean {
     const own = this.#own;
     const owner = this.#owner;
@@ -271,9 +281,7 @@ export class SlotCache {
 
   /** A slot that was cached by this worker is not in its mask, because a call was cut short. */
   isStray(slot: number): boolean {
-    const isIn = this.#own[CACHE_AT] === slot >>> 5 &&
-      (this.#own[CACHE]! & (1 << (slot & 31))) !== 0;
-    return !isIn && isCachedBy(this.#owner[slot]!, this.#worker);
+    return !this.has(slot) && isCachedBy(this.#owner[slot]!, this.#worker);
   }
 
   /** Gives one slot to all that this worker has cached, or a dead one; whether it was cached. */

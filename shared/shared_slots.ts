@@ -114,13 +114,14 @@ export class SharedSlots {
    * and what follows it are stores.
    */
   take(slot: number): boolean {
-    const owner = this.#owner;
-    const word = owner[slot]!;
-    if (!hotIsOpen(word)) {
+    if (this.cache.has(slot)) {
       if (!this.cache.take(slot)) return false;
       this.taken++;
       return true;
     }
+    const owner = this.#owner;
+    const word = owner[slot]!;
+    if (!hotIsOpen(word)) return false;
     const next = hotSuccessor(word, HOT_HELD, this.#worker);
     if (Atomics.compareExchange(owner, slot, word, next) !== word) return false;
     if (this.said > 0) this.said--;

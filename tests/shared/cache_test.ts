@@ -186,7 +186,7 @@ Deno.test({
     "a release while acquires wait elsewhere goes to them, not into the cache",
   ignore,
   fn: async () => {
-    // No retry is due, nor a housekeeping: the notification alone wakes whoever waits.
+    // No retry is due, nor a housekeeping: the notification alone wakes what waits.
     using time = new FakeTime();
     const pool = sharedPool(SMALL);
     const other = SharedBlockPool.attach(pool.handle);
@@ -296,7 +296,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "what a theft was cut short of is done by whoever finds the thief dead",
+  name: "what a theft was cut short of is done once the thief is found dead",
   ignore,
   fn: async () => {
     const stage = new Stage({ ...SMALL, initialBlocks: 8 });

@@ -21,6 +21,9 @@ import { stepwise } from "./access_hooks.ts";
 const OTHERS: Record<string, (stage: Stage) => void> = {
   "ask for the numbers": ({ pool }) => void numbers(pool),
   "acquire": (stage) => stage.take(),
+  "acquire all": ({ pool, ours }) => {
+    for (let b; (b = pool.tryAcquire()) !== undefined;) ours.push(b);
+  },
   "release": (stage) => stage.give(),
   "acquire and release": ({ pool }) => pool.tryAcquire()?.release(),
   "acquire and release of the reserve": ({ pool }) => {
