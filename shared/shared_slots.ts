@@ -114,11 +114,11 @@ export class SharedSlots {
    * and what follows it are stores.
    */
   take(slot: number): boolean {
-    if (this.cache.has(slot)) {
-      if (!this.cache.take(slot)) return false;
+    if (this.cache.has(slot) && this.cache.take(slot)) {
       this.taken++;
       return true;
     }
+    // Also what a thief has opened whose bit it has not taken down yet.
     const owner = this.#owner;
     const word = owner[slot]!;
     if (!hotIsOpen(word)) return false;

@@ -296,6 +296,33 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "what a thief has opened its owner takes like all others, before the bit is gone",
+  ignore,
+  fn: async () => {
+    await using pool = sharedPool(SMALL);
+    const other = SharedBlockPool.attach(pool.handle);
+    const { words } = new Control(8, pool.handle.control);
+    const at = Control.prototype.at.bind(null);
+    fill(other);
+    const [[slot]] = cached(pool);
+    release(drain(pool));
+    assertEquals(cached(pool), []);
+    // As in the middle of a theft.
+    words[at(2, WORKER.CACHE_LOCK)] = 1;
+    words[at(2, WORKER.CACHE_AT)] = slot >>> 5;
+    words[at(2, WORKER.CACHE)] = 1 << (slot & 31);
+    const all = drain(other);
+    assertEquals(all.length, 8);
+    words[at(2, WORKER.CACHE_LOCK)] = 0;
+    assertEquals(other.tryAcquire(), undefined);
+    assertEquals(words[at(2, WORKER.CACHE)], 0);
+    release(all);
+    other.leave();
+  },
+});
+
+Deno.test({
   name: "what a theft was cut short of is done once the thief is found dead",
   ignore,
   fn: async () => {
