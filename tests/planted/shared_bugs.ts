@@ -11,33 +11,11 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["shared/interleavings"],
   },
   {
-    what: "cache: a thief looks at the owner without a fence",
-    file: "shared/cache.ts",
-    find: `if (fence() !== 0) return "none";
-      if (!this.#isIdle(at))`,
-    put: `if (!this.#isIdle(at))`,
-    caughtBy: ["shared/interleavings"],
-  },
-  {
-    what: "cache: the owner takes without a look at the lock",
-    file: "shared/cache.ts",
-    find: "if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {",
-    put: "if ((word & FREE_MASK) !== this.#cached) {",
-    caughtBy: ["shared/interleavings"],
-  },
-  {
     what: "cache: what a thief has taken is taken by its mask alone",
     file: "shared/cache.ts",
     find: "if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {",
     put: "if (own[CACHE_LOCK] !== 0) {",
-    caughtBy: ["shared/cache", "shared/interleavings"],
-  },
-  {
-    what: "cache: bits that a dead thief has left stay",
-    file: "shared/cache.ts",
-    find: "      : this.#rebuild();",
-    put: "      : NONE;",
-    caughtBy: ["shared/cache"],
+    caughtBy: ["shared/interleavings"],
   },
   {
     what: "cache: what is locked by a dead thief stays locked",
@@ -100,13 +78,6 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/shared_slot_acquirer.ts",
     find: "const theft = this.#cache.steal();",
     put: `const theft = "none" as string;`,
-    caughtBy: ["shared/cache"],
-  },
-  {
-    what: "cache: a cache in which its owner is at work counts as empty",
-    file: "shared/cache.ts",
-    find: `if (theft === "busy") isBusy = true;`,
-    put: "",
     caughtBy: ["shared/cache"],
   },
   {
