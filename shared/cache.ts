@@ -164,8 +164,13 @@ export class SlotCache {
     const owner = this.#owner;
     // Before the lock is read. A processor may turn these two round, but not past the fence of a thief.
     own[CACHE_BUSY] = 1;
+    if (own[CACHE_LOCK] !== 0) {
+      own[CACHE_BUSY] = 0;
+      return false;
+    }
+    // After the lock was read: a theft that ended before that has changed the word.
     const word = owner[slot]!;
-    if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK) !== this.#cached) {
+    if ((word & FREE_MASK) !== this.#cached) {
       own[CACHE_BUSY] = 0;
       return false;
     }
