@@ -29,7 +29,7 @@ import type { Hints } from "./hints.ts";
 import { knownThreads } from "./worker_registry.ts";
 
 // Hot constants: see ARCHITECTURE.md.
-const { COMMITTED, TOP_WORKER } = HEADER;
+const { COMMITTED, THEFTS, TOP_WORKER } = HEADER;
 const HOT_FREE = FREE;
 const HOT_USED = USED;
 const { TAKES, FREES } = WORKER;
@@ -49,7 +49,7 @@ const SHARE = 4;
 const MOST = 32;
 /** What a cache begins with. */
 const FIRST = 4;
-/** Releases between two requests for more, once one was refused. */
+/** Releases before room is asked for again, once it was refused or others were short of blocks. */
 const PATIENCE = 1024;
 /** Releases between two looks whether others have freed lower slots. */
 const LOOK_EVERY = 1024;
@@ -112,6 +112,8 @@ export class SlotCache {
   #quota = 0;
   #grantedOf: number = COUNTLESS;
   #patience = 0;
+  /** The thefts that this worker knows of. */
+  #thefts: number;
 
   /** Caches nothing yet. */
   constructor({ control, worker, hints, used, fence }: CacheParts) {
@@ -126,6 +128,7 @@ export class SlotCache {
     this.#held = HELD_BIT | worker;
     this.#cached = FREE | worker;
     this.#own = control.of(worker);
+    this.#thefts = words[THEFTS]!;
     const isAgreed = words[HEADER.CACHES] !== 0;
     this.#fence = isAgreed ? fence : undefined;
   }
@@ -211,9 +214,9 @@ export class SlotCache {
   /** Whether there is room for this slot, and no lower one is known that should be used first. */
   #mayPut(slot: number): boolean {
     const own = this.#own;
-    if (this.#words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) {
-      return false;
-    }
+    const words = this.#words;
+    if (words[THEFTS] !== this.#thefts) return this.#retreat();
+    if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return false;
     if ((own[FREES]! & LOOK_EVERY - 1) === 0) this.#hints.lookBelow(slot);
     const mask = own[CACHE]!;
     if (mask !== 0) {
@@ -221,6 +224,14 @@ export class SlotCache {
       if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;
     }
     return this.#hints.isLowest(slot);
+  }
+
+  /** Others are short of blocks: caches would only be emptied again and again, with a fence each time. */
+  #retreat(): false {
+    this.#thefts = this.#words[THEFTS]!;
+    this.giveBack();
+    this.#patience = PATIENCE;
+    return false;
   }
 
   #mayAsk(): boolean {
@@ -340,6 +351,10 @@ export class SlotCache {
     if (fence === undefined) return "none";
     const words = this.#words;
     let found = this.flush();
+    // Without room nothing is cached: a worker that is granted some from here on sees what was written
+    // before this look (Dekker).
+    const room = this.#control.total(WORKER.CACHE_QUOTA);
+    if (room === this.#quota) return found ? "found" : "none";
     if (fence() !== 0) return found ? "found" : "none";
     // A thief is at work here, or was cut short.
     let isBusy = this.#own[CACHE_LOCK] !== 0;
@@ -351,8 +366,10 @@ export class SlotCache {
         words[at + WORKER.CACHE_LOCK] === this.#worker;
       if (!isDue) continue;
       const theft = this.#empty(victim, at, fence);
+      if (theft === "none") continue;
+      Atomics.add(words, THEFTS, 1);
       if (theft === "found") found = true;
-      if (theft === "busy") isBusy = true;
+      else isBusy = true;
     }
     if (found) return "found";
     return isBusy ? "busy" : "none";

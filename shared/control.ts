@@ -83,6 +83,8 @@ export const HEADER = {
   HEAL_UNREPLACED: 38,
   /** Whether workers keep caches: all do, or none. */
   CACHES: 39,
+  /** How often a cache was found that had to be emptied for others. */
+  THEFTS: 40,
 
   /** Raised when something became free while acquires waited. */
   EPOCH: 48,

@@ -55,8 +55,22 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: room is kept when the pool shrinks",
     file: "shared/cache.ts",
-    find: "if (this.#words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) {",
-    put: "if (this.#grantedOf === COUNTLESS && !this.#mayAsk()) {",
+    find: "if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return",
+    put: "if (this.#grantedOf === COUNTLESS && !this.#mayAsk()) return",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: it fills again at once when others were short of blocks",
+    file: "shared/cache.ts",
+    find: "    this.giveBack();\n    this.#patience = PATIENCE;",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: room of others that is not granted yet hides what they cache",
+    file: "shared/cache.ts",
+    find: "if (room === this.#quota) return",
+    put: "if (room <= this.#quota + 1) return",
     caughtBy: ["shared/cache"],
   },
   {
