@@ -10,7 +10,6 @@
 import type { Code } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
 import { headroom } from "../pool/headroom.ts";
-import { COUNTLESS } from "../pool/slots.ts";
 import {
   type Control,
   FREE,
@@ -29,7 +28,7 @@ import type { Hints } from "./hints.ts";
 import { knownThreads } from "./worker_registry.ts";
 
 // Hot constants: see ARCHITECTURE.md.
-const { COMMITTED, THEFTS, TOP_WORKER } = HEADER;
+const { SHORTAGES, TOP_WORKER } = HEADER;
 const HOT_FREE = FREE;
 const HOT_USED = USED;
 const { TAKES, FREES } = WORKER;
@@ -108,12 +107,11 @@ export class SlotCache {
   /** This worker's words. */
   readonly #own: Int32Array;
   #fence: (() => Code) | undefined;
-  /** How many slots may be cached, while no fewer blocks are committed than this. */
+  /** How many slots may be cached. */
   #quota = 0;
-  #grantedOf: number = COUNTLESS;
   #patience = 0;
-  /** The thefts that this worker knows of. */
-  #thefts: number;
+  /** The shortages that this worker knows of. */
+  #shortages: number;
 
   /** Caches nothing yet. */
   constructor({ control, worker, hints, used, fence }: CacheParts) {
@@ -128,7 +126,7 @@ export class SlotCache {
     this.#held = HELD_BIT | worker;
     this.#cached = FREE | worker;
     this.#own = control.of(worker);
-    this.#thefts = words[THEFTS]!;
+    this.#shortages = words[SHORTAGES]!;
     const isAgreed = words[HEADER.CACHES] !== 0;
     this.#fence = isAgreed ? fence : undefined;
   }
@@ -214,9 +212,8 @@ export class SlotCache {
   /** Whether there is room for this slot, and no lower one is known that should be used first. */
   #mayPut(slot: number): boolean {
     const own = this.#own;
-    const words = this.#words;
-    if (words[THEFTS] !== this.#thefts) return this.#retreat();
-    if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return false;
+    if (this.#words[SHORTAGES] !== this.#shortages) return this.#retreat();
+    if (this.#quota === 0 && !this.#mayAsk()) return false;
     if ((own[FREES]! & LOOK_EVERY - 1) === 0) this.#hints.lookBelow(slot);
     const mask = own[CACHE]!;
     if (mask !== 0) {
@@ -228,7 +225,7 @@ export class SlotCache {
 
   /** Others are short of blocks: caches would only be emptied again and again, with a fence each time. */
   #retreat(): false {
-    this.#thefts = this.#words[THEFTS]!;
+    this.#shortages = this.#words[SHORTAGES]!;
     this.giveBack();
     this.#patience = PATIENCE;
     return false;
@@ -249,10 +246,8 @@ export class SlotCache {
   #ask(): boolean {
     this.#patience = PATIENCE;
     if (this.#fence === undefined) return false;
-    const words = this.#words;
-    const committed = Atomics.load(words, COMMITTED);
-    if (committed < this.#grantedOf) this.giveBack();
     const before = this.#quota;
+    const committed = Atomics.load(this.#words, HEADER.COMMITTED);
     const most = Math.floor(committed / PART);
     const share = Math.min(MOST, Math.max(1, Math.floor(most / SHARE)));
     const wanted = Math.min(share, before > 0 ? 2 * before : FIRST);
@@ -263,7 +258,6 @@ export class SlotCache {
     if (quota < wanted) Atomics.store(this.#own, WORKER.CACHE_QUOTA, quota);
     this.#quota = quota;
     if (quota === before) return false;
-    this.#grantedOf = committed;
     this.#patience = 0;
     return true;
   }
@@ -274,7 +268,6 @@ export class SlotCache {
     this.#patience = 0;
     if (this.#quota === 0) return;
     this.#quota = 0;
-    this.#grantedOf = COUNTLESS;
     Atomics.store(this.#own, WORKER.CACHE_QUOTA, 0);
   }
 
@@ -367,12 +360,20 @@ export class SlotCache {
       if (!isDue) continue;
       const theft = this.#empty(victim, at, fence);
       if (theft === "none") continue;
-      Atomics.add(words, THEFTS, 1);
+      Atomics.add(words, SHORTAGES, 1);
       if (theft === "found") found = true;
       else isBusy = true;
     }
     if (found) return "found";
     return isBusy ? "busy" : "none";
+  }
+
+  /** All room for caches is void: there are fewer blocks. What is cached meanwhile is given to all. */
+  voidRoom(): void {
+    if (this.#fence === undefined) return;
+    // Written before the look: a worker that is granted room by the larger number is found, or sees this.
+    Atomics.add(this.#words, SHORTAGES, 1);
+    this.steal();
   }
 
   /** Makes all slots free that a worker has cached; its words begin at `at`. */

@@ -83,8 +83,8 @@ export const HEADER = {
   HEAL_UNREPLACED: 38,
   /** Whether workers keep caches: all do, or none. */
   CACHES: 39,
-  /** How often a cache was found that had to be emptied for others. */
-  THEFTS: 40,
+  /** How often a cache was emptied for others, or there were fewer blocks: all room for caches ends. */
+  SHORTAGES: 40,
 
   /** Raised when something became free while acquires waited. */
   EPOCH: 48,

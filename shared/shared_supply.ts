@@ -118,8 +118,7 @@ export class SharedSupply {
       left -= run.count;
       below = run.first;
     }
-    // The caches have less room now. Each owner sees that from here on, because of the fence.
-    if (blocks > 0) this.#slots.cache.steal();
+    if (blocks > 0) this.#slots.cache.voidRoom();
     return { blocks, bytes, refused: false };
   }
 

@@ -54,9 +54,9 @@ export const SHARED_BUGS: readonly Bug[] = [
   },
   {
     what: "cache: room is kept when the pool shrinks",
-    file: "shared/cache.ts",
-    find: "if (words[COMMITTED]! < this.#grantedOf && !this.#mayAsk()) return",
-    put: "if (this.#grantedOf === COUNTLESS && !this.#mayAsk()) return",
+    file: "shared/shared_supply.ts",
+    find: "if (blocks > 0) this.#slots.cache.voidRoom();",
+    put: "",
     caughtBy: ["shared/cache"],
   },
   {
