@@ -65,6 +65,12 @@ export const KERNEL32 = {
   WaitForSingleObject: { parameters: ["usize", "u32"], result: "u32" },
   GetSystemInfo: { parameters: ["buffer"], result: "void" },
   FlushProcessWriteBuffers: { parameters: [], result: "void" },
+  // Wine has it, Windows does not. Never called.
+  wine_get_unix_file_name: {
+    parameters: ["pointer"],
+    result: "pointer",
+    optional: true,
+  },
   GetLastError: { parameters: [], result: "u32" },
 } as const;
 
@@ -102,11 +108,7 @@ export class WindowsBackend implements Backend {
     isAlive: (thread) =>
       this.#kernel.WaitForSingleObject(BigInt(thread), 0) !== WAIT_OBJECT_0,
   };
-  readonly fence = (): Code => {
-    // SAFETY: takes nothing and touches no memory; a fence in every running thread of the process.
-    this.#kernel.FlushProcessWriteBuffers();
-    return 0;
-  };
+  readonly fence: (() => Code) | undefined;
   readonly #kernel: Kernel32;
   #thread: number | undefined;
   /** Addresses that VirtualAlloc gives are multiples of this. */
@@ -121,6 +123,13 @@ export class WindowsBackend implements Backend {
     // SAFETY: writes one SYSTEM_INFO, which is what the buffer has room for.
     kernel.GetSystemInfo(new Uint8Array(info.buffer));
     this.#granularity = info.getUint32(SYSTEM_INFO.granularity, true);
+    // Wine 8 exports the function too, but it does nothing.
+    const isWine = kernel.wine_get_unix_file_name !== null;
+    this.fence = isWine ? undefined : () => {
+      // SAFETY: takes nothing and touches no memory; a fence in every running thread of the process.
+      kernel.FlushProcessWriteBuffers();
+      return 0;
+    };
     this.abilities = {
       pageSize: info.getUint32(SYSTEM_INFO.pageSize, true),
       // Large pages need a privilege, and are committed and locked from the moment they are mapped.

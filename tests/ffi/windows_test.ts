@@ -199,6 +199,22 @@ windows("a thread is known by a handle, opened once", () => {
   assertEquals(new WindowsBackend(play.kernel32).threads.current(), 0);
 });
 
+windows(
+  "a fence in all threads is that of the system, and none is Wine's, which does nothing",
+  () => {
+    const { play, backend } = played();
+    let fences = 0;
+    const kernel32 = {
+      ...play.kernel32,
+      FlushProcessWriteBuffers: () => void fences++,
+    };
+    assertEquals([new WindowsBackend(kernel32).fence?.(), fences], [0, 1]);
+    assert(backend.fence !== undefined);
+    const wine = { ...kernel32, wine_get_unix_file_name: () => null };
+    assertEquals(new WindowsBackend(wine).fence, undefined);
+  },
+);
+
 windows("errors have names", () => {
   const { backend } = played();
   assertEquals(backend.errorName(1455), "ERROR_COMMITMENT_LIMIT");

@@ -147,7 +147,8 @@ export function playKernel32(memory: Backend, discards: boolean): Play {
       // The end of the structure has to have room, too.
       fields.setUint32(44, 0, true);
     },
-    FlushProcessWriteBuffers: () => {},
+    FlushProcessWriteBuffers: () => void memory.fence?.(),
+    wine_get_unix_file_name: null,
     GetLastError: () => last,
   };
 
