@@ -106,6 +106,7 @@ export class SharedSlotAcquirer implements Acquirer {
     if (this.#reservedBlocks !== 0 && !reserved) block = this.#above(tag);
     else {
       if (slot < 0) slot = this.#hints.find();
+      else if (!this.#hints.isLowest(slot)) slot = this.#slots.find();
       if (slot < 0) return undefined;
       block = this.#leases.tryBegin(slot, tag);
       // Read after the swap: close() writes the state first and looks at the slots then (Dekker).

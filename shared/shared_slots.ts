@@ -148,8 +148,11 @@ export class SharedSlots {
 
   /** A free slot, the lowest that this worker knows of, or -1. */
   find(): number {
-    const slot = this.cache.next();
-    return slot < 0 ? this.hints.find() : slot;
+    const { hints } = this;
+    const cached = this.cache.next();
+    if (cached >= 0 && hints.isLowest(cached)) return cached;
+    const open = hints.find();
+    return open < 0 || cached >= 0 && cached < open ? cached : open;
   }
 
   /** Puts a slot of this worker back, into its cache or to all. The answer is that of `pushOpen`. */
