@@ -217,8 +217,11 @@ export class SlotCache {
     if ((own[FREES]! & LOOK_EVERY - 1) === 0) this.#hints.lookBelow(slot);
     const mask = own[CACHE]!;
     if (mask !== 0) {
-      if (own[CACHE_AT] !== slot >>> 5) return false;
-      if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;
+      const isFull = own[CACHE_AT] !== slot >>> 5 ||
+        bitsOf(mask) >= this.#quota && !this.#mayAsk();
+      if (isFull && slot > this.peek()) return false;
+      // Else each acquire would take the lower one first, and what is cached would stay.
+      if (isFull) this.flush();
     }
     return this.#hints.isLowest(slot);
   }
