@@ -56,6 +56,7 @@ export class Body {
       }
       const { done, value } = await this.abort.race(this.#feed!.next());
       this.#done = Boolean(done);
+      this.#feed!.came?.(value);
       // Also when done: a stream's last bytes may come with the end.
       if (!this.#done || value !== undefined) this.#arrived(value);
       if (this.#left === 0 && this.abort.check()) await this.abort.turn();

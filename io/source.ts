@@ -23,8 +23,13 @@ export type BodySource =
 
 /** Chunks, one after another. */
 export interface Feed {
-  /** The next chunk; it may come with the end. One call at a time. */
+  /**
+   * The next chunk; it may come with the end. One call at a time, and not before the chunk before was
+   * taken: its memory may be used again.
+   */
   next(): Promise<IteratorResult<unknown, unknown>>;
+  /** The chunk that `next` has promised has come. */
+  came?(chunk: unknown): void;
   /** No more are wanted: lets go of the source. Never throws. */
   end(done: boolean): void;
   /** The source is the caller's again, to be read on. */
@@ -179,17 +184,17 @@ class ByteStreamFeed implements Feed {
     this.#size = Math.max(LEAST_READ, Math.min(MOST_READ, room));
   }
 
-  async next(): Promise<IteratorResult<unknown, unknown>> {
+  next(): Promise<IteratorResult<unknown, unknown>> {
     const buffer = this.#buffer ?? this.#newBuffer();
     // The read takes the buffer away and brings it back, if it succeeds. One that fails or is
     // given up may still be writing: its buffer is left to the garbage collector.
     this.#buffer = undefined;
-    const result = await byob.read.call(this.#reader, buffer);
-    const { value } = result;
-    if (value !== undefined) {
-      this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
-    }
-    return result as IteratorResult<unknown, unknown>;
+    return byob.read.call(this.#reader, buffer) as ReturnType<Feed["next"]>;
+  }
+
+  came(chunk: unknown): void {
+    if (chunk === undefined) return;
+    this.#buffer = new Uint8Array((chunk as Uint8Array<ArrayBuffer>).buffer);
   }
 
   end(done: boolean): void {

@@ -242,6 +242,70 @@ Deno.test("readBody() rejects with what the stream fails with, or when a chunk i
   );
 });
 
+Deno.test("readBody() takes no more of a request made here than it announces, however long it is", async () => {
+  using pool = poolOf();
+  await using server = serve(async (served) => {
+    using block = await pool.acquire();
+    const made = [
+      // As a middleware does that unpacks bodies, and leaves the header as it was.
+      (body: BodyInit) => new Request(served, { body }),
+      (body: BodyInit) => new Request(served, { body }).clone(),
+      (body: BodyInit) => new Request(new Request(served, { body })),
+      (body: BodyInit) =>
+        new Request(served.url, {
+          method: "POST",
+          headers: served.headers,
+          body,
+        }),
+    ];
+    for (const make of made) {
+      let given = 0;
+      const endless = new ReadableStream({
+        pull(controller) {
+          if (++given > 1000) throw new Error("all of it was read");
+          controller.enqueue(new Uint8Array(5));
+        },
+      });
+      await assertRejects(
+        () => readBody(make(endless), block),
+        Deno.errors.InvalidData,
+        "longer than the 10 bytes",
+      );
+      assert(given < 20, `${given} chunks were taken`);
+    }
+    return new Response((await readBody(served, block))!);
+  });
+  using client = await Client.connect(server.addr);
+  const { text } = await client.upload(new TextEncoder().encode("0123456789"));
+  assertEquals(text, "0123456789");
+  unharmed(pool);
+});
+
+Deno.test("readBody() of a short body that never comes ends with the signal, or with the connection", async () => {
+  using pool = poolOf(32 * 1024);
+  const outcomes: unknown[] = [];
+  await using server = serve(async (request) => {
+    using block = await pool.acquire();
+    const signal = AbortSignal.timeout(50);
+    outcomes.push(await readBody(request, block, { signal }).catch((e) => e));
+    return new Response(null, { status: 408 });
+  });
+  // The answer comes, and the block is back, though the body never does.
+  using client = await Client.connect(server.addr);
+  await client.send(pattern(100), { announced: 32 * 1024 });
+  assertEquals((await client.answer()).status, 408);
+  assertEquals((outcomes[0] as Error).name, "TimeoutError");
+  // Cut in the middle, it fails.
+  {
+    using other = await Client.connect(server.addr);
+    await other.send(pattern(100), { announced: 32 * 1024 });
+  }
+  await until(() => outcomes.length === 2);
+  assertInstanceOf(outcomes[1], Error);
+  await until(() => pool.stats().acquiredBlocks === 0);
+  unharmed(pool);
+});
+
 Deno.test("readBody() rejects with the reason of an aborted signal at once and never writes later", async () => {
   using pool = poolOf();
   const reason = new Error("too slow");
