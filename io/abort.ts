@@ -17,7 +17,7 @@ const SHORT_MS = 0.2;
 /** Short steps between two looks: the clock costs as much as some of them. */
 const SHORT_STEPS = 8;
 /** Steps before the first look: most bodies are over by then. */
-const FIRST_STEPS = 3;
+const FIRST_STEPS = 6;
 
 /** What hears of an abort. */
 interface Listener {

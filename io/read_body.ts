@@ -80,11 +80,11 @@ export async function readBody(
   const body = new Body(source, block.size, signal);
   try {
     let filled = 0;
-    let isTooLarge = (body.announced ?? 0) > most;
-    while (!isTooLarge && await body.fill()) {
-      isTooLarge = body.available > most - filled;
-      if (!isTooLarge) filled += body.take(block.bytes.subarray(filled));
-    }
+    const isTooLarge = (body.announced ?? 0) > most || await body.read(() => {
+      if (body.available > most - filled) return false;
+      filled += body.take(block.bytes.subarray(filled));
+      return true;
+    });
     if (!isTooLarge) return block.bytes.subarray(0, filled);
     if (drain) await body.drain();
     return null;

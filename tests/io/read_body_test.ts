@@ -281,30 +281,113 @@ Deno.test("readBody() takes no more of a request made here than it announces, ho
   unharmed(pool);
 });
 
-Deno.test("readBody() of a short body that never comes ends with the signal, or with the connection", async () => {
-  using pool = poolOf(32 * 1024);
-  const outcomes: unknown[] = [];
-  await using server = serve(async (request) => {
-    using block = await pool.acquire();
-    const signal = AbortSignal.timeout(50);
-    outcomes.push(await readBody(request, block, { signal }).catch((e) => e));
-    return new Response(null, { status: 408 });
+/**
+ * Requests that announce a short body are read as the last one of about their length came: whole
+ * with its head, or later. Each of these makes it one of the two.
+ */
+const LAST_CAME: Record<string, (announced: number) => Request> = {
+  "whole": (announced) => announcing(announced, new Uint8Array(announced)),
+  "later": (announced) => {
+    const part = new Uint8Array(announced + 1).subarray(1);
+    return announcing(announced, ReadableStream.from([part]));
+  },
+};
+
+function announcing(announced: number, body: BodyInit): Request {
+  const headers = { "content-length": String(announced) };
+  return new Request("http://localhost", { method: "POST", headers, body });
+}
+
+for (const [came, last] of Object.entries(LAST_CAME)) {
+  const after = `after one that came ${came}`;
+  const before = async (announced: number) => {
+    using pool = poolOf();
+    using block = pool.acquireSync();
+    await readBody(last(announced), block);
+  };
+
+  Deno.test(`readBody() reads a short body ${after}, at once or in pieces, and knows its limit`, async () => {
+    using pool = poolOf();
+    await using server = serve(async (request) => {
+      using block = await pool.acquire();
+      await before(Number(request.headers.get("content-length")));
+      const limit = Number(request.headers.get("x-limit"));
+      const body = await readBody(request, block, { limit });
+      if (body === null) return new Response("too large", { status: 413 });
+      return new Response(await hashOf(body));
+    });
+    using client = await Client.connect(server.addr);
+    for (const size of [0, 1, 100, 4097, 32 * 1024, 32 * 1024 + 1]) {
+      const body = pattern(size, size);
+      for (const sending of [{}, { piece: 20_000, pauseMs: 4 }]) {
+        const upload = async (limit: number) => {
+          const headers = [`x-limit: ${limit}`];
+          return await client.upload(body, { ...sending, headers });
+        };
+        const expected = { status: 200, text: await hashOf(body) };
+        assertEquals(await upload(size), expected);
+        if (size === 0) continue;
+        assertEquals((await upload(size - 1)).status, 413);
+      }
+    }
+    unharmed(pool);
   });
-  // The answer comes, and the block is back, though the body never does.
-  using client = await Client.connect(server.addr);
-  await client.send(pattern(100), { announced: 32 * 1024 });
-  assertEquals((await client.answer()).status, 408);
-  assertEquals((outcomes[0] as Error).name, "TimeoutError");
-  // Cut in the middle, it fails.
-  {
-    using other = await Client.connect(server.addr);
-    await other.send(pattern(100), { announced: 32 * 1024 });
-  }
-  await until(() => outcomes.length === 2);
-  assertInstanceOf(outcomes[1], Error);
-  await until(() => pool.stats().acquiredBlocks === 0);
-  unharmed(pool);
-});
+
+  Deno.test(`readBody() of a short body ${after} that never comes ends with the signal, or with the connection`, async () => {
+    using pool = poolOf(32 * 1024);
+    const outcomes: unknown[] = [];
+    await using server = serve(async (request) => {
+      using block = await pool.acquire();
+      const signal = AbortSignal.timeout(50);
+      await before(32 * 1024);
+      outcomes.push(await readBody(request, block, { signal }).catch((e) => e));
+      return new Response(null, { status: 408 });
+    });
+    // The answer comes, and the block is back, though the body never does.
+    using client = await Client.connect(server.addr);
+    await client.send(pattern(100), { announced: 32 * 1024 });
+    assertEquals((await client.answer()).status, 408);
+    assertEquals((outcomes[0] as Error).name, "TimeoutError");
+    // Cut in the middle, it fails.
+    {
+      using other = await Client.connect(server.addr);
+      await other.send(pattern(100), { announced: 32 * 1024 });
+    }
+    await until(() => outcomes.length === 2);
+    assertInstanceOf(outcomes[1], Error);
+    await until(() => pool.stats().acquiredBlocks === 0);
+    unharmed(pool);
+  });
+
+  Deno.test(`readBody() of a short body ${after} ends with the lease, and holds it to its length`, async () => {
+    using pool = poolOf();
+    const endless = new ReadableStream({
+      type: "bytes",
+      pull: (controller) => controller.enqueue(new Uint8Array(5)),
+    });
+    await before(10);
+    using block = pool.acquireSync();
+    await assertRejects(
+      () => readBody(announcing(10, endless), block),
+      Deno.errors.InvalidData,
+      "longer than the 10 bytes",
+    );
+    await before(10);
+    await assertRejects(
+      () => readBody(announcing(10, pattern(9)), block),
+      Deno.errors.UnexpectedEof,
+      "after 9 of the 10 bytes",
+    );
+    await before(10);
+    const { readable, writable } = new TransformStream<Uint8Array>();
+    const reading = readBody(announcing(10, readable), block);
+    block.release();
+    const writing = writable.getWriter().write(pattern(10));
+    await rejected("released", reading);
+    await Promise.allSettled([writing]);
+    unharmed(pool);
+  });
+}
 
 Deno.test("readBody() rejects with the reason of an aborted signal at once and never writes later", async () => {
   using pool = poolOf();
