@@ -14,7 +14,7 @@ import { type BodySource, collect, readBody } from "@smriti/pool/io";
 import http2 from "node:http2";
 import { unharmed } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import { hasPosixShell } from "../support/platform.ts";
+import { hasNative, hasPosixShell } from "../support/platform.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
 import { Fifo, wire } from "../support/connections.ts";
 
@@ -650,4 +650,44 @@ Deno.test("readBody() with drain lets a 413 arrive over HTTP/2", async () => {
   await closed;
   await new Promise<void>((resolve) => session.close(() => resolve()));
   unharmed(pool);
+});
+
+Deno.test({
+  name:
+    "readBody() of a body with a length reaches no further into a large block",
+  ignore: !hasNative,
+  fn: async () => {
+    const size = 1024 * 1024;
+    using pool = new BlockPool({ blockSize: size, maxBlocks: 1 });
+    await using server = serve(async (request) => {
+      using block = pool.acquireSync();
+      const isUsed = request.headers.has("x-used");
+      if (isUsed) block.bytes[size - 1] = 1;
+      const body = (await readBody(request, block))!;
+      const isAnnounced = request.headers.has("content-length");
+      const isOwn = isAnnounced && !isUsed;
+      assertEquals(
+        body.buffer.byteLength,
+        isOwn ? body.length : size,
+      );
+      const answer = await hashOf(body);
+      // What the body does not say is not the next one's.
+      new Uint8Array(body.buffer).fill(9);
+      assertEquals(block.first(body.length)[0], 9);
+      return new Response(answer);
+    });
+    using client = await Client.connect(server.addr);
+    for (const length of [1, 10_000, 100_000, 700_000]) {
+      for (const announced of [length, null]) {
+        for (const headers of [[], ["x-used: 1"]]) {
+          const body = pattern(length, length);
+          const { text } = await client.upload(body, { announced, headers });
+          assertEquals(text, await hashOf(body));
+          using block = pool.acquireSync();
+          assertEquals(block.bytes.findIndex((byte) => byte !== 0), -1);
+        }
+      }
+    }
+    assertEquals(pool.stats().abandonedBlocks, 0);
+  },
 });
