@@ -16,6 +16,8 @@ const MOST_WORK_MS = 10;
 const SHORT_MS = 0.2;
 /** Short steps between two looks: the clock costs as much as some of them. */
 const SHORT_STEPS = 8;
+/** Steps before the first look: most bodies are over by then. */
+const FIRST_STEPS = 6;
 
 /** What hears of an abort. */
 interface Listener {
@@ -78,10 +80,11 @@ export function listenWeakly(
 export class Abort {
   readonly #signal: AbortSignal | undefined;
   #reject: ((reason: unknown) => void) | undefined;
-  #lastTurn = performance.now();
-  #lastLook = this.#lastTurn;
+  /** Of the clock; 0 before the first look. */
+  #lastTurn = 0;
+  #lastLook = 0;
   /** Steps until the next look. */
-  #unseen = 1;
+  #unseen = FIRST_STEPS;
 
   /** Listens until {@linkcode Abort.end}. */
   constructor(signal: AbortSignal | undefined) {
@@ -97,6 +100,7 @@ export class Abort {
     this.#signal?.throwIfAborted();
     if (--this.#unseen > 0) return false;
     const now = performance.now();
+    if (this.#lastTurn === 0) this.#lastTurn = now;
     this.#unseen = now - this.#lastLook < SHORT_MS ? SHORT_STEPS : 1;
     this.#lastLook = now;
     return now - this.#lastTurn >= MOST_WORK_MS;

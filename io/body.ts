@@ -29,7 +29,7 @@ export class Body {
     this.abort = new Abort(signal);
     try {
       const announced = announcedBy(source);
-      this.#feed = open(source, room);
+      this.#feed = open(source, room, announced);
       this.#done = this.#feed === undefined;
       if (!this.#done) this.announced = announced;
     } catch (error) {
@@ -47,9 +47,19 @@ export class Body {
    * Waits until there is something to take; `false` means that the body has ended, with as many
    * bytes as announced.
    */
-  async fill(): Promise<boolean> {
-    if (this.abort.check()) await this.abort.turn();
-    while (this.#left === 0) {
+  fill(): Promise<boolean> {
+    return this.read(isEnough);
+  }
+
+  /**
+   * Reads on, calling `wants` whenever there is something to take, which must take all of it or say
+   * that no more is wanted; `false` means that the body has ended before, with as many bytes as
+   * announced. One promise for all of it, where `fill` makes one for each chunk.
+   */
+  async read(wants: () => boolean): Promise<boolean> {
+    do {
+      if (this.abort.check()) await this.abort.turn();
+      if (this.#left > 0) continue;
       if (this.#done) {
         this.#checkLength();
         return false;
@@ -58,8 +68,7 @@ export class Body {
       this.#done = Boolean(done);
       // Also when done: a stream's last bytes may come with the end.
       if (!this.#done || value !== undefined) this.#arrived(value);
-      if (this.#left === 0 && this.abort.check()) await this.abort.turn();
-    }
+    } while (this.#left === 0 || wants());
     return true;
   }
 
@@ -107,6 +116,7 @@ export class Body {
   #arrived(value: unknown): void {
     this.#rest = bytesIn("a chunk of source", value);
     this.#left = this.#rest.length;
+    this.#feed!.came?.(this.#rest);
     this.#received += this.#left;
     const { announced } = this;
     if (announced !== undefined && this.#received > announced) {
@@ -125,4 +135,8 @@ export class Body {
         "Content-Length announced",
     );
   }
+}
+
+function isEnough(): boolean {
+  return false;
 }

@@ -31,14 +31,16 @@ export interface ReadBodyOptions {
  * the reading ends with `released`.
  *
  * Worth it from about 16 KiB on; below, `await req.bytes()` is cheaper. At 1 MiB it takes about
- * half the CPU time and a sixth of the resident memory of `req.bytes()`.
+ * half the CPU time and a sixth of the resident memory of `req.bytes()`. A short body with a
+ * Content-Length costs no more in a large block than in a small one, unless `block.bytes` was asked
+ * for: see {@linkcode Block.first}.
  *
  * @param source A request, a response, or their `body`. A request or response is held to its
  * Content-Length; an HTTP/2 upload without one that its sender cancels cannot be told from a
  * complete one
  * @param block Where the bytes go, from its first byte on
- * @returns The filled part of `block.bytes`, valid as long as the lease; `null` if the body is
- * larger than `limit`
+ * @returns The filled part of the block, valid as long as the lease: of `block.bytes`, or, of a body
+ * with a Content-Length, `block.first(length)`; `null` if the body is larger than `limit`
  * @throws {TypeError} (as all errors here: as a rejection) if an argument is of the wrong kind, or
  * the body was used before
  * @throws {RangeError} if `limit` is out of range
@@ -80,12 +82,19 @@ export async function readBody(
   const body = new Body(source, block.size, signal);
   try {
     let filled = 0;
-    let isTooLarge = (body.announced ?? 0) > most;
-    while (!isTooLarge && await body.fill()) {
-      isTooLarge = body.available > most - filled;
-      if (!isTooLarge) filled += body.take(block.bytes.subarray(filled));
-    }
-    if (!isTooLarge) return block.bytes.subarray(0, filled);
+    const { announced } = body;
+    // A test double may have no `first`.
+    const bytes = () =>
+      announced !== undefined && "first" in block
+        ? block.first(announced)
+        : (block as Block).bytes;
+    const isTooLarge = announced !== undefined && announced > most ||
+      await body.read(() => {
+        if (body.available > most - filled) return false;
+        filled += body.take(bytes().subarray(filled));
+        return true;
+      });
+    if (!isTooLarge) return bytes().subarray(0, filled);
     if (drain) await body.drain();
     return null;
   } finally {

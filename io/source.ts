@@ -23,8 +23,13 @@ export type BodySource =
 
 /** Chunks, one after another. */
 export interface Feed {
-  /** The next chunk; it may come with the end. One call at a time. */
+  /**
+   * The next chunk; it may come with the end. One call at a time, and not before the chunk before was
+   * taken: its memory may be used again.
+   */
   next(): Promise<IteratorResult<unknown, unknown>>;
+  /** The chunk that `next` has promised has come, and these are its bytes. */
+  came?(bytes: Uint8Array): void;
   /** No more are wanted: lets go of the source. Never throws. */
   end(done: boolean): void;
   /** The source is the caller's again, to be read on. */
@@ -35,12 +40,16 @@ export interface Feed {
 const MOST_READ = 64 * 1024;
 /** Nor for less: a read of one byte never ends when the body comes chunked (Deno 2.9.6). */
 const LEAST_READ = 4 * 1024;
-/** How many buffers are kept for the next body: 1 MiB. */
+/** How many buffers are kept for the next bodies: 1 MiB at most. */
 const MOST_SPARE = 16;
+/** Longer bodies come after their heads, in pieces. */
+const SHORT = 32 * 1024;
 
 const RULE = "an iterator";
 
 const spare: Uint8Array<ArrayBuffer>[] = [];
+/** Whether the last body of a kind was there as a whole. */
+const cameWhole: boolean[] = new Array(33).fill(true);
 
 const { getReader } = ReadableStream.prototype;
 const plain = ReadableStreamDefaultReader.prototype;
@@ -97,31 +106,48 @@ export function isNode(stream: unknown): stream is NodeStream {
  * Begins to read, which locks a stream. Reads that can choose go no further than needed to fill
  * `room` bytes at once. `undefined` for a request or response without a body.
  */
-export function open(source: BodySource, room: number): Feed | undefined {
+export function open(
+  source: BodySource,
+  room: number,
+  announced: number | undefined,
+): Feed | undefined {
   const owned = source instanceof ReadableStream;
   if (!owned && !(source instanceof Request || source instanceof Response)) {
     return new IteratorFeed(source);
   }
   const stream = owned ? source : source.body;
   if (stream === null) return undefined;
-  // The same route gets both kinds of body, by timing alone. Only asking tells.
-  const reader = byobReader(stream);
-  return reader === undefined
-    ? new StreamFeed(plainReader(stream), owned)
-    : new ByteStreamFeed(reader, owned, room);
+  // The same route gets both kinds of body, by timing alone: a short one has often come whole with
+  // its head. Only asking tells, and a refusal costs as much as reading 20 KiB; not to ask costs more
+  // where it comes later. So one is taken for what the last was, and no other one until it is here.
+  const kind = kindOf(source, announced);
+  if (kind !== undefined && cameWhole[kind]) {
+    cameWhole[kind] = false;
+  } else {
+    const reader = byobReader(stream);
+    if (reader !== undefined) return new ByteStreamFeed(reader, owned, room);
+  }
+  return new StreamFeed(plainReader(stream), owned, kind);
+}
+
+/** Requests of about one length, if it is short: what their bodies have been like is kept together. */
+function kindOf(source: BodySource, announced = Infinity): number | undefined {
+  return source instanceof Request && announced <= SHORT
+    ? Math.clz32(announced)
+    : undefined;
 }
 
 /** The length of the body that will be read, if the sender has announced it. */
 export function announcedBy(source: BodySource): number | undefined {
   if (source instanceof ReadableStream) return undefined;
-  const { headers, method } = source as { headers?: unknown; method?: unknown };
+  const { headers } = source as { headers?: unknown };
   let text: unknown;
   if (headers instanceof Headers) {
     // `fetch` unpacks a compressed body and leaves the header with its packed length.
     const packed = source instanceof Response &&
       headers.has("content-encoding");
     if (!packed) text = headers.get("content-length");
-  } else if (typeof method === "string") {
+  } else if (typeof (source as { method?: unknown }).method === "string") {
     // As node's servers have them; what its clients get may be the answer to a HEAD.
     text = Object(headers)["content-length"];
   }
@@ -133,17 +159,27 @@ export function announcedBy(source: BodySource): number | undefined {
 class StreamFeed implements Feed {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #unlock: boolean;
+  readonly #kind: number | undefined;
 
   constructor(
     reader: ReadableStreamDefaultReader<Uint8Array>,
     unlock: boolean,
+    kind: number | undefined,
   ) {
     this.#reader = reader;
     this.#unlock = unlock;
+    this.#kind = kind;
   }
 
   next(): Promise<IteratorResult<unknown, unknown>> {
     return plain.read.call(this.#reader) as ReturnType<Feed["next"]>;
+  }
+
+  came({ length, buffer }: Uint8Array): void {
+    // A stream of bytes gives a part of the buffer that it has made for the read.
+    if (this.#kind !== undefined) {
+      cameWhole[this.#kind] = length === buffer.byteLength;
+    }
   }
 
   end(done: boolean): void {
@@ -179,17 +215,16 @@ class ByteStreamFeed implements Feed {
     this.#size = Math.max(LEAST_READ, Math.min(MOST_READ, room));
   }
 
-  async next(): Promise<IteratorResult<unknown, unknown>> {
+  next(): Promise<IteratorResult<unknown, unknown>> {
     const buffer = this.#buffer ?? this.#newBuffer();
     // The read takes the buffer away and brings it back, if it succeeds. One that fails or is
     // given up may still be writing: its buffer is left to the garbage collector.
     this.#buffer = undefined;
-    const result = await byob.read.call(this.#reader, buffer);
-    const { value } = result;
-    if (value !== undefined) {
-      this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
-    }
-    return result as IteratorResult<unknown, unknown>;
+    return byob.read.call(this.#reader, buffer) as ReturnType<Feed["next"]>;
+  }
+
+  came({ buffer }: Uint8Array): void {
+    this.#buffer = new Uint8Array(buffer as ArrayBuffer);
   }
 
   end(done: boolean): void {
@@ -206,16 +241,16 @@ class ByteStreamFeed implements Feed {
   #keepBuffer(): void {
     const buffer = this.#buffer;
     this.#buffer = undefined;
-    if (buffer?.length === MOST_READ && spare.length < MOST_SPARE) {
-      // A source made in JavaScript sees the buffer and may write to all of it, whatever it
-      // reports: the next body's gets a clean one.
-      spare.push(buffer.fill(0));
-    }
+    if (buffer?.length !== this.#size) return;
+    if (spare.length === MOST_SPARE) spare.shift();
+    // A source made in JavaScript sees the buffer and may write to all of it, whatever it
+    // reports: the next body's gets a clean one.
+    spare.push(buffer.fill(0));
   }
 
   #newBuffer(): Uint8Array<ArrayBuffer> {
-    const kept = this.#size === MOST_READ ? spare.pop() : undefined;
-    return kept ?? new Uint8Array(this.#size);
+    const at = spare.findLastIndex(({ length }) => length === this.#size);
+    return at < 0 ? new Uint8Array(this.#size) : spare.splice(at, 1)[0]!;
   }
 }
 

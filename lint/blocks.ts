@@ -168,7 +168,8 @@ export function blockCall(
   if (!BLOCK_MEMBERS.has(method)) {
     for (const each of args) escape(each, at);
   }
-  return memberOf(block, method, node.callee, at);
+  const member = memberOf(block, method, node.callee, at);
+  return method === "first" ? viewOf(leases) : member;
 }
 
 /** `block.lend(operation)`. */

@@ -62,6 +62,7 @@ export const ENDS: ReadonlyMap<string, "release" | "detach" | "abandon"> =
 /** Members of a block that throw when its lease has ended. */
 export const NEEDS_LEASE: ReadonlySet<string> = new Set([
   "bytes",
+  "first",
   "pointer",
   "lend",
   "reattach",

@@ -110,6 +110,28 @@ export class Block {
     return view;
   }
 
+  /**
+   * The first bytes of the block, for a small part of a large one: where that saves more than 256 KiB
+   * from being cleared, they are in an ArrayBuffer of exactly this length. As long as nothing else of
+   * the lease is used (`bytes`, `pointer`, `lend` with a function, `first` of another length), nothing
+   * behind them can have been written, and release clears no more than them. In all other cases, also
+   * `zero: false`, any `safety` but `"revoke"`, a shared pool and the heap backend, they are a part of
+   * {@linkcode Block.bytes}. Costs about 0.5 µs more than that.
+   *
+   * A buffer of their own does not come back if it is transferred: the block is then abandoned at
+   * release.
+   *
+   * @param length How many, an integer from 0 to `size`
+   * @throws {RangeError} if `length` is out of range
+   * @throws {SmritiError} as {@linkcode Block.bytes}
+   */
+  first(length: number): Uint8Array<ArrayBuffer> {
+    const slot = this.#slot;
+    const { owner } = slot;
+    integer("length", length, 0, owner.blockSize);
+    return owner.first(slot, length);
+  }
+
   /** Bytes in the block: the pool's `blockSize`. */
   get size(): number {
     return this.#slot.owner.blockSize;

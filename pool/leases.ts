@@ -38,6 +38,9 @@ import {
 import { COUNTLESS } from "./slots.ts";
 import type { Counters } from "./stats.ts";
 
+/** To clear more bytes than these takes longer than to wrap those before them. */
+const WORTH_SPARING = 256 * 1024;
+
 // Hot constants, and `=== true` below: see ARCHITECTURE.md.
 const HOT_HELD = LEASE_HELD;
 const HOT_ENDED = LEASE_ENDED;
@@ -79,6 +82,8 @@ export class Leases implements Owner {
   protected readonly poolName: string;
   protected readonly zero: boolean;
   readonly #revoke: boolean;
+  /** Whether release may clear less than the block. */
+  readonly #spares: boolean;
   readonly #timed: boolean;
   protected readonly region: Region;
   readonly #slots: LeaseSlots;
@@ -122,6 +127,8 @@ export class Leases implements Owner {
     this.poolName = options.name;
     this.zero = options.zero;
     this.#revoke = options.safety !== "trust";
+    this.#spares = options.safety === "revoke" && this.zero &&
+      region.hasAddresses;
     this.#timed = options.overdueMs !== undefined;
     this.region = region;
     this.#slots = slots;
@@ -158,11 +165,7 @@ export class Leases implements Owner {
   view(slot: Slot): Uint8Array<ArrayBuffer> {
     if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
     if (slot.view === NO_VIEW) {
-      // SAFETY: the slot is held, so its slab is committed.
-      const view = this.region.view(slot.index);
-      if (this.zero && this.region.mayBeStale(slot.index)) view.fill(0);
-      slot.view = view;
-      this.views.count(view.length);
+      this.#makeView(slot);
     } else if (isDetached(slot)) {
       if (slot.lends !== 0) {
         throw bufferLent(this.poolName, slot);
@@ -176,6 +179,44 @@ export class Leases implements Owner {
     slot.touched = true;
     this.#used[slot.index] = 1;
     return slot.view;
+  }
+
+  #makeView(slot: Slot): void {
+    // SAFETY: the slot is held, so its slab is committed.
+    const view = this.region.view(slot.index);
+    if (this.zero && this.region.mayBeStale(slot.index)) view.fill(0);
+    slot.view = view;
+    this.views.count(view.length);
+  }
+
+  first(slot: Slot, length: number): Uint8Array<ArrayBuffer> {
+    if (slot.state !== LEASE_HELD) this.refuse(slot, "use");
+    const isSpared = this.#spares && this.blockSize - length > WORTH_SPARING;
+    if (length === this.blockSize) return this.view(slot);
+    if (!isSpared) return this.view(slot).subarray(0, length);
+    if (length === 0) return new Uint8Array(0);
+    if (slot.first.length === length) return slot.first;
+    const isFresh = !slot.touched && slot.first === NO_VIEW;
+    if (isFresh && !isOverViewBudget() && !this.sealed) {
+      this.#makeFirst(slot, length);
+    }
+    return slot.first.length === length
+      ? slot.first
+      : this.view(slot).subarray(0, length);
+  }
+
+  #makeFirst(slot: Slot, length: number): void {
+    try {
+      // With this one it will be cleared; it is not given out.
+      if (slot.view === NO_VIEW) this.#makeView(slot);
+      // SAFETY: the slot is held, so its slab is committed; the view ends before the slot is free.
+      const first = this.region.view(slot.index, length);
+      this.#used[slot.index] = 1;
+      slot.special = true;
+      slot.first = first;
+    } catch {
+      // No view can be made any more: the one of the whole block is there, or says why not.
+    }
   }
 
   pointer(slot: Slot): Deno.PointerObject {
@@ -305,7 +346,7 @@ export class Leases implements Owner {
     const isOver = isLast && slot.state === LEASE_ENDING;
     // SAFETY: native code may go on writing, which is why the address is given up; JavaScript may not.
     if (!isSafe) {
-      this.abandonSlot(slot, mayBeRead || !this.region.revoke(slot.view));
+      this.abandonSlot(slot, mayBeRead || !this.#revokeAll(slot));
     } else if (isOver) this.#finish(slot, slot.usedBytes);
     if (isOver || !isSafe) this.#tell(slot);
   }
@@ -421,7 +462,8 @@ export class Leases implements Owner {
     const trace = slot.note?.site;
     this.unnote(slot);
     if (
-      slot.escaped !== 0 || (slot.touched && !this.clean(slot, usedBytes))
+      slot.escaped !== 0 || !this.#endFirst(slot, usedBytes) ||
+      (slot.touched && !this.clean(slot, usedBytes))
     ) {
       this.abandonSlot(slot, true);
       return true;
@@ -435,6 +477,22 @@ export class Leases implements Owner {
     slot.touched = slot.special = false;
     slot.state = LEASE_ENDED;
     return tells || this.#quarantine !== undefined;
+  }
+
+  /** Ends the buffer of the first bytes, if there is one, and zeroes them; false if it is elsewhere. */
+  #endFirst(slot: Slot, usedBytes: number | undefined): boolean {
+    const { first, touched } = slot;
+    if (first === NO_VIEW) return true;
+    const { length } = first;
+    // If a call below is cut short, all of the block is cleared by the next release.
+    slot.touched = true;
+    // SAFETY: JavaScript writes to the bytes no more when they are cleared.
+    if (length === 0 || !this.region.revoke(first)) return false;
+    slot.first = NO_VIEW;
+    if (touched) return true;
+    slot.view.fill(0, 0, usedBytes ?? length);
+    slot.touched = false;
+    return true;
   }
 
   /** Zeroes and revokes as the options say; false if the buffer is elsewhere, or cannot be detached. */
@@ -511,14 +569,22 @@ export class Leases implements Owner {
     this.#counters.abandons++;
     slot.state = LEASE_ABANDONED;
     if (slot.view !== NO_VIEW) this.views.count(-this.blockSize);
-    slot.view = NO_VIEW;
+    slot.view = slot.first = NO_VIEW;
   }
 
   /** Gives up a slot whose lease may be in use: its views end, but for a buffer that is elsewhere. */
   #revokeAndAbandon(slot: Slot): void {
     const isElsewhere = slot.escaped > 0 || isDetached(slot);
+    this.abandonSlot(slot, !this.#revokeAll(slot) || isElsewhere);
+  }
+
+  /** Ends the views of a slot; false if one cannot be ended, or the buffer of its first bytes is away. */
+  #revokeAll({ view, first }: Slot): boolean {
+    const { region } = this;
     // SAFETY: JavaScript reaches the memory no more; native code may, so the address stays mapped.
-    this.abandonSlot(slot, !this.region.revoke(slot.view) || isElsewhere);
+    const isAway = first.length === 0 && first !== NO_VIEW;
+    const isEnded = region.revoke(first) && !isAway;
+    return region.revoke(view) && isEnded;
   }
 
   protected leaked(leak: Leak): void {

@@ -209,16 +209,16 @@ export class Region {
   }
 
   /**
-   * A new view of a slot. At most one that is not detached may exist.
+   * A new view of a slot, or of its first bytes. Of the whole at most one that is not detached may exist.
    *
    * @throws {SmritiError} `out-of-memory` where memory is only taken now, as on the heap;
    * `permission` if it was taken back
    */
-  view(slot: number): Uint8Array<ArrayBuffer> {
+  view(slot: number, size: number = this.#size): Uint8Array<ArrayBuffer> {
     try {
       // SAFETY: the caller has seen that the slot is committed, and revokes this view before unmap.
       const { range, offset } = this.#placeOf(slot);
-      return new Uint8Array(this.#backend.view(range, offset, this.#size));
+      return new Uint8Array(this.#backend.view(range, offset, size));
     } catch (error) {
       throw viewRefused(this.#backend, this.#size, error);
     }

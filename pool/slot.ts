@@ -41,6 +41,8 @@ export interface Owner {
   readonly ended: Slot;
   /** The view of a held slot, made or healed; throws if there can be none. */
   view(slot: Slot): Uint8Array<ArrayBuffer>;
+  /** The first bytes of a held slot, from now on in a buffer of their own if that saves clearing the rest. */
+  first(slot: Slot, length: number): Uint8Array<ArrayBuffer>;
   /** Address of a held slot's first byte. */
   pointer(slot: Slot): Deno.PointerObject;
   /**
@@ -92,9 +94,14 @@ export class Slot {
   state: number = LEASE_ENDED;
   /** The cached view; length 0 once something detached it. */
   view: Uint8Array<ArrayBuffer> = NO_VIEW;
-  /** Whether this lease could have written: its bytes, pointer or lend were used. */
+  /** Whether this lease could have written anywhere: its bytes, pointer or lend were used. */
   touched = false;
-  /** Whether its release takes the slow path: it is of the sample, lent or has escaped. */
+  /**
+   * The view over a buffer of its own that this lease could have written through; length 0 once something
+   * detached it.
+   */
+  first: Uint8Array<ArrayBuffer> = NO_VIEW;
+  /** Whether its release takes the slow path: it is of the sample, lent, has escaped or has a `first`. */
   special = false;
   /** Buffers of this lease that left by themselves and have not come back. */
   escaped = 0;

@@ -150,6 +150,10 @@ export class SharedLeases extends Leases {
     return view;
   }
 
+  override first(slot: Slot, length: number): Uint8Array<ArrayBuffer> {
+    return this.view(slot).subarray(0, length);
+  }
+
   override reattach(slot: Slot, view: ArrayBufferView): void {
     // It becomes a view that the user has.
     if (slot.state === LEASE_HELD && slot.view === NO_VIEW) this.view(slot);

@@ -160,6 +160,27 @@ export const SCENARIOS: Scenario[] = [
     }],
   },
   {
+    name: "uploads of 1 KiB, needed whole",
+    contestants: ["req.bytes()", "readBody, 64 KiB"],
+    run: turns("uploads", load.uploads, 1 * KIB, 12_000, 32),
+    targets: bounds("readBody, 64 KiB", "req.bytes()", { micros: 1.03 }),
+    advice: [],
+  },
+  {
+    name: "uploads of 16 KiB, needed whole",
+    contestants: ["req.bytes()", "readBody, 64 KiB"],
+    run: turns("uploads", load.uploads, 16 * KIB, 12_000, 32),
+    targets: bounds("readBody, 64 KiB", "req.bytes()", { micros: 1.03 }),
+    advice: [],
+  },
+  {
+    name: "uploads of 10 000 bytes in blocks of 1 MiB",
+    contestants: ["readBody, 16 KiB", "readBody"],
+    run: turns("uploads", load.uploads, 10_000, 12_000, 32),
+    targets: bounds("readBody", "readBody, 16 KiB", { micros: 1.1 }),
+    advice: [],
+  },
+  {
     name: "uploads of 1 MiB, piece by piece",
     contestants: ["default reader", "chunks"],
     run: turns("uploads", load.uploads, MIB, 800, 16),

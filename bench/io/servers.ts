@@ -97,6 +97,10 @@ const UPLOADS: Record<string, () => Upload> = {
   "readBody, signal": (pool = bodies()) => (request) =>
     whole(pool, request, AbortSignal.timeout(PATIENCE_MS)),
   "readBody, 64 KiB": (pool = pages()) => (request) => whole(pool, request),
+  "readBody, 16 KiB": (
+    pool = new BlockPool({ blockSize: 16 * KIB, maxBlocks: 256 }),
+  ) =>
+  (request) => whole(pool, request),
   "collect": (pool = pages()) => async (request) => {
     using chain = await collect(request, pool, { limit: MOST });
     return chain!.byteLength + chain!.slice(-1)[0];

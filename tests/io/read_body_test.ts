@@ -14,7 +14,7 @@ import { type BodySource, collect, readBody } from "@smriti/pool/io";
 import http2 from "node:http2";
 import { unharmed } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
-import { hasPosixShell } from "../support/platform.ts";
+import { hasNative, hasPosixShell } from "../support/platform.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
 import { Fifo, wire } from "../support/connections.ts";
 
@@ -241,6 +241,153 @@ Deno.test("readBody() rejects with what the stream fails with, or when a chunk i
     'a chunk of source must be a Uint8Array, got "a"',
   );
 });
+
+Deno.test("readBody() takes no more of a request made here than it announces, however long it is", async () => {
+  using pool = poolOf();
+  await using server = serve(async (served) => {
+    using block = await pool.acquire();
+    const made = [
+      // As a middleware does that unpacks bodies, and leaves the header as it was.
+      (body: BodyInit) => new Request(served, { body }),
+      (body: BodyInit) => new Request(served, { body }).clone(),
+      (body: BodyInit) => new Request(new Request(served, { body })),
+      (body: BodyInit) =>
+        new Request(served.url, {
+          method: "POST",
+          headers: served.headers,
+          body,
+        }),
+    ];
+    for (const make of made) {
+      let given = 0;
+      const endless = new ReadableStream({
+        pull(controller) {
+          if (++given > 1000) throw new Error("all of it was read");
+          controller.enqueue(new Uint8Array(5));
+        },
+      });
+      await assertRejects(
+        () => readBody(make(endless), block),
+        Deno.errors.InvalidData,
+        "longer than the 10 bytes",
+      );
+      assert(given < 20, `${given} chunks were taken`);
+    }
+    return new Response((await readBody(served, block))!);
+  });
+  using client = await Client.connect(server.addr);
+  const { text } = await client.upload(new TextEncoder().encode("0123456789"));
+  assertEquals(text, "0123456789");
+  unharmed(pool);
+});
+
+/**
+ * Requests that announce a short body are read as the last one of about their length came: whole
+ * with its head, or later. Each of these makes it one of the two.
+ */
+const LAST_CAME: Record<string, (announced: number) => Request> = {
+  "whole": (announced) => announcing(announced, new Uint8Array(announced)),
+  "later": (announced) => {
+    const part = new Uint8Array(announced + 1).subarray(1);
+    return announcing(announced, ReadableStream.from([part]));
+  },
+};
+
+function announcing(announced: number, body: BodyInit): Request {
+  const headers = { "content-length": String(announced) };
+  return new Request("http://localhost", { method: "POST", headers, body });
+}
+
+for (const [came, last] of Object.entries(LAST_CAME)) {
+  const after = `after one that came ${came}`;
+  const before = async (announced: number) => {
+    using pool = poolOf();
+    using block = pool.acquireSync();
+    await readBody(last(announced), block);
+  };
+
+  Deno.test(`readBody() reads a short body ${after}, at once or in pieces, and knows its limit`, async () => {
+    using pool = poolOf();
+    await using server = serve(async (request) => {
+      using block = await pool.acquire();
+      await before(Number(request.headers.get("content-length")));
+      const limit = Number(request.headers.get("x-limit"));
+      const body = await readBody(request, block, { limit });
+      if (body === null) return new Response("too large", { status: 413 });
+      return new Response(await hashOf(body));
+    });
+    using client = await Client.connect(server.addr);
+    for (const size of [0, 1, 100, 4097, 32 * 1024, 32 * 1024 + 1]) {
+      const body = pattern(size, size);
+      for (const sending of [{}, { piece: 20_000, pauseMs: 4 }]) {
+        const upload = async (limit: number) => {
+          const headers = [`x-limit: ${limit}`];
+          return await client.upload(body, { ...sending, headers });
+        };
+        const expected = { status: 200, text: await hashOf(body) };
+        assertEquals(await upload(size), expected);
+        if (size === 0) continue;
+        assertEquals((await upload(size - 1)).status, 413);
+      }
+    }
+    unharmed(pool);
+  });
+
+  Deno.test(`readBody() of a short body ${after} that never comes ends with the signal, or with the connection`, async () => {
+    using pool = poolOf(32 * 1024);
+    const outcomes: unknown[] = [];
+    await using server = serve(async (request) => {
+      using block = await pool.acquire();
+      const signal = AbortSignal.timeout(50);
+      await before(32 * 1024);
+      outcomes.push(await readBody(request, block, { signal }).catch((e) => e));
+      return new Response(null, { status: 408 });
+    });
+    // The answer comes, and the block is back, though the body never does.
+    using client = await Client.connect(server.addr);
+    await client.send(pattern(100), { announced: 32 * 1024 });
+    assertEquals((await client.answer()).status, 408);
+    assertEquals((outcomes[0] as Error).name, "TimeoutError");
+    // Cut in the middle, it fails.
+    {
+      using other = await Client.connect(server.addr);
+      await other.send(pattern(100), { announced: 32 * 1024 });
+    }
+    await until(() => outcomes.length === 2);
+    assertInstanceOf(outcomes[1], Error);
+    await until(() => pool.stats().acquiredBlocks === 0);
+    unharmed(pool);
+  });
+
+  Deno.test(`readBody() of a short body ${after} ends with the lease, and holds it to its length`, async () => {
+    using pool = poolOf();
+    const endless = new ReadableStream({
+      type: "bytes",
+      pull: (controller) => controller.enqueue(new Uint8Array(5)),
+    });
+    await before(10);
+    using block = pool.acquireSync();
+    await assertRejects(
+      () => readBody(announcing(10, endless), block),
+      Deno.errors.InvalidData,
+      "longer than the 10 bytes",
+    );
+    await before(10);
+    await assertRejects(
+      () => readBody(announcing(10, pattern(9)), block),
+      Deno.errors.UnexpectedEof,
+      "after 9 of the 10 bytes",
+    );
+    await before(10);
+    const { readable, writable } = new TransformStream<Uint8Array>();
+    const reading = readBody(announcing(10, readable), block);
+    block.release();
+    const writing = writable.getWriter().write(pattern(10));
+    await rejected("released", reading);
+    await Promise.allSettled([writing]);
+    unharmed(pool);
+  });
+}
 
 Deno.test("readBody() rejects with the reason of an aborted signal at once and never writes later", async () => {
   using pool = poolOf();
@@ -503,4 +650,44 @@ Deno.test("readBody() with drain lets a 413 arrive over HTTP/2", async () => {
   await closed;
   await new Promise<void>((resolve) => session.close(() => resolve()));
   unharmed(pool);
+});
+
+Deno.test({
+  name:
+    "readBody() of a body with a length reaches no further into a large block",
+  ignore: !hasNative,
+  fn: async () => {
+    const size = 1024 * 1024;
+    using pool = new BlockPool({ blockSize: size, maxBlocks: 1 });
+    await using server = serve(async (request) => {
+      using block = pool.acquireSync();
+      const isUsed = request.headers.has("x-used");
+      if (isUsed) block.bytes[size - 1] = 1;
+      const body = (await readBody(request, block))!;
+      const isAnnounced = request.headers.has("content-length");
+      const isOwn = isAnnounced && !isUsed;
+      assertEquals(
+        body.buffer.byteLength,
+        isOwn ? body.length : size,
+      );
+      const answer = await hashOf(body);
+      // What the body does not say is not the next one's.
+      new Uint8Array(body.buffer).fill(9);
+      assertEquals(block.first(body.length)[0], 9);
+      return new Response(answer);
+    });
+    using client = await Client.connect(server.addr);
+    for (const length of [1, 10_000, 100_000, 700_000]) {
+      for (const announced of [length, null]) {
+        for (const headers of [[], ["x-used: 1"]]) {
+          const body = pattern(length, length);
+          const { text } = await client.upload(body, { announced, headers });
+          assertEquals(text, await hashOf(body));
+          using block = pool.acquireSync();
+          assertEquals(block.bytes.findIndex((byte) => byte !== 0), -1);
+        }
+      }
+    }
+    assertEquals(pool.stats().abandonedBlocks, 0);
+  },
 });

@@ -180,6 +180,58 @@ export const BUGS: readonly Bug[] = [
     caughtBy: ["pool/isolation"],
   },
   {
+    what: "zeroing: the first bytes that were given out keep theirs",
+    file: "pool/leases.ts",
+    find: "slot.view.fill(0, 0, usedBytes ?? length);",
+    put: "",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what:
+      "zeroing: the first bytes are all that is cleared, whatever else was given out",
+    file: "pool/leases.ts",
+    find: "if (touched) return true;\n    slot.view.fill",
+    put: "slot.view.fill",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what: "zeroing: a release of first bytes that is cut short forgets them",
+    file: "pool/leases.ts",
+    find: "slot.touched = true;\n    // SAFETY: JavaScript writes",
+    put: "// SAFETY: JavaScript writes",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what: "revocation: a buffer of the first bytes lives on after release",
+    file: "pool/leases.ts",
+    find: "if (length === 0 || !this.region.revoke(first)) return false;",
+    put: "if (length === 0) return false;",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what:
+      "revocation: a buffer of the first bytes that is elsewhere is forgotten",
+    file: "pool/leases.ts",
+    find: "if (length === 0 || !this.region.revoke(first)) return false;",
+    put: "if (!this.region.revoke(first)) return false;",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what: "revocation: a buffer of the first bytes survives close()",
+    file: "pool/leases.ts",
+    find: "const isEnded = region.revoke(first) && !isAway;",
+    put: "const isEnded = !isAway;",
+    caughtBy: ["pool/first"],
+  },
+  {
+    what:
+      "revocation: under trust, too, the first bytes get a buffer that nothing ends",
+    file: "pool/leases.ts",
+    find: 'options.safety === "revoke" && this.zero &&',
+    put: "this.zero &&",
+    caughtBy: ["pool/first"],
+  },
+  {
     what: "revocation: views live on after release",
     file: "pool/leases.ts",
     find: "if (this.#revoke === true || isTooMany) {",
@@ -301,8 +353,8 @@ export const BUGS: readonly Bug[] = [
   {
     what: "escape mark: release() does not look at it",
     file: "pool/leases.ts",
-    find: "slot.escaped !== 0 || (slot.touched",
-    put: "(slot.touched",
+    find: "slot.escaped !== 0 || !this.#endFirst(slot, usedBytes)",
+    put: "!this.#endFirst(slot, usedBytes)",
     caughtBy: ["pool/detached_buffers"],
   },
   {
@@ -716,8 +768,7 @@ export const BUGS: readonly Bug[] = [
   {
     what: "abandoned: an interrupted read leaves its views alive",
     file: "pool/leases.ts",
-    find:
-      "this.abandonSlot(slot, mayBeRead || !this.#region.revoke(slot.view));",
+    find: "this.abandonSlot(slot, mayBeRead || !this.#revokeAll(slot));",
     put: "this.abandonSlot(slot, mayBeRead);",
     caughtBy: ["pool/abandoned", "pool/lend"],
   },

@@ -41,6 +41,15 @@ const ACTS: Record<string, Act<Mine>> = {
   slots: ({ pool }) => void pool.slots(),
 };
 
+/** In blocks that are large enough for their first bytes to have a buffer of their own. */
+const FIRST = "release, first bytes written";
+const LARGE: Record<string, Act<Mine>> = {
+  [FIRST]: drop((block) => {
+    block.first(100)[0] = 1;
+    block.release();
+  }),
+};
+
 const OPTIONS: PoolOptions = { ...SMALL, maxAbandonedBytes: Infinity };
 
 const VARIANTS: readonly Partial<PoolOptions>[] = [
@@ -67,7 +76,7 @@ function useMore(hands: Mine, more: number, look = () => {}): void {
 }
 
 async function trial(name: string, options: PoolOptions): Promise<void> {
-  const act = ACTS[name];
+  const act = ACTS[name] ?? LARGE[name];
   const pool = new BlockPool(options);
   const hands = new Hands(pool);
   // The first trim that succeeds leaves nothing for the next: it begins ever deeper.
@@ -198,6 +207,7 @@ for (const variant of variants) {
   }
 }
 if (hasNative) {
+  await trial(FIRST, { ...OPTIONS, blockSize: 300 * 1024 });
   for (let round = 0; round < 8; round++) {
     await waiters(round);
     await aborts(round);
