@@ -233,7 +233,9 @@ const LOADS = {
 
 async function once(load: Load, name: string): Promise<Run> {
   const args = [name, ...load.args];
-  const result = await inChild<Churn>(import.meta.url, args, ["--trace-gc"]);
+  const result = await inChild<Churn>(import.meta.url, args, {
+    v8Flags: ["--trace-gc"],
+  });
   let markCompacts = 0;
   let collectingMs = 0;
   for (const line of result.trace.split("\n")) {
@@ -295,7 +297,7 @@ async function run(turns: Turns): Promise<Section> {
       "once; with zeroing it is written twice, once cold and once warm. The bare list checks and " +
       "clears nothing: faster than that is no pool, because the rest is the writing itself.",
     ],
-    readme: { gc: spared(large, turns.rounds) },
+    readme: { gc: spared(large, turns.pace.rounds) },
   };
 }
 

@@ -9,6 +9,7 @@
  */
 import { flags } from "../flags.ts";
 import { format, intoReadme } from "../readme.ts";
+import { servers } from "../io/report.ts";
 import { day } from "./day.ts";
 import { life } from "./life.ts";
 import { load, machine } from "./machine.ts";
@@ -18,11 +19,20 @@ import { oneIsolate } from "./one_isolate.ts";
 import { waiting } from "./waiting.ts";
 import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
-const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day, waiting];
+const SCENARIOS: readonly Scenario[] = [
+  servers,
+  oneIsolate,
+  churn,
+  life,
+  day,
+  waiting,
+];
 const BENCH = new URL("../", import.meta.url);
 const HELP = `deno task bench:report [--only ID] [--rounds N] [--write]
 
   --only ID    run one of: ${SCENARIOS.map(({ id }) => id).join(", ")}
+  --name WORD  of the servers, those with this in their name
+  --quick      a quarter of the load of the servers
   --rounds N   how often every contestant runs (default 5)
   --write      with --only: put its tables into the README and docs/numbers.md
   --help       this`;
@@ -32,8 +42,10 @@ function fail(why: string): never {
   Deno.exit(2);
 }
 
-const { only, rounds, write } = flags(HELP, {
+const { only, name, quick, rounds, write } = flags(HELP, {
   only: "",
+  name: "",
+  quick: false,
   rounds: 5,
   write: false,
 });
@@ -43,14 +55,25 @@ const chosen = only === ""
 if (chosen.length === 0) fail(`there is no scenario ${only}`);
 if (Deno.build.os !== "linux") fail("the report asks /proc: it runs on Linux");
 const start = performance.now();
+const LATE_MS = 17 * 60_000;
 const say = (text: string) => {
   const seconds = (performance.now() - start) / 1000;
   console.error(`${seconds.toFixed(0).padStart(4)} s  ${text}`);
 };
 const busyBefore = load();
 const sections: [Scenario, Section][] = [];
+const turns = new Turns({
+  rounds,
+  share: quick ? 0.25 : 1,
+  only: name,
+  lateMs: start + LATE_MS,
+}, say);
 for (const scenario of chosen) {
-  sections.push([scenario, await scenario.run(new Turns(rounds, say))]);
+  try {
+    sections.push([scenario, await scenario.run(turns)]);
+  } catch (error) {
+    throw error;
+  }
 }
 const minutes = (performance.now() - start) / 60_000;
 const verdicts = sections.flatMap(([, { verdicts }]) => verdicts);

@@ -87,7 +87,7 @@ async function run(turns: Turns): Promise<Section> {
     rows: names.map((name) => [name, ...row(name, shape)]),
   });
   const caption =
-    `\`deno task bench:report --only one-isolate\`: ns, median of ${turns.rounds} rounds with the ` +
+    `\`deno task bench:report --only one-isolate\`: ns, median of ${turns.pace.rounds} rounds with the ` +
     `least and the most. ${machine()}.`;
   const plot = (shape: keyof Shapes, file: string, title: string) => ({
     file,
