@@ -83,6 +83,34 @@ function bareList(size: number): Contestant {
   );
 }
 
+/** What each lease of a pool is at least: a handle of its own, checked at each use. */
+class Handle {
+  #bytes: Uint8Array | undefined;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get bytes(): Uint8Array {
+    if (this.#bytes === undefined) throw new Error("released");
+    return this.#bytes;
+  }
+
+  release(list: Uint8Array[]): void {
+    list.push(this.bytes);
+    this.#bytes = undefined;
+  }
+}
+
+function handleList(size: number): Contestant {
+  const list: Uint8Array[] = [];
+  return contestant(
+    () => new Handle(list.pop() ?? new Uint8Array(size)),
+    (handle, byte) => void (handle.bytes[0] = byte),
+    (handle) => handle.release(list),
+  );
+}
+
 function thing(size: number): Contestant {
   const pool = new MemPool({ size: 300 * (size + 64) });
   return arrays((size) => pool.mallocAs("u8", size)!, (b) => pool.free(b))(
@@ -125,6 +153,7 @@ export const CASES: Readonly<Record<string, Make>> = {
   "Buffer.allocUnsafe": arrays((size) => Buffer.allocUnsafe(size)),
   "Buffer.allocUnsafeSlow": arrays((size) => Buffer.allocUnsafeSlow(size)),
   "bare array free list": bareList,
+  "bare list of arrays, a handle each": handleList,
   "reusify": reused,
   "typedarray-pool": arrays(typedArrays.mallocUint8, typedArrays.free),
   "@thi.ng/malloc": thing,

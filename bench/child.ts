@@ -111,8 +111,11 @@ export class Child<Ready, Extra = unknown> implements AsyncDisposable {
     }).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#answers = lines(this.#process.stderr);
-    this.#markCompacts = Array.fromAsync(lines(this.#process.stdout))
-      .then((all) => all.filter((line) => /Mark-Compact/.test(line)).length);
+    const isTraced = args.some((one) => one.includes("--trace-gc"));
+    this.#markCompacts = Array.fromAsync(lines(this.#process.stdout)).then(
+      (all) =>
+        isTraced ? all.filter((line) => /Mark-Compact/.test(line)).length : NaN,
+    );
   }
 
   /** What it said first. */
@@ -127,7 +130,10 @@ export class Child<Ready, Extra = unknown> implements AsyncDisposable {
     return await this.#next();
   }
 
-  /** Ends it in order; gives the mark-compacts of its whole life, which V8 buffers until then. */
+  /**
+   * Ends it in order; gives the mark-compacts of its whole life, which V8 buffers until then; NaN of
+   * a program that does not trace them.
+   */
   async stop(): Promise<number> {
     await this.#input.close().catch(() => {});
     await this.#process.status;

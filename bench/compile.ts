@@ -44,3 +44,10 @@ export async function compile(builds: readonly Build[]): Promise<Built> {
     [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }),
   };
 }
+
+/** What a report says of it. */
+export function leftOutText(leftOut: readonly string[]): string {
+  return leftOut.length === 0
+    ? "No contestant was left out."
+    : `Left out: ${leftOut.join("; ")}.`;
+}

@@ -5,27 +5,34 @@
 import type { Tuning } from "./child.ts";
 import { compile, native } from "./compile.ts";
 
-const FACTOR = { v8Flags: ["--external-memory-max-growing-factor=8"] };
+/** By name: what V8 is told, or what is preloaded, and what a reader is told of it. */
+const FLAGS: Readonly<Record<string, readonly [flags: string[], why: string]>> =
+  {
+    "growing factor 8": [
+      ["--external-memory-max-growing-factor=8"],
+      "before V8 collects, external memory may grow to 8 times what it was, not to 1.1 times",
+    ],
+    "semi-spaces of 64 MB": [
+      ["--min-semi-space-size=64", "--max-semi-space-size=64"],
+      "large from the start",
+    ],
+  };
 const KEPT = "kept buffers";
+
+/** What each tuning is. */
+export const TUNED_NOTE =
+  `Tuned: ${
+    Object.entries(FLAGS).map(([name, [flags, why]]) =>
+      `${name} is \`--v8-flags=${flags.join(",")}\`, ${why}`
+    ).join("; ")
+  }; ${KEPT} is a stand-in for the pooled allocator that Deno works on, freed buffers on a list for each ` +
+  "power of two, zeroed when they are taken, and V8's accounting as it is.";
 
 /** The tunings that can be had here, by name, and what can not. */
 export interface Tuned extends Disposable {
   readonly tunings: Readonly<Record<string, Tuning>>;
   readonly leftOut: readonly string[];
 }
-
-/** What each tuning is, by name, for a reader. */
-export const TUNED: Readonly<Record<string, string>> = {
-  "growing factor 8":
-    "`--v8-flags=--external-memory-max-growing-factor=8`: V8 lets external memory grow to eight " +
-    "times what it was, not to 1.1 times, before it collects",
-  "semi-spaces of 64 MB":
-    "`--v8-flags=--min-semi-space-size=64,--max-semi-space-size=64`: four times V8's own most, " +
-    "from the start",
-  [KEPT]:
-    "freed buffers kept on a list for each power of two, and zeroed when they are taken " +
-    "(`native/kept.c`, preloaded): what Deno's pooled allocator may come to",
-};
 
 /** Finds them; compiles the stand-in. */
 export async function tuned(): Promise<Tuned> {
@@ -37,12 +44,10 @@ export async function tuned(): Promise<Tuned> {
       return ["-O2", "-shared", "-fPIC", ...files, "-pthread"];
     },
   }]);
-  const tunings: Record<string, Tuning> = {
-    "growing factor 8": FACTOR,
-    "semi-spaces of 64 MB": {
-      v8Flags: ["--min-semi-space-size=64", "--max-semi-space-size=64"],
-    },
-  };
+  const tunings: Record<string, Tuning> = {};
+  for (const [name, [v8Flags]] of Object.entries(FLAGS)) {
+    tunings[name] = { v8Flags };
+  }
   const kept = built.paths.get(KEPT);
   if (kept !== undefined) tunings[KEPT] = { env: { LD_PRELOAD: kept } };
   return {

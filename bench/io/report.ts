@@ -20,7 +20,7 @@ import {
   type Turns,
   type Verdict,
 } from "../report/section.ts";
-import { TUNED } from "../tuned.ts";
+import { TUNED_NOTE } from "../tuned.ts";
 import * as load from "./load.ts";
 import {
   type Scenario as Contest,
@@ -38,6 +38,7 @@ type Row = Table["rows"][number];
 /** A contestant's share of another's figure, and what it is a share of. */
 function share(results: Servers, of: string, to: string, value: Value): string {
   const { median } = ratio(results[of], results[to], (one) => one[value]);
+  if (Number.isNaN(median)) return "not measured";
   const whole = over(results[to], (one) => one[value]).median;
   return `${median.toFixed(2)} of ${
     value === "micros" ? `${digits(whole)} µs` : `${digits(whole / 1e6)} MB`
@@ -91,22 +92,15 @@ function distances(
   ]);
 }
 
-/** What tuning gives, and what a pool gives, in uploads of 1 MiB. */
+/** What tuning gives, and what a pool gives. */
 function tunedRows(results: Servers, { withTuned }: Starter): Row[] {
-  const row = (name: string, of: string): Row => [
-    name,
-    share(results, of, FRESH, "micros"),
-    share(results, of, FRESH, "peakBytes"),
-  ];
-  const tuned = withTuned(FRESH).slice(1).filter((of) =>
-    results[of].length > 0
-  );
-  return [
-    ...tuned.map((of) =>
-      row(`\`${FRESH}\`, ${TUNED[of.slice(FRESH.length + 2)]}`, of)
-    ),
-    row("`readBody`", "readBody"),
-  ];
+  return [...withTuned(FRESH).slice(1), "readBody"]
+    .filter((of) => results[of].length > 0)
+    .map((of) => [
+      `\`${of}\``,
+      share(results, of, FRESH, "micros"),
+      share(results, of, FRESH, "peakBytes"),
+    ]);
 }
 
 /** What a crowd of slow uploads came to. */
@@ -207,9 +201,7 @@ async function run(turns: Turns): Promise<Section> {
     if (contest.isShown) inReadme.push(shown(contest, results));
     inDocs.push(...advised(contest, results));
     far.push(...distances(contest, results, start.runtimes));
-    if (tuned.length === 0 && FRESH in results) {
-      tuned.push(...tunedRows(results, start));
-    }
+    if ("readBody" in results) tuned.push(...tunedRows(results, start));
   }
   if ("slow uploads".includes(only)) {
     const { table, verdicts: more } = await crowds(start, turns);
@@ -240,7 +232,7 @@ async function run(turns: Turns): Promise<Section> {
     tables,
     verdicts,
     plots: [],
-    notes: start.notes,
+    notes: [TUNED_NOTE, ...start.notes],
     readme: {
       io: place("what", ["without", "pooled", "time", "peak memory"], inReadme),
       saves: place(

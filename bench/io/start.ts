@@ -3,7 +3,7 @@
  * Deno, or that of another runtime. What is not installed is left out, with the reason.
  */
 import { denoOf, type Program, tried } from "../child.ts";
-import { compile, native } from "../compile.ts";
+import { compile, leftOutText, native } from "../compile.ts";
 import { tuned, tunedName } from "../tuned.ts";
 
 const SERVERS = import.meta.resolve("./servers.ts");
@@ -95,9 +95,7 @@ export async function starter(): Promise<Starter> {
     ],
     notes: [
       `Other runtimes: ${versions.map((text) => text.trim()).join(", ")}.`,
-      leftOut.length === 0
-        ? "No contestant was left out."
-        : `Left out: ${leftOut.join("; ")}.`,
+      leftOutText(leftOut),
     ],
     [Symbol.dispose]() {
       built[Symbol.dispose]();
