@@ -83,30 +83,45 @@ function bareList(size: number): Contestant {
   );
 }
 
-/** What each lease of a pool is at least: a handle of its own, checked at each use. */
+/** What a lease is at least: a handle of its own, checked at each use. */
 class Handle {
-  #bytes: Uint8Array | undefined;
+  readonly #bytes: Uint8Array;
+  readonly #slot: number;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, slot: number) {
     this.#bytes = bytes;
+    this.#slot = slot;
   }
 
-  get bytes(): Uint8Array {
-    if (this.#bytes === undefined) throw new Error("released");
+  bytesOf(list: HandleList): Uint8Array {
+    if (list.leases[this.#slot] !== this) throw new Error("stale");
     return this.#bytes;
   }
 
-  release(list: Uint8Array[]): void {
-    list.push(this.bytes);
-    this.#bytes = undefined;
+  release(list: HandleList): void {
+    if (list.leases[this.#slot] !== this) throw new Error("stale");
+    list.leases[this.#slot] = undefined;
+    list.free.push(this.#slot);
   }
 }
 
-function handleList(size: number): Contestant {
-  const list: Uint8Array[] = [];
+class HandleList {
+  readonly arrays: Uint8Array[] = [];
+  /** By slot, the handle that may use it. */
+  readonly leases: (Handle | undefined)[] = [];
+  readonly free: number[] = [];
+
+  take(size: number): Handle {
+    const slot = this.free.pop() ?? this.arrays.push(new Uint8Array(size)) - 1;
+    return this.leases[slot] = new Handle(this.arrays[slot], slot);
+  }
+}
+
+function handles(size: number): Contestant {
+  const list = new HandleList();
   return contestant(
-    () => new Handle(list.pop() ?? new Uint8Array(size)),
-    (handle, byte) => void (handle.bytes[0] = byte),
+    () => list.take(size),
+    (handle, byte) => void (handle.bytesOf(list)[0] = byte),
     (handle) => handle.release(list),
   );
 }
@@ -153,7 +168,7 @@ export const CASES: Readonly<Record<string, Make>> = {
   "Buffer.allocUnsafe": arrays((size) => Buffer.allocUnsafe(size)),
   "Buffer.allocUnsafeSlow": arrays((size) => Buffer.allocUnsafeSlow(size)),
   "bare array free list": bareList,
-  "bare list of arrays, a handle each": handleList,
+  "bare list of arrays, a handle each": handles,
   "reusify": reused,
   "typedarray-pool": arrays(typedArrays.mallocUint8, typedArrays.free),
   "@thi.ng/malloc": thing,

@@ -200,7 +200,7 @@ async function run(turns: Turns): Promise<Section> {
     verdicts.push(...outcome.verdicts);
     if (contest.isShown) inReadme.push(shown(contest, results));
     inDocs.push(...advised(contest, results));
-    far.push(...distances(contest, results, start.runtimes));
+    far.push(...distances(contest, results, start.runtimes("proxy")));
     if ("readBody" in results) tuned.push(...tunedRows(results, start));
   }
   if ("slow uploads".includes(only)) {

@@ -133,9 +133,6 @@ export function scenarios(
     }
   };
 
-  /** Splicing is for what passes through. */
-  const others = runtimes.filter((name) => name !== "Go, splice");
-
   return [
     {
       name: "uploads of 1 MiB, needed whole",
@@ -143,7 +140,7 @@ export function scenarios(
       contestants: [
         ...["req.bytes()", "readBody", "readBody, signal", "collect", BARE],
         ...withTuned("req.bytes()").slice(1),
-        ...others,
+        ...runtimes("uploads"),
       ],
       bare: [BARE, "readBody"],
       run: turns("uploads", load.uploads, MIB, 800, 16),
@@ -167,7 +164,7 @@ export function scenarios(
       contestants: [
         ...["req.bytes()", "readBody, 64 KiB", "collect", BARE],
         ...withTuned("req.bytes()").slice(1),
-        ...others,
+        ...runtimes("uploads"),
       ],
       bare: [BARE, "readBody, 64 KiB"],
       run: turns("uploads", load.uploads, 64 * KIB, 6000, 32),
@@ -186,7 +183,12 @@ export function scenarios(
     },
     {
       name: "uploads of 16 KiB, needed whole",
-      contestants: ["req.bytes()", "readBody, 64 KiB", BARE, ...others],
+      contestants: [
+        "req.bytes()",
+        "readBody, 64 KiB",
+        BARE,
+        ...runtimes("uploads"),
+      ],
       bare: [BARE, "readBody, 64 KiB"],
       run: turns("uploads", load.uploads, 16 * KIB, 8000, 32),
       targets: bounds("readBody, 64 KiB", "req.bytes()", { micros: 1.03 }),
@@ -285,7 +287,7 @@ export function scenarios(
     {
       name: "TCP proxy, answers of 64 KiB",
       isShown: true,
-      contestants: ["pipeTo", "copy", BARE_LOOP, ...runtimes],
+      contestants: ["pipeTo", "copy", BARE_LOOP, ...runtimes("proxy")],
       bare: [BARE_LOOP, "copy"],
       run: proxied(false),
       targets: bounds("copy", "pipeTo", { micros: 0.55 }),
@@ -297,7 +299,7 @@ export function scenarios(
     },
     {
       name: "TCP proxy, a connection for each answer",
-      contestants: ["pipeTo", "copy", BARE_LOOP, ...runtimes],
+      contestants: ["pipeTo", "copy", BARE_LOOP, ...runtimes("proxy")],
       bare: [BARE_LOOP, "copy"],
       run: proxied(true),
       targets: [
@@ -314,7 +316,12 @@ export function scenarios(
       name: "frames of 30 000 bytes",
       isShown: true,
       unit: "CPU µs a frame",
-      contestants: ["conn.readable", "readFrames", BARE_LOOP, ...others],
+      contestants: [
+        "conn.readable",
+        "readFrames",
+        BARE_LOOP,
+        ...runtimes("frames"),
+      ],
       bare: [BARE_LOOP, "readFrames"],
       run: turns("frames", load.frames, 30_000, 16_000, 16),
       targets: bounds("readFrames", "conn.readable", { micros: 0.55 }),

@@ -13,10 +13,16 @@ const FETCHED = new URL(
   import.meta.url,
 );
 
-/** By name, the kind of server that its program is asked for. */
-const GO: Record<string, (kind: string) => string> = {
-  "Go, sync.Pool": (kind) => kind,
-  "Go, splice": () => "splice",
+/** A program, and its first arguments for a kind of server; none if it has no such server. */
+interface Runtime {
+  readonly path: string;
+  readonly argsOf: (kind: string) => string[];
+}
+
+/** Splicing is for what passes through. */
+const GO: Record<string, Runtime["argsOf"]> = {
+  "Go, sync.Pool": (kind) => [kind],
+  "Go, splice": (kind) => kind === "proxy" ? ["splice"] : [],
 };
 
 /** Starts servers; compiled programs go away when it is disposed of. */
@@ -27,8 +33,8 @@ export interface Starter extends Disposable {
     contestant: string,
     ...args: string[]
   ) => Program;
-  /** The contestants of other runtimes that are here. */
-  readonly runtimes: readonly string[];
+  /** The contestants of other runtimes that are here and serve this. */
+  readonly runtimes: (kind: string) => string[];
   /** A contestant, and the same tuned. */
   readonly withTuned: (contestant: string) => string[];
   /** What is not installed, and the versions of what is. */
@@ -43,13 +49,10 @@ export async function starter(): Promise<Starter> {
     compiler: "go",
     flags: (target) => ["build", "-o", target, native("server.go")],
   }]);
-  const runtimes: Record<string, (kind: string, args: string[]) => Program> =
-    {};
+  const runtimes = new Map<string, Runtime>();
   const versions = [];
-  for (const [name, kindOf] of Object.entries(GO)) {
-    const path = built.paths.get(name);
-    if (path === undefined) continue;
-    runtimes[name] = (kind, args) => ({ path, args: [kindOf(kind), ...args] });
+  for (const [name, path] of built.paths) {
+    runtimes.set(name, { path, argsOf: (kind) => GO[name](kind) });
   }
   if (built.paths.size > 0) {
     versions.push((await tried("go", ["version"])).text);
@@ -60,10 +63,7 @@ export async function starter(): Promise<Starter> {
     if (why !== undefined) leftOut.push(`${name} (${why})`);
     else {
       const script = native(`server.${command}.mjs`);
-      runtimes[name] = (kind, args) => ({
-        path,
-        args: [script, kind, ...args],
-      });
+      runtimes.set(name, { path, argsOf: (kind) => [script, kind] });
       versions.push(`${name} ${version}`);
     }
   }
@@ -78,8 +78,10 @@ export async function starter(): Promise<Starter> {
   );
   return {
     program(kind, contestant, ...args) {
-      const other = runtimes[contestant];
-      if (other !== undefined) return other(kind, args);
+      const other = runtimes.get(contestant);
+      if (other !== undefined) {
+        return { path: other.path, args: [...other.argsOf(kind), ...args] };
+      }
       for (const [key, tuning] of programs) {
         const end = tunedName("", key);
         if (!contestant.endsWith(end)) continue;
@@ -88,7 +90,9 @@ export async function starter(): Promise<Starter> {
       }
       return denoOf(SERVERS, [kind, contestant, ...args], { v8Flags });
     },
-    runtimes: Object.keys(runtimes),
+    runtimes: (kind) =>
+      [...runtimes].filter(([, { argsOf }]) => argsOf(kind).length > 0)
+        .map(([name]) => name),
     withTuned: (contestant) => [
       contestant,
       ...[...programs.keys()].map((key) => tunedName(contestant, key)),
