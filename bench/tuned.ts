@@ -5,28 +5,30 @@
 import type { Tuning } from "./child.ts";
 import { compile, native } from "./compile.ts";
 
-/** By name: what V8 is told, or what is preloaded, and what a reader is told of it. */
-const FLAGS: Readonly<Record<string, readonly [flags: string[], why: string]>> =
-  {
-    "growing factor 8": [
-      ["--external-memory-max-growing-factor=8"],
-      "before V8 collects, external memory may grow to 8 times what it was, not to 1.1 times",
-    ],
-    "semi-spaces of 64 MB": [
-      ["--min-semi-space-size=64", "--max-semi-space-size=64"],
-      "large from the start",
-    ],
-  };
+const FLAGS: Readonly<Record<string, string[]>> = {
+  "growing factor 8": ["--external-memory-max-growing-factor=8"],
+  "semi-spaces of 64 MB": [
+    "--min-semi-space-size=64",
+    "--max-semi-space-size=64",
+  ],
+};
 const KEPT = "kept buffers";
 
-/** What each tuning is. */
-export const TUNED_NOTE =
-  `Tuned: ${
-    Object.entries(FLAGS).map(([name, [flags, why]]) =>
-      `${name} is \`--v8-flags=${flags.join(",")}\`, ${why}`
-    ).join("; ")
-  }; ${KEPT} is a stand-in for the pooled allocator that Deno works on, freed buffers on a list for each ` +
-  "power of two, zeroed when they are taken, and V8's accounting as it is.";
+/** By name, what a reader is told of each tuning. */
+export const TUNED: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    Object.entries(FLAGS).map(([name, flags]) =>
+      [name, `\`--v8-flags=${flags.join(",")}\``] as const
+    ),
+  ),
+  [KEPT]: "a stand-in for the pooled allocator that Deno works on: freed " +
+    "buffers on lists, zeroed when they are taken",
+};
+
+/** The same in a sentence. */
+export const TUNED_NOTE = `Tuned: ${
+  Object.entries(TUNED).map(([name, what]) => `${name} is ${what}`).join("; ")
+}.`;
 
 /** The tunings that can be had here, by name, and what can not. */
 export interface Tuned extends Disposable {
@@ -45,7 +47,7 @@ export async function tuned(): Promise<Tuned> {
     },
   }]);
   const tunings: Record<string, Tuning> = {};
-  for (const [name, [v8Flags]] of Object.entries(FLAGS)) {
+  for (const [name, v8Flags] of Object.entries(FLAGS)) {
     tunings[name] = { v8Flags };
   }
   const kept = built.paths.get(KEPT);

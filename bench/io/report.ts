@@ -20,7 +20,7 @@ import {
   type Turns,
   type Verdict,
 } from "../report/section.ts";
-import { TUNED_NOTE } from "../tuned.ts";
+import { TUNED, TUNED_NOTE, tunedName } from "../tuned.ts";
 import * as load from "./load.ts";
 import {
   type Scenario as Contest,
@@ -37,6 +37,7 @@ type Row = Table["rows"][number];
 
 /** A contestant's share of another's figure, and what it is a share of. */
 function share(results: Servers, of: string, to: string, value: Value): string {
+  if (!(of in results)) return "not measured";
   const { median } = ratio(results[of], results[to], (one) => one[value]);
   if (Number.isNaN(median)) return "not measured";
   const whole = over(results[to], (one) => one[value]).median;
@@ -93,14 +94,18 @@ function distances(
 }
 
 /** What tuning gives, and what a pool gives. */
-function tunedRows(results: Servers, { withTuned }: Starter): Row[] {
-  return [...withTuned(FRESH).slice(1), "readBody"]
-    .filter((of) => results[of].length > 0)
-    .map((of) => [
-      `\`${of}\``,
-      share(results, of, FRESH, "micros"),
-      share(results, of, FRESH, "peakBytes"),
-    ]);
+function tunedRows(results: Servers): Row[] {
+  const row = (name: string, of: string): Row => [
+    name,
+    share(results, of, FRESH, "micros"),
+    share(results, of, FRESH, "peakBytes"),
+  ];
+  return [
+    ...Object.entries(TUNED).map(([key, what]) =>
+      row(`\`${FRESH}\`, ${what}`, tunedName(FRESH, key))
+    ),
+    row("`readBody`", "readBody"),
+  ];
 }
 
 /** What a crowd of slow uploads came to. */
@@ -201,7 +206,7 @@ async function run(turns: Turns): Promise<Section> {
     if (contest.isShown) inReadme.push(shown(contest, results));
     inDocs.push(...advised(contest, results));
     far.push(...distances(contest, results, start.runtimes("proxy")));
-    if ("readBody" in results) tuned.push(...tunedRows(results, start));
+    if ("readBody" in results) tuned.push(...tunedRows(results));
   }
   if ("slow uploads".includes(only)) {
     const { table, verdicts: more } = await crowds(start, turns);
