@@ -83,6 +83,49 @@ function bareList(size: number): Contestant {
   );
 }
 
+/** What a lease is at least: a handle of its own, checked at each use. */
+class Handle {
+  readonly #bytes: Uint8Array;
+  readonly #slot: number;
+
+  constructor(bytes: Uint8Array, slot: number) {
+    this.#bytes = bytes;
+    this.#slot = slot;
+  }
+
+  bytesOf(list: HandleList): Uint8Array {
+    if (list.leases[this.#slot] !== this) throw new Error("stale");
+    return this.#bytes;
+  }
+
+  release(list: HandleList): void {
+    if (list.leases[this.#slot] !== this) throw new Error("stale");
+    list.leases[this.#slot] = undefined;
+    list.free.push(this.#slot);
+  }
+}
+
+class HandleList {
+  readonly arrays: Uint8Array[] = [];
+  /** By slot, the handle that may use it. */
+  readonly leases: (Handle | undefined)[] = [];
+  readonly free: number[] = [];
+
+  take(size: number): Handle {
+    const slot = this.free.pop() ?? this.arrays.push(new Uint8Array(size)) - 1;
+    return this.leases[slot] = new Handle(this.arrays[slot], slot);
+  }
+}
+
+function handles(size: number): Contestant {
+  const list = new HandleList();
+  return contestant(
+    () => list.take(size),
+    (handle, byte) => void (handle.bytesOf(list)[0] = byte),
+    (handle) => handle.release(list),
+  );
+}
+
 function thing(size: number): Contestant {
   const pool = new MemPool({ size: 300 * (size + 64) });
   return arrays((size) => pool.mallocAs("u8", size)!, (b) => pool.free(b))(
@@ -125,6 +168,7 @@ export const CASES: Readonly<Record<string, Make>> = {
   "Buffer.allocUnsafe": arrays((size) => Buffer.allocUnsafe(size)),
   "Buffer.allocUnsafeSlow": arrays((size) => Buffer.allocUnsafeSlow(size)),
   "bare array free list": bareList,
+  "bare list of arrays, a handle each": handles,
   "reusify": reused,
   "typedarray-pool": arrays(typedArrays.mallocUint8, typedArrays.free),
   "@thi.ng/malloc": thing,

@@ -59,6 +59,40 @@ export async function answer(
   Deno.exit(0);
 }
 
+/** A program and what it is given. */
+export interface Program {
+  readonly path: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What is given to Deno itself: flags of V8, the environment. */
+export interface Tuning {
+  readonly v8Flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Longer than any one measurement takes: what hangs is ended, and fails. */
+const MOST_MS = 60_000;
+
+/** A module in a Deno of its own. */
+export function denoOf(
+  module: string,
+  args: readonly (string | number)[],
+  { v8Flags = [], env }: Tuning = {},
+): Program {
+  return {
+    path: Deno.execPath(),
+    args: [
+      ...["run", "-A", "--no-check", "--frozen"],
+      ...(v8Flags.length > 0 ? [`--v8-flags=${v8Flags.join(",")}`] : []),
+      module,
+      ...args.map(String),
+    ],
+    env,
+  };
+}
+
 /** The parent's side of a child that serves. */
 export class Child<Ready, Extra = unknown> implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
@@ -66,18 +100,22 @@ export class Child<Ready, Extra = unknown> implements AsyncDisposable {
   readonly #answers: AsyncIterator<string>;
   readonly #markCompacts: Promise<number>;
 
-  /** Starts `deno run` with these arguments. */
-  constructor(...args: readonly string[]) {
-    this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", "--v8-flags=--trace-gc", ...args],
+  constructor({ path, args, env }: Program) {
+    this.#process = new Deno.Command(path, {
+      args: [...args],
+      env: { ...env },
+      signal: AbortSignal.timeout(MOST_MS),
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#answers = lines(this.#process.stderr);
-    this.#markCompacts = Array.fromAsync(lines(this.#process.stdout))
-      .then((all) => all.filter((line) => /Mark-Compact/.test(line)).length);
+    const isTraced = args.some((one) => one.includes("--trace-gc"));
+    this.#markCompacts = Array.fromAsync(lines(this.#process.stdout)).then(
+      (all) =>
+        isTraced ? all.filter((line) => /Mark-Compact/.test(line)).length : NaN,
+    );
   }
 
   /** What it said first. */
@@ -92,7 +130,10 @@ export class Child<Ready, Extra = unknown> implements AsyncDisposable {
     return await this.#next();
   }
 
-  /** Ends it in order; gives the mark-compacts of its whole life, which V8 buffers until then. */
+  /**
+   * Ends it in order; gives the mark-compacts of its whole life, which V8 buffers until then; NaN of
+   * a program that does not trace them.
+   */
   async stop(): Promise<number> {
     await this.#input.close().catch(() => {});
     await this.#process.status;
@@ -133,33 +174,52 @@ async function* lines(
 export async function inChild<T>(
   module: string,
   args: readonly (string | number)[],
-  v8Flags: readonly string[] = [],
+  tuning: Tuning = {},
 ): Promise<T & { readonly trace: string }> {
-  const { stdout, stderr } = await run(Deno.execPath(), [
-    ...["run", "-A", "--no-check", "--frozen"],
-    ...v8Flags.map((flag) => `--v8-flags=${flag}`),
-    module,
-    ...args.map(String),
-  ]);
+  const { stdout, stderr } = await run(denoOf(module, args, tuning));
   return { ...lastLine<T>(stderr), trace: stdout };
 }
 
 /** Runs a program that prints its result as JSON on stdout. */
 export async function inProgram<T>(path: string, args: string[]): Promise<T> {
-  return lastLine((await run(path, args)).stdout);
+  return lastLine((await run({ path, args })).stdout);
 }
 
 function lastLine<T>(text: string): T {
   return JSON.parse(text.trimEnd().split("\n").at(-1)!);
 }
 
-async function run(path: string, args: string[]) {
-  const output = await new Deno.Command(path, { args }).output();
-  const [stdout, stderr] = [output.stdout, output.stderr].map((bytes) =>
-    new TextDecoder().decode(bytes)
-  );
-  if (output.success) return { stdout, stderr };
-  throw new Error(
-    `${path} ${args.join(" ")} ended with ${output.code}:\n${stderr}`,
-  );
+async function run({ path, args, env }: Program) {
+  const { stdout, stderr, code } = await output({ path, args, env });
+  if (code === 0) return { stdout, stderr };
+  throw new Error(`${path} ${args.join(" ")} ended with ${code}:\n${stderr}`);
+}
+
+async function output({ path, args, env }: Program) {
+  const { code, stdout, stderr } = await new Deno.Command(path, {
+    args: [...args],
+    env: { ...env },
+    signal: AbortSignal.timeout(MOST_MS),
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** What a program prints; if it is not here or does not succeed, why. */
+export async function tried(
+  path: string,
+  args: readonly string[],
+): Promise<{ text: string; why?: string }> {
+  try {
+    const { code, stdout, stderr } = await output({ path, args });
+    if (code === 0) return { text: stdout };
+    const line = stderr.split("\n").find((line) =>
+      /error|cannot find/.test(line)
+    );
+    const why = (line ?? stderr).replace(/^.*?(error|ld): /, "").trim();
+    return { text: "", why };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { text: "", why: `no ${path} here` };
+  }
 }

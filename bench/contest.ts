@@ -1,10 +1,16 @@
 /**
  * Contestants that are measured in turn, and held against targets: what `io/report.ts` and
- * `shared/report.ts` have in common. Prints Markdown; a figure is the median of the rounds, a ratio
- * that of the rounds' own ratios.
+ * `shared/report.ts` have in common. A figure is the median of the rounds, a ratio that of the
+ * rounds' own ratios.
  */
-import { tableText, verdictText } from "./report/markdown.ts";
-import { isMet, over, ratio, tableOf, type Turns } from "./report/section.ts";
+import {
+  over,
+  ratio,
+  type Table,
+  tableOf,
+  type Turns,
+  type Verdict,
+} from "./report/section.ts";
 
 /** A bound on a contestant's value, or on its ratio to another's. */
 export interface Target<Value extends string> {
@@ -42,14 +48,21 @@ export type Results<Value extends string> = Record<
   Readonly<Record<Value, number>>[]
 >;
 
-/** Measures, and prints the figures and the targets. */
+/** What the contest came to. */
+export interface Outcome<Value extends string> {
+  readonly results: Results<Value>;
+  readonly table: Table;
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Measures. */
 export async function compete<Value extends string>(
   { name, contestants, run, targets }: Contest<Value>,
   turns: Turns,
   /** By heading of a column, the value that stands in it, and in how many units. */
   columns: Readonly<Record<string, readonly [Value, number]>>,
   share = 1,
-): Promise<{ results: Results<Value>; met: boolean }> {
+): Promise<Outcome<Value>> {
   const results = await turns.take(
     name,
     Object.fromEntries(contestants.map((one) => [one, () => run(one, share)])),
@@ -60,20 +73,21 @@ export async function compete<Value extends string>(
       (one: Record<Value, number>) => one[value] / unit,
     ] as const
   );
-  console.log(
-    `\n${tableText(tableOf(name, results, Object.fromEntries(values)))}\n`,
-  );
-  const verdicts = targets.map(({ of, against, value, atMost }) => {
+  const verdicts = targets.map(({ of, against, value, atMost }): Verdict => {
     const get = (one: Record<Value, number>) => one[value];
     return against === undefined
-      ? { what: `${of}: ${value}`, figure: over(results[of], get), atMost }
+      ? {
+        what: `${name}: ${of}: ${value}`,
+        figure: over(results[of], get),
+        atMost,
+      }
       : {
-        what: `${of}: ${value} in those of ${against}`,
+        what: `${name}: ${of}: ${value} in those of ${against}`,
         figure: ratio(results[of], results[against], get),
         atMost,
         unit: " ×",
       };
   });
-  for (const verdict of verdicts) console.log(`- ${verdictText(verdict)}`);
-  return { results, met: verdicts.every(isMet) };
+  const table = tableOf(name, results, Object.fromEntries(values));
+  return { results, table, verdicts };
 }

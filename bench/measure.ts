@@ -9,8 +9,9 @@ export interface Spread {
   readonly max: number;
 }
 
-/** The middle and the ends. */
+/** The middle and the ends; NaN of nothing. */
 export function spread(values: readonly number[]): Spread {
+  if (values.length === 0) return { median: NaN, min: NaN, max: NaN };
   const sorted = values.toSorted((a, b) => a - b);
   return {
     median: sorted[sorted.length >> 1],

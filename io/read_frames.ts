@@ -69,10 +69,10 @@ interface Shape {
  * `released`, and views that were kept have length 0. Await what you do with them before the step
  * ends. A frame may have 0 bytes.
  *
- * Worth it for frames from some hundred bytes to the block's size: at 30 000 bytes about a third
- * of the CPU time of `conn.readable` with concatenation. Choose blocks of at least twice the usual
- * frame. Each connection in the loop holds a block, idle or not; for one that lives long, a plain
- * `Uint8Array` of its own would be as fast.
+ * Worth it for frames from some hundred bytes to the block's size; docs/io.md has what it saves
+ * beside `conn.readable` with concatenation. Choose blocks of at least twice the usual frame. Each
+ * connection in the loop holds a block, idle or not; for one that lives long, a plain `Uint8Array` of
+ * its own would be as fast.
  *
  * `break` and `throw` release the block; what the window held of later frames is lost, so close the
  * connection then. After `signal` was aborted a read is still under way: it owns the block until

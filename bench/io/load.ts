@@ -70,6 +70,7 @@ export async function reply(
     const size = await conn.read(buffer);
     if (size === null) throw new Error(`the server has hung up after ${all}`);
     all += decoder.decode(buffer.subarray(0, size));
+    if (all.length > 10_000) throw new Error(`an answer too long: ${all}`);
     const match =
       /^HTTP\/1.1 (\d+) [^]*?content-length: (\d+)[^]*?\r\n\r\n([^]*)$/i
         .exec(all);

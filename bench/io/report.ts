@@ -1,43 +1,111 @@
 /**
- * Measures the adaptors against what one would write without a pool, and compares the ratios with
- * the targets. Linux only. Ends with 1 if a target is missed.
- *
- *     deno run -A bench/io/report.ts [--rounds 5] [--only WORD] [--quick] [--write]
+ * Scenario: the adaptors in servers, against what one would write without a pool, against tuned
+ * Deno, and against other runtimes. Also writes the tables of servers in the README and docs/io.md.
  *
  * Every contestant is a server process of its own; in each round they take turns, so that the noise
  * of the machine meets all of them; the median round counts. Cost is the processor time of the
  * server process for one request, and the most memory it ever had resident.
  */
-import { Child, type Cost } from "../child.ts";
+import { Child, type Cost, type Program } from "../child.ts";
 import { compete, type Results } from "../contest.ts";
-import { flags } from "../flags.ts";
 import { spread } from "../measure.ts";
-import { intoReadme } from "../readme.ts";
-import { digits, tableText } from "../report/markdown.ts";
-import { ratio, Turns } from "../report/section.ts";
+import { digits } from "../report/markdown.ts";
+import {
+  over,
+  ratio,
+  type Scenario,
+  type Section,
+  type Table,
+  tableOf,
+  type Turns,
+  type Verdict,
+} from "../report/section.ts";
+import { TUNED, TUNED_NOTE, tunedName } from "../tuned.ts";
 import * as load from "./load.ts";
-import { type Scenario, SCENARIOS, type Value } from "./scenarios.ts";
+import {
+  type Scenario as Contest,
+  scenarios,
+  type Value,
+} from "./scenarios.ts";
+import { type Starter, starter } from "./start.ts";
 
-const SERVERS = new URL("servers.ts", import.meta.url).href;
+const FRESH = "req.bytes()";
+const CPU = "CPU µs a request";
 
-const HELP = `deno run -A bench/io/report.ts [flags]
+type Servers = Results<Value>;
+type Row = Table["rows"][number];
 
-  --rounds N    how often every contestant runs (default 5, or 3 with --quick)
-  --only WORD   scenarios with this in their name
-  --quick       a quarter of the load
-  --write       put the tables into the README and docs/io.md
-  --help        this`;
-const given = flags(HELP, {
-  rounds: 0,
-  only: "",
-  quick: false,
-  write: false,
-});
-const { only, quick, write } = given;
-const rounds = given.rounds || (quick ? 3 : 5);
+/** A contestant's share of another's figure, and what it is a share of. */
+function share(results: Servers, of: string, to: string, value: Value): string {
+  if (!(of in results)) return "not measured";
+  const { median } = ratio(results[of], results[to], (one) => one[value]);
+  if (Number.isNaN(median)) return "not measured";
+  const whole = over(results[to], (one) => one[value]).median;
+  return `${median.toFixed(2)} of ${
+    value === "micros" ? `${digits(whole)} µs` : `${digits(whole / 1e6)} MB`
+  }`;
+}
 
-function typical(results: Results<Value>, of: string, value: Value): number {
-  return spread(results[of].map((result) => result[value])).median;
+/** A row for the README: the first adaptor, beside what one would write without a pool. */
+function shown({ name, contestants }: Contest, results: Servers): Row {
+  const [without, pooled] = contestants;
+  return [
+    name,
+    `\`${without}\``,
+    `\`${pooled}\``,
+    share(results, pooled, without, "micros"),
+    share(results, pooled, without, "peakBytes"),
+  ];
+}
+
+/** Rows for docs/io.md. */
+function advised({ advice, contestants }: Contest, results: Servers): Row[] {
+  const [against, second] = contestants;
+  return advice.map(({ have, use, is = second, not }) => [
+    have,
+    use,
+    `\`${against}\``,
+    share(results, is, against, "micros"),
+    share(results, is, against, "peakBytes"),
+    not,
+  ]);
+}
+
+/** How far from each other runtime, and what of it is Deno's own: the loop without a pool. */
+function distances(
+  { name, bare, unit = CPU }: Contest,
+  results: Servers,
+  runtimes: readonly string[],
+): Row[] {
+  if (bare === undefined) return [];
+  const [least, pooled] = bare.map((one) => results[one]);
+  const micros = (all: typeof least) => over(all, (one) => one.micros);
+  /** What the first takes more than the second, round by round. */
+  const more = (of: typeof least, to: typeof least) =>
+    spread(of.slice(0, to.length).map((one, at) => one.micros - to[at].micros));
+  return runtimes.filter((one) => results[one]?.length > 0).map((one) => [
+    `${name}, ${unit}: ${one}`,
+    micros(results[one]),
+    micros(least),
+    micros(pooled),
+    more(least, results[one]),
+    more(pooled, least),
+  ]);
+}
+
+/** What tuning gives, and what a pool gives. */
+function tunedRows(results: Servers): Row[] {
+  const row = (name: string, of: string): Row => [
+    name,
+    share(results, of, FRESH, "micros"),
+    share(results, of, FRESH, "peakBytes"),
+  ];
+  return [
+    ...Object.entries(TUNED).map(([key, what]) =>
+      row(`\`${FRESH}\`, ${what}`, tunedName(FRESH, key))
+    ),
+    row("`readBody`", "readBody"),
+  ];
 }
 
 /** What a crowd of slow uploads came to. */
@@ -48,9 +116,8 @@ interface Crowd {
   stats: Record<string, number>;
 }
 
-async function crowdOf(contestant: string, count: number): Promise<Crowd> {
-  const args = [SERVERS, "crowd", contestant];
-  await using child = new Child<{ port: number }, Crowd["stats"]>(...args);
+async function crowdOf(program: Program, count: number): Promise<Crowd> {
+  await using child = new Child<{ port: number }, Crowd["stats"]>(program);
   const { port } = await child.ready();
   let idle: Cost | undefined;
   const opened = async () => void (idle = await child.cost());
@@ -62,103 +129,136 @@ async function crowdOf(contestant: string, count: number): Promise<Crowd> {
 }
 
 /** 2000 slow uploads at once on 256 blocks: answered or refused, in bounded memory. */
-async function crowds(): Promise<boolean> {
-  const count = quick ? 1000 : 2000;
-  const results: Record<string, Crowd> = {};
-  for (const name of ["refuse all", "req.bytes()", "readBody"]) {
-    results[name] = await crowdOf(name, count);
-  }
-  const table = tableText({
-    heading: `${count} slow uploads of 60 000 bytes at once, in 2 s each`,
-    columns: ["answered", "refused", "memory grew by MB"],
-    rows: Object.entries(results).map(([name, crowd]) => [
-      name,
-      digits(crowd.answered),
-      digits(crowd.refused),
-      mb(crowd.grownBytes),
-    ]),
+async function crowds({ program }: Starter, turns: Turns) {
+  const count = 2000 * turns.pace.share;
+  const name = `${count} slow uploads of 60 000 bytes at once, in 2 s each`;
+  const names = ["refuse all", FRESH, "readBody"];
+  const results = await turns.take<Crowd>(
+    name,
+    Object.fromEntries(
+      names.map((of) => [of, () => crowdOf(program("crowd", of), count)]),
+    ),
+    1,
+  );
+  const table = tableOf(name, results, {
+    answered: (one) => one.answered,
+    refused: (one) => one.refused,
+    "memory grew by MB": (one) => one.grownBytes / 1e6,
   });
-  console.log(`\n${table}\n`);
-  const { answered, refused, grownBytes, stats } = results.readBody;
-  const poolBytes = stats.blockSize * stats.maxBlocks;
-  const more = grownBytes - results["refuse all"].grownBytes;
-  const bound = 2 * poolBytes + 64e6;
-  const lawful = stats.acquiredBlocks === 0 && stats.abandonedBlocks === 0 &&
+  const verdict = (
+    what: string,
+    value: (one: Crowd, refusing: Crowd) => number,
+    atMost: number,
+  ): Verdict => ({
+    what: `${name}, readBody: ${what}`,
+    figure: spread(
+      results.readBody.map((one, at) => value(one, results["refuse all"][at])),
+    ),
+    atMost,
+  });
+  const isWhole = ({ stats }: Crowd) =>
+    stats.acquiredBlocks === 0 && stats.abandonedBlocks === 0 &&
     stats.committedBlocks === stats.freeBlocks &&
     stats.peakAcquired <= stats.maxBlocks;
-  const checks: [string, boolean][] = [
-    ["every one was answered right or refused", answered + refused === count],
-    [`the pool of ${stats.maxBlocks} blocks is whole again`, lawful],
-    // A block and a read buffer for each that is served, and what V8 takes for the garbage of
-    // any traffic. It does not grow with the crowd.
-    [
-      `grew by ${mb(more)} MB more than with all refused, at most ${mb(bound)}`,
-      more <= bound,
+  const poolBytes = 256 * 64 * 1024;
+  return {
+    table,
+    verdicts: [
+      verdict(
+        "neither answered right nor refused",
+        (one) => count - one.answered - one.refused,
+        0,
+      ),
+      verdict(
+        "blocks of the pool that are not free again",
+        (one) => isWhole(one) ? 0 : Math.max(1, one.stats.acquiredBlocks),
+        0,
+      ),
+      // A block and a read buffer for each that is served, and what V8 takes for the garbage of
+      // any traffic. It does not grow with the crowd.
+      verdict(
+        "MB that it grew by more than with all refused",
+        (one, refusing) => (one.grownBytes - refusing.grownBytes) / 1e6,
+        (2 * poolBytes + 64e6) / 1e6,
+      ),
     ],
-  ];
-  for (const [what, passed] of checks) {
-    console.log(`- ${passed ? "met" : "**missed**"}: readBody: ${what}`);
+  };
+}
+
+async function run(turns: Turns): Promise<Section> {
+  using start = await starter();
+  const tables: Table[] = [];
+  const verdicts: Verdict[] = [];
+  const inReadme: Row[] = [];
+  const inDocs: Row[] = [];
+  const far: Row[] = [];
+  const tuned: Row[] = [];
+  const { only, share } = turns.pace;
+  for (const contest of scenarios(start)) {
+    if (!contest.name.includes(only)) continue;
+    const { results, ...outcome } = await compete(contest, turns, {
+      [contest.unit ?? CPU]: ["micros", 1],
+      "peak MB": ["peakBytes", 1e6],
+      "mark-compacts": ["markCompacts", 1],
+    }, share);
+    tables.push(outcome.table);
+    verdicts.push(...outcome.verdicts);
+    if (contest.isShown) inReadme.push(shown(contest, results));
+    inDocs.push(...advised(contest, results));
+    far.push(...distances(contest, results, start.runtimes("proxy")));
+    if ("readBody" in results) tuned.push(...tunedRows(results));
   }
-  return checks.every(([, passed]) => passed);
-}
-
-function mb(bytes: number): string {
-  return (bytes / 1e6).toFixed(0);
-}
-
-/** A row for the README: what one would write without a pool, beside the first adaptor. */
-function row(scenario: Scenario, results: Results<Value>): string {
-  const { name, unit = "CPU µs a request", contestants } = scenario;
-  const both = contestants.slice(0, 2);
-  const cell = (value: Value, show: (number: number) => string) =>
-    both.map((one) => show(typical(results, one, value))).join(" → ");
-  const micros = cell("micros", (number) => number.toFixed(0));
-  const peak = cell("peakBytes", mb);
-  return `| ${name} | ${both.join(" → ")} | ${unit} ${micros} | ${peak} |`;
-}
-
-/** Rows for docs/io.md: ratios, with what they are of. */
-function advise(scenario: Scenario, results: Results<Value>): string[] {
-  const [against, second] = scenario.contestants;
-  return scenario.advice.map(
-    ({ have, use, is = second, not }) => {
-      const cell = (value: Value, show: (number: number) => string) => {
-        const figure = ratio(results[is], results[against], (r) => r[value]);
-        const of = show(typical(results, against, value));
-        return `${figure.median.toFixed(2)} of ${of}`;
-      };
-      const time = cell("micros", (n) => `${n.toFixed(0)} µs`);
-      const memory = cell("peakBytes", (n) => `${mb(n)} MB`);
-      return `| ${have} | ${use} | \`${against}\` | ${time} | ${memory} | ${not} |`;
+  if ("slow uploads".includes(only)) {
+    const { table, verdicts: more } = await crowds(start, turns);
+    tables.push(table);
+    verdicts.push(...more);
+  }
+  if (far.length > 0) {
+    tables.push({
+      caption: "How far from other runtimes: what of it is the runtime's, " +
+        "because a loop without a pool takes it too, and what is the pool's.",
+      heading: "µs",
+      columns: [
+        "there",
+        "bare loop in Deno",
+        "pooled",
+        "the runtime's",
+        "the pool's",
+      ],
+      rows: far,
+    });
+  }
+  const place = (heading: string, columns: string[], rows: Row[]): Table => ({
+    heading,
+    columns,
+    rows,
+  });
+  return {
+    tables,
+    verdicts,
+    plots: [],
+    notes: [TUNED_NOTE, ...start.notes],
+    readme: {
+      io: place("what", ["without", "pooled", "time", "peak memory"], inReadme),
+      saves: place(
+        "you have",
+        ["use", "instead of", "time", "peak memory", "not if"],
+        inDocs,
+      ),
+      tuned: place("uploads of 1 MiB", ["CPU time", "peak memory"], tuned),
     },
-  );
+  };
 }
 
-let met = true;
-const rows: string[] = [];
-const advices: string[] = [];
-const turns = new Turns(rounds, () => {});
-console.log(`Medians of ${rounds} rounds, with the least and the most.`);
-for (const scenario of SCENARIOS) {
-  if (!scenario.name.includes(only)) continue;
-  const { isShown, unit = "CPU µs a request" } = scenario;
-  const found = await compete(scenario, turns, {
-    [unit]: ["micros", 1],
-    "peak MB": ["peakBytes", 1e6],
-    "mark-compacts": ["markCompacts", 1],
-  }, quick ? 0.25 : 1);
-  met &&= found.met;
-  if (isShown) rows.push(row(scenario, found.results));
-  advices.push(...advise(scenario, found.results));
-}
-if ("slow uploads".includes(only)) met = await crowds() && met;
-if (write) {
-  const head = "| what | without → pooled | cost | peak memory, MB |\n" +
-    "| --- | --- | --- | --- |\n";
-  await intoReadme("io", head + rows.join("\n"));
-  const columns =
-    "| you have | use | instead of | time | peak memory | not if |";
-  const line = "| --- | --- | --- | --- | --- | --- |";
-  await intoReadme("saves", [columns, line, ...advices].join("\n"));
-}
-Deno.exit(met ? 0 : 1);
+/** The scenario. */
+export const servers: Scenario = {
+  id: "servers",
+  title: "Servers",
+  asks:
+    "What do the adaptors save a server, in processor time and in peak memory, beside what one would " +
+    "write without a pool, beside a tuned Deno, and beside other runtimes? A bare loop reads by hand " +
+    "into arrays that it keeps: what Deno itself takes.",
+  hides:
+    "what a server does with the bytes, a network that is slow, and more than two processors.",
+  run,
+};

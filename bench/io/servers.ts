@@ -30,6 +30,8 @@ const KIB = 1024;
 const hostname = "127.0.0.1";
 /** Of uploads; all contestants accept this much. */
 const MOST = 1024 * KIB;
+/** Of one read. */
+const PAGE = 64 * KIB;
 /** Of files in forms. */
 const MOST_OF_FILE = 8 * 1024 * KIB;
 /** What a server should give every read; here no sender is slow. */
@@ -101,6 +103,7 @@ const UPLOADS: Record<string, () => Upload> = {
     pool = new BlockPool({ blockSize: 16 * KIB, maxBlocks: 256 }),
   ) =>
   (request) => whole(pool, request),
+  "bare BYOB loop": bareUpload,
   "collect": (pool = pages()) => async (request) => {
     using chain = await collect(request, pool, { limit: MOST });
     return chain!.byteLength + chain!.slice(-1)[0];
@@ -115,6 +118,42 @@ const UPLOADS: Record<string, () => Upload> = {
     return size + last;
   },
 };
+
+/** By hand, into an array that was used before; Deno itself takes no less. */
+function bareUpload(): Upload {
+  const free: ArrayBuffer[] = [];
+  return async (request) => {
+    let buffer = free.pop() ?? new ArrayBuffer(MOST + PAGE);
+    let size = 0;
+    const read = bareReader(request.body!);
+    for (let isDone = false; !isDone;) {
+      const { value, done } = await read(new Uint8Array(buffer, size, PAGE));
+      isDone = done;
+      if (value === undefined) continue;
+      buffer = value.buffer;
+      size += value.length;
+    }
+    free.push(buffer);
+    return look(new Uint8Array(buffer, 0, size));
+  };
+}
+
+/** A body that is there already is no stream of bytes: then what it gives is copied. */
+function bareReader(body: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  try {
+    const reader = body.getReader({ mode: "byob" });
+    return (view: Uint8Array<ArrayBuffer>) => reader.read(view);
+  } catch {
+    const reader = body.getReader();
+    return async ({ buffer, byteOffset }: Uint8Array<ArrayBuffer>) => {
+      const { value, done } = await reader.read();
+      if (done) return { value: undefined, done };
+      const view = new Uint8Array(buffer, byteOffset, value.length);
+      view.set(value);
+      return { value: view, done };
+    };
+  }
+}
 
 /** The same of text: a number out of each line. */
 const TEXTS: Record<string, () => Upload> = {
@@ -180,13 +219,13 @@ const STORES: Record<
   "bytes(), fetch": () => async (request, target) => {
     const bytes = await request.bytes();
     const hash = createHash("md5").update(bytes).digest("hex");
-    return await pass(target, hash, bytes);
+    return await put(target, hash, bytes);
   },
   "collect, stream()": (pool = pages(2048)) => async (request, target) => {
     using chain = (await collect(request, pool))!;
     const hash = createHash("md5");
     for (const { bytes } of chain.chunks()) hash.update(bytes);
-    return await pass(target, hash.digest("hex"), chain.stream());
+    return await put(target, hash.digest("hex"), chain.stream());
   },
   "pipeTo": () => async (request, target) => {
     const file = await Deno.open(target, { write: true });
@@ -202,7 +241,7 @@ const STORES: Record<
   },
 };
 
-async function pass(
+async function put(
   target: string,
   hash: string,
   body: BodyInit,
@@ -265,7 +304,19 @@ const PROXIES: Record<string, () => Proxy> = {
       copy(upstream, client, blocks[1]).then(() => client.closeWrite()),
     ]);
   },
+  "bare loop": () => async (client, upstream) => {
+    await Promise.all([pass(client, upstream), pass(upstream, client)]);
+  },
 };
+
+/** Into an array of its own; `copy` without a block. */
+async function pass(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+  const bytes = new Uint8Array(PAGE);
+  for (let size; (size = await from.read(bytes)) !== null;) {
+    await writeAll(to, bytes.subarray(0, size));
+  }
+  await to.closeWrite();
+}
 
 async function proxied(
   proxy: Proxy,
@@ -299,6 +350,25 @@ const FRAMES: Record<string, () => Frames> = {
         at += 4 + size;
       }
       rest = all.subarray(at);
+    }
+  },
+  /** One array each, which a frame fits into. */
+  "bare loop": () => async (conn) => {
+    const reply = new Uint8Array(4);
+    const bytes = new Uint8Array(PAGE);
+    const head = new DataView(bytes.buffer);
+    for (let start = 0, end = 0;;) {
+      while (end - start < 4 || end - start < 4 + head.getUint32(start)) {
+        bytes.copyWithin(0, start, end);
+        end -= start;
+        start = 0;
+        const size = await conn.read(bytes.subarray(end));
+        if (size === null) return;
+        end += size;
+      }
+      start += 4 + head.getUint32(start);
+      reply[0] = bytes[start - 1];
+      await conn.write(reply);
     }
   },
   "readFrames": (pool = pages()) => async (conn) => {

@@ -8,7 +8,9 @@
  */
 import { BlockPool, type PoolOptions } from "@smriti/pool";
 import { waitedMs } from "../measure.ts";
-import { inChild, peakBytes, report } from "../child.ts";
+import { inChild, peakBytes, report, type Tuning } from "../child.ts";
+import { leftOutText } from "../compile.ts";
+import { tuned, TUNED_NOTE, tunedName } from "../tuned.ts";
 import { Histogram } from "./histogram.ts";
 import {
   over,
@@ -231,9 +233,16 @@ const LOADS = {
   },
 } satisfies Record<string, Load>;
 
-async function once(load: Load, name: string): Promise<Run> {
+async function once(
+  load: Load,
+  name: string,
+  { v8Flags = [], env }: Tuning = {},
+): Promise<Run> {
   const args = [name, ...load.args];
-  const result = await inChild<Churn>(import.meta.url, args, ["--trace-gc"]);
+  const result = await inChild<Churn>(import.meta.url, args, {
+    v8Flags: ["--trace-gc", ...v8Flags],
+    env,
+  });
   let markCompacts = 0;
   let collectingMs = 0;
   for (const line of result.trace.split("\n")) {
@@ -249,14 +258,15 @@ async function once(load: Load, name: string): Promise<Run> {
 type Runs = Record<string, Run[]>;
 
 async function run(turns: Turns): Promise<Section> {
+  using other = await tuned();
   const found: Record<string, Runs> = {};
   for (const [key, load] of Object.entries<Load>(LOADS)) {
-    found[key] = await turns.take(
-      `churn, ${load.heading}`,
-      Object.fromEntries(
-        load.names.map((name) => [name, () => once(load, name)]),
-      ),
-    );
+    const contestants: Record<string, () => Promise<Run>> = {};
+    for (const name of load.names) contestants[name] = () => once(load, name);
+    for (const [key, tuning] of Object.entries(other.tunings)) {
+      contestants[tunedName(FRESH, key)] = () => once(load, FRESH, tuning);
+    }
+    found[key] = await turns.take(`churn, ${load.heading}`, contestants);
   }
   const { small, large } = found;
   const plot = (
@@ -288,6 +298,8 @@ async function run(turns: Turns): Promise<Section> {
       plot("churn_tail.svg", "the same: p99.9 of one operation", "µs", tail),
     ],
     notes: [
+      TUNED_NOTE,
+      leftOutText(other.leftOut),
       "Operations a second count the time that the main thread had a processor; latencies and " +
       "stalls are the clock's, and on a shared machine also hold what other programs took " +
       "(last column: the share of the time that the main thread waited for a processor).",
@@ -295,7 +307,7 @@ async function run(turns: Turns): Promise<Section> {
       "once; with zeroing it is written twice, once cold and once warm. The bare list checks and " +
       "clears nothing: faster than that is no pool, because the rest is the writing itself.",
     ],
-    readme: { gc: spared(large, turns.rounds) },
+    readme: { gc: spared(large, turns.pace.rounds) },
   };
 }
 

@@ -1,14 +1,9 @@
 /**
- * The floor in C and Go, compiled here if the compilers and the libraries are; else a line that
- * says what was left out, and why. Installs nothing.
+ * The floor in C and Go: native/floor.c beside several allocators, native/channel.go.
  */
-import { inProgram } from "../child.ts";
-
-/** Nanoseconds for one operation in each shape. */
-export interface Shapes {
-  readonly cycle: number;
-  readonly held: number;
-}
+import { inProgram, tried } from "../child.ts";
+import { type Build, compile, native } from "../compile.ts";
+import type { Shapes } from "../cases.ts";
 
 /** What could be compiled, and what could not. */
 export interface Floor extends Disposable {
@@ -19,7 +14,6 @@ export interface Floor extends Disposable {
   readonly leftOut: readonly string[];
 }
 
-const NATIVE = new URL("./native/", import.meta.url);
 const DPDK_FLAGS =
   "--no-huge --no-pci --no-telemetry --no-shconf -l 0 -m 1400 --log-level=3 --"
     .split(" ");
@@ -28,20 +22,22 @@ const MALLOCS: Record<string, string[]> = {
   "C: mimalloc": ["-Wl,--no-as-needed", "-lmimalloc"],
   "C: jemalloc": ["-Wl,--no-as-needed", "-ljemalloc"],
 };
+const CACHES: Record<string, string> = {
+  "C: DPDK rte_mempool, cached": "256",
+  "C: DPDK rte_mempool, no cache": "0",
+};
+const GO = "Go: buffered channel";
 
-/** One compilation, and what its program measures at a block size, by name and arguments. */
-interface Build {
-  readonly compiler: string;
-  readonly flags: (target: string) => string[];
-  readonly programs: Readonly<Record<string, (size: number) => string[]>>;
+/** What the program of a contestant is given to measure a block size. */
+function argsOf(name: string, size: number): string[] {
+  const cache = CACHES[name];
+  const args = [String(size)];
+  return cache === undefined ? args : [...DPDK_FLAGS, ...args, cache];
 }
 
-/** Compiles into a folder of its own, which goes away with the result. */
+/** Compiles all of it. */
 export async function compileFloor(): Promise<Floor> {
-  const folder = await Deno.makeTempDir({ prefix: "smriti-floor-" });
-  const programs: Record<string, (size: number) => Promise<Shapes>> = {};
-  const leftOut: string[] = [];
-  const source = file("floor.c");
+  const source = native("floor.c");
   const c = (...flags: string[]) => (target: string) => [
     "-O2",
     "-o",
@@ -51,62 +47,32 @@ export async function compileFloor(): Promise<Floor> {
   ];
   const { text } = await tried("pkg-config", ["--cflags", "libdpdk"]);
   const dpdk = "-lrte_eal -lrte_mempool -lrte_ring".split(" ");
-  const builds: Build[] = [
-    ...Object.entries(MALLOCS).map(([name, libraries]) => ({
+  const built = await compile([
+    ...Object.entries(MALLOCS).map(([name, libraries]): Build => ({
+      names: [name],
       compiler: "cc",
       flags: c(...libraries),
-      programs: { [name]: (size: number) => [String(size)] },
     })),
     {
+      names: Object.keys(CACHES),
       compiler: "cc",
       flags: c("-DDPDK", ...text.split(/\s+/).filter(Boolean), ...dpdk),
-      programs: {
-        "C: DPDK rte_mempool, cached": (n) => [...DPDK_FLAGS, `${n}`, "256"],
-        "C: DPDK rte_mempool, no cache": (n) => [...DPDK_FLAGS, `${n}`, "0"],
-      },
     },
     {
+      names: [GO],
       compiler: "go",
-      flags: (target) => ["build", "-o", target, file("channel.go")],
-      programs: { "Go: buffered channel": (size) => [String(size)] },
+      flags: (target) => ["build", "-o", target, native("channel.go")],
     },
-  ];
-  for (const [at, build] of builds.entries()) {
-    const target = `${folder}/floor${at}`;
-    const { why } = await tried(build.compiler, build.flags(target));
-    for (const [name, args] of Object.entries(build.programs)) {
-      if (why !== undefined) leftOut.push(`${name} (${why})`);
-      else programs[name] = (size) => inProgram(target, args(size));
-    }
-  }
+  ]);
+  const programs = [...built.paths].map(([name, path]) =>
+    [
+      name,
+      (size: number) => inProgram<Shapes>(path, argsOf(name, size)),
+    ] as const
+  );
   return {
-    programs,
-    leftOut,
-    [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }),
+    programs: Object.fromEntries(programs),
+    leftOut: built.leftOut,
+    [Symbol.dispose]: () => built[Symbol.dispose](),
   };
-}
-
-function file(name: string): string {
-  return decodeURIComponent(new URL(name, NATIVE).pathname);
-}
-
-/** What a program prints, and, if it did not succeed, why. */
-async function tried(
-  program: string,
-  args: string[],
-): Promise<{ text: string; why?: string }> {
-  try {
-    const output = await new Deno.Command(program, { args }).output();
-    const [text, errors] = [output.stdout, output.stderr]
-      .map((bytes) => new TextDecoder().decode(bytes));
-    if (output.success) return { text };
-    const line = errors.split("\n").find((line) =>
-      /error|cannot find/.test(line)
-    );
-    const why = (line ?? errors).replace(/^.*?(error|ld): /, "").trim();
-    return { text: "", why };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return { text: "", why: `no ${program} here` };
-  }
 }

@@ -218,7 +218,7 @@ async function run(turns: Turns): Promise<Section> {
   }
   const lived = await turns.take("life of a pool", lives);
   const collected = <T>(...args: (string | number)[]) =>
-    inChild<T>(import.meta.url, args, ["--expose-gc"]);
+    inChild<T>(import.meta.url, args, { v8Flags: ["--expose-gc"] });
   const { heap } = await turns.take("heap of a pool", {
     heap: () => collected<Heap>("heap", 1_000_000),
   });

@@ -1,6 +1,7 @@
 /**
  * Runs every comparison in one go and writes bench/report.md, bench/plots/*.svg and the tables of
- * the README and docs/numbers.md.
+ * the README and docs/: all of one run. What fails is left out, with a line; after 17 minutes each
+ * contestant runs once only.
  *
  *     deno task bench:report [--only ID] [--rounds 5] [--write]
  *
@@ -9,6 +10,8 @@
  */
 import { flags } from "../flags.ts";
 import { format, intoReadme } from "../readme.ts";
+import { servers } from "../io/report.ts";
+import { Earlier } from "./earlier.ts";
 import { day } from "./day.ts";
 import { life } from "./life.ts";
 import { load, machine } from "./machine.ts";
@@ -18,13 +21,24 @@ import { oneIsolate } from "./one_isolate.ts";
 import { waiting } from "./waiting.ts";
 import { isMet, type Scenario, type Section, Turns } from "./section.ts";
 
-const SCENARIOS: readonly Scenario[] = [oneIsolate, churn, life, day, waiting];
+const SCENARIOS: readonly Scenario[] = [
+  servers,
+  oneIsolate,
+  churn,
+  life,
+  day,
+  waiting,
+];
 const BENCH = new URL("../", import.meta.url);
+const PATH = new URL("report.md", BENCH);
+const LATE_MS = 17 * 60_000;
 const HELP = `deno task bench:report [--only ID] [--rounds N] [--write]
 
   --only ID    run one of: ${SCENARIOS.map(({ id }) => id).join(", ")}
+  --name WORD  of the servers, those with this in their name
+  --quick      a quarter of the load of the servers
   --rounds N   how often every contestant runs (default 5)
-  --write      with --only: put its tables into the README and docs/numbers.md
+  --write      with --only: put its tables into the README and docs/
   --help       this`;
 
 function fail(why: string): never {
@@ -32,10 +46,16 @@ function fail(why: string): never {
   Deno.exit(2);
 }
 
-const { only, rounds, write } = flags(HELP, {
+const { only, name, quick, rounds, write } = flags(HELP, {
   only: "",
+  name: "",
+  quick: false,
   rounds: 5,
   write: false,
+}, ({ only, name, quick, write }) => {
+  if ((name !== "" || quick) && (only === "" || write)) {
+    throw new TypeError("pages are written of all servers with all their load");
+  }
 });
 const chosen = only === ""
   ? SCENARIOS
@@ -48,11 +68,27 @@ const say = (text: string) => {
   console.error(`${seconds.toFixed(0).padStart(4)} s  ${text}`);
 };
 const busyBefore = load();
+const before = Earlier.read(PATH);
 const sections: [Scenario, Section][] = [];
+const failed: string[] = [];
+const turns = new Turns({
+  rounds,
+  share: quick ? 0.25 : 1,
+  only: name,
+  lateMs: start + LATE_MS,
+}, say);
 for (const scenario of chosen) {
-  sections.push([scenario, await scenario.run(new Turns(rounds, say))]);
+  try {
+    sections.push([scenario, await scenario.run(turns)]);
+  } catch (error) {
+    failed.push(
+      `all of ${scenario.id} is left out: ${(error as Error).message}`,
+    );
+    say(failed.at(-1)!);
+  }
 }
 const minutes = (performance.now() - start) / 60_000;
+failed.push(...turns.failed);
 const verdicts = sections.flatMap(([, { verdicts }]) => verdicts);
 const missed = verdicts.filter((verdict) => !isMet(verdict));
 
@@ -68,6 +104,14 @@ Figures are medians of ${rounds} interleaved rounds, with the least and the most
 brackets; ratios are taken within each round. Each measurement has a process of its own. A
 difference of less than two between two rows means nothing on a shared machine.
 
+Last column: the first figure of the row as a share of that in the report before, and so each
+other figure whose least and most lie outside of what they were. ${before.about}
+${
+  failed.length === 0
+    ? ""
+    : `\nFailed:\n\n${failed.map((one) => `- ${one}`).join("\n")}\n`
+}
+
 ${verdicts.length - missed.length} of ${verdicts.length} targets met.
 ${
   missed.length === 0
@@ -77,16 +121,17 @@ ${
     }\n`
 }`;
 const text = (plots: string) =>
-  sections.map(([scenario, section]) => sectionText(scenario, section, plots))
-    .join("\n\n");
+  sections.map(([scenario, section]) => {
+    const tables = section.tables.map((table) => before.compare(table));
+    return sectionText(scenario, { ...section, tables }, plots);
+  }).join("\n\n");
 if (isWhole) {
-  const path = new URL("report.md", BENCH);
   Deno.mkdirSync(new URL("plots/", BENCH), { recursive: true });
   for (const { file, svg } of sections.flatMap(([, { plots }]) => plots)) {
     Deno.writeTextFileSync(new URL(`plots/${file}`, BENCH), svg);
   }
-  Deno.writeTextFileSync(path, `${head}\n${text("plots")}\n`);
-  await format(path, new URL("plots/", BENCH));
+  Deno.writeTextFileSync(PATH, `${head}\n${text("plots")}\n`);
+  await format(PATH, new URL("plots/", BENCH));
   console.log(`${head}\nbench/report.md and bench/plots/ are written.`);
 } else {
   console.log(`${machine()}\n\n${text("bench/plots")}`);

@@ -28,6 +28,7 @@ function spreadText({ median, min, max }: Spread): string {
 
 function cellText(cell: Cell): string {
   if (cell === undefined) return "";
+  if (typeof cell !== "string" && Number.isNaN(cell.median)) return "";
   return typeof cell === "string" ? cell : spreadText(cell);
 }
 

@@ -6,6 +6,8 @@ import { AWAITED } from "../awaited.ts";
 import { CASES, type Shapes } from "../cases.ts";
 import type { Spread } from "../measure.ts";
 import { inChild } from "../child.ts";
+import { leftOutText } from "../compile.ts";
+import { tuned, TUNED_NOTE, tunedName } from "../tuned.ts";
 import { compileFloor } from "./floor.ts";
 import {
   over,
@@ -31,6 +33,7 @@ const SIZES = {
 const ARRAY = "new Uint8Array";
 const UNSAFE = "Buffer.allocUnsafe";
 const BARE = "bare array free list";
+const HANDLES = "bare list of arrays, a handle each";
 const LEAN = "smriti trust, not zeroed";
 const TRUST = "smriti trust";
 const REVOKE = "smriti revoke (default)";
@@ -57,11 +60,16 @@ type Awaits = Record<string, { ns: number }[]>;
 
 async function run(turns: Turns): Promise<Section> {
   using floor = await compileFloor();
+  using other = await tuned();
   const bySize: Record<string, Results> = {};
   for (const [label, size] of Object.entries(SIZES)) {
     const contestants: Record<string, () => Promise<Shapes>> = {};
     for (const name of Object.keys(CASES)) {
       contestants[name] = () => inChild(CASE, [name, size]);
+    }
+    for (const [key, tuning] of Object.entries(other.tunings)) {
+      contestants[tunedName(ARRAY, key)] = () =>
+        inChild(CASE, [ARRAY, size], tuning);
     }
     for (const [name, program] of Object.entries(floor.programs)) {
       contestants[name] = () => program(size);
@@ -87,7 +95,7 @@ async function run(turns: Turns): Promise<Section> {
     rows: names.map((name) => [name, ...row(name, shape)]),
   });
   const caption =
-    `\`deno task bench:report --only one-isolate\`: ns, median of ${turns.rounds} rounds with the ` +
+    `\`deno task bench:report --only one-isolate\`: ns, median of ${turns.pace.rounds} rounds with the ` +
     `least and the most. ${machine()}.`;
   const plot = (shape: keyof Shapes, file: string, title: string) => ({
     file,
@@ -123,9 +131,8 @@ async function run(turns: Turns): Promise<Section> {
       "shown beside it.",
       "JavaScript is timed by the clock less the main thread's wait for a processor; C by the " +
       "processor time of its thread; Go by the clock.",
-      floor.leftOut.length === 0
-        ? "No native contestant was left out."
-        : `Left out: ${floor.leftOut.join("; ")}.`,
+      TUNED_NOTE,
+      leftOutText([...floor.leftOut, ...other.leftOut]),
     ],
     readme: {
       ratios: {
@@ -163,8 +170,8 @@ function verdicts(at64: Results, awaits: Awaits): Verdict[] {
     const figure = ratio(at64[of], at64[to], (one) => one[shape]);
     found.push({ what, figure, unit: " ×", ...limit });
   };
-  compare(LEAN, "C: DPDK rte_mempool, cached", "cycle", { atMost: 3 });
-  compare(LEAN, BARE, "cycle", { atMost: 4 });
+  compare(LEAN, HANDLES, "cycle", { atMost: 2 });
+  compare(LEAN, HANDLES, "held", { atMost: 2 });
   compare(UNSAFE, LEAN, "cycle", { atLeast: 200 });
   for (const peer of ["C: mimalloc", "C: jemalloc", "Go: buffered channel"]) {
     compare(LEAN, peer, "cycle", { atMost: 1 });
@@ -174,12 +181,6 @@ function verdicts(at64: Results, awaits: Awaits): Verdict[] {
   compare(UNSAFE, LEAN, "held", { atLeast: 120 });
   compare(TRUST, ARRAY, "held", { atMost: 1 / 1.5 });
   compare(REVOKE, ARRAY, "held", { atMost: 1 / 2 });
-  found.push({
-    what: `${LEAN}, held`,
-    figure: over(at64[LEAN], (one) => one.held),
-    atMost: 50,
-    unit: " ns",
-  });
   for (const peer of [RESOLVED, "generic-pool", "tarn", "lightning-pool"]) {
     found.push({
       what: `await acquire(), ${LEAN}, in ${peer}`,

@@ -57,27 +57,57 @@ export interface Scenario {
   readonly run: (turns: Turns) => Promise<Section>;
 }
 
+/** How contestants are run. */
+export interface Pace {
+  /** How often each runs. */
+  readonly rounds: number;
+  /** Of the load of a server. Default: 1. */
+  readonly share?: number;
+  /** Contests with this in their name. Default: all. */
+  readonly only?: string;
+  /** From this moment on, by `performance.now()`, each runs once. Default: never. */
+  readonly lateMs?: number;
+}
+
 /** Takes turns: in each round every contestant runs once. */
 export class Turns {
-  readonly rounds: number;
+  readonly pace: Readonly<Required<Pace>>;
   readonly #say: (text: string) => void;
+  readonly #failed: string[] = [];
 
-  constructor(rounds: number, say: (text: string) => void) {
-    this.rounds = rounds;
+  constructor(pace: Pace, say: (text: string) => void) {
+    this.pace = { share: 1, only: "", lateMs: Infinity, ...pace };
     this.#say = say;
   }
 
-  /** By contestant, what it came to in each round. */
+  /** What was left out because it failed, and why. */
+  get failed(): readonly string[] {
+    return this.#failed;
+  }
+
+  /** By contestant, what it came to in each round; nothing of one that fails. */
   async take<T>(
     heading: string,
     contestants: Readonly<Record<string, () => Promise<T>>>,
+    rounds = this.pace.rounds,
   ): Promise<Record<string, T[]>> {
+    const { lateMs } = this.pace;
+    const left = new Map(Object.entries(contestants));
     const all: Record<string, T[]> = {};
-    const names = Object.keys(contestants);
-    for (let round = 1; round <= this.rounds; round++) {
-      for (const name of names) {
-        this.#say(`${heading}: round ${round} of ${this.rounds}, ${name}`);
-        (all[name] ??= []).push(await contestants[name]());
+    for (const name of left.keys()) all[name] = [];
+    for (let round = 1; round <= rounds; round++) {
+      if (round > 1 && performance.now() > lateMs) break;
+      for (const [name, run] of left) {
+        this.#say(`${heading}: round ${round} of ${rounds}, ${name}`);
+        try {
+          all[name].push(await run());
+        } catch (error) {
+          left.delete(name);
+          all[name] = [];
+          const { message } = error as Error;
+          this.#failed.push(`${heading}: ${name} is left out: ${message}`);
+          this.#say(this.#failed.at(-1)!);
+        }
       }
     }
     return all;
@@ -89,13 +119,14 @@ export function over<T>(rounds: readonly T[], value: (result: T) => number) {
   return spread(rounds.map(value));
 }
 
-/** The spread of a ratio, taken within each round. */
+/** The spread of a ratio, taken within each round that both have. */
 export function ratio<T>(
   of: readonly T[],
   to: readonly T[],
   value: (result: T) => number,
 ): Spread {
-  return spread(of.map((result, round) => value(result) / value(to[round])));
+  const both = of.slice(0, to.length);
+  return spread(both.map((result, round) => value(result) / value(to[round])));
 }
 
 /** A row for each contestant; by heading of a column, what stands in it. */
@@ -107,10 +138,9 @@ export function tableOf<T>(
   return {
     heading,
     columns: Object.keys(columns),
-    rows: Object.entries(results).map(([name, all]) => [
-      name,
-      ...Object.values(columns).map((value) => over(all, value)),
-    ]),
+    rows: Object.entries(results).filter(([, all]) => all.length > 0).map((
+      [name, all],
+    ) => [name, ...Object.values(columns).map((value) => over(all, value))]),
   };
 }
 

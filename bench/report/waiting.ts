@@ -133,7 +133,7 @@ if (import.meta.main) {
 
 async function run(turns: Turns): Promise<Section> {
   const told = <T>(what: string, which: string | number) =>
-    inChild<T>(import.meta.url, [what, which], ["--expose-gc"]);
+    inChild<T>(import.meta.url, [what, which], { v8Flags: ["--expose-gc"] });
   const hands = await turns.take<Hand>(
     "waiting",
     Object.fromEntries(

@@ -9,11 +9,12 @@
  * rounds' own ratios. What it does not show: more than two processors, and Workers that do
  * something else in between.
  */
-import { Child, inChild } from "../child.ts";
-import { bounds, compete, type Contest } from "../contest.ts";
+import { Child, denoOf, inChild } from "../child.ts";
+import { bounds, compete, type Contest, type Outcome } from "../contest.ts";
 import { flags } from "../flags.ts";
 import { uploads } from "../io/load.ts";
-import { Turns } from "../report/section.ts";
+import { tableText, verdictText } from "../report/markdown.ts";
+import { isMet, Turns } from "../report/section.ts";
 import { WAYS } from "./handover.ts";
 
 /** Time of one operation. */
@@ -81,8 +82,8 @@ const UPLOADS: Contest<"ns" | "peakBytes"> = {
   name: "uploads of 1 MiB hashed by two Workers",
   contestants: ["transferred arrays", "shared pool"],
   async run(contestant) {
-    const args = [here("pipeline.ts"), contestant];
-    await using child = new Child<{ port: number }>(...args);
+    const program = denoOf(here("pipeline.ts"), [contestant]);
+    await using child = new Child<{ port: number }>(program);
     const { port } = await child.ready();
     await uploads(port, MIB, 100, 16);
     const start = performance.now();
@@ -104,16 +105,21 @@ const HELP = `deno run -A bench/shared/report.ts [flags]
   --only WORD   scenarios with this in their name
   --help        this`;
 const { rounds, only } = flags(HELP, { rounds: 5, only: "" });
-const turns = new Turns(rounds, () => {});
+const turns = new Turns({ rounds }, console.error);
 let met = true;
 console.log(`Medians of ${rounds} rounds, with the least and the most.`);
+function print({ table, verdicts }: Outcome<string>): void {
+  console.log(`\n${tableText(table)}\n`);
+  for (const verdict of verdicts) console.log(`- ${verdictText(verdict)}`);
+  met &&= verdicts.every(isMet);
+}
 const ns = ["ns", 1] as const;
 for (const scenario of SCENARIOS) {
   if (!scenario.name.includes(only)) continue;
-  met = (await compete(scenario, turns, { ns })).met && met;
+  print(await compete(scenario, turns, { ns }));
 }
 if (UPLOADS.name.includes(only)) {
   const columns = { ns, "peak MB": ["peakBytes", 1e6] } as const;
-  met = (await compete(UPLOADS, turns, columns)).met && met;
+  print(await compete(UPLOADS, turns, columns));
 }
 Deno.exit(met ? 0 : 1);

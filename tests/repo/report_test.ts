@@ -1,11 +1,27 @@
 // What the bench report computes by itself: spreads, quantiles, targets, the ideal rules.
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { Child } from "../../bench/child.ts";
+import {
+  backend,
+  frames,
+  type Load,
+  requests,
+  uploads,
+} from "../../bench/io/load.ts";
+import { starter } from "../../bench/io/start.ts";
 import { spread } from "../../bench/measure.ts";
+import { Earlier } from "../../bench/report/earlier.ts";
 import { Histogram } from "../../bench/report/histogram.ts";
 import { area, ideal } from "../../bench/report/ideal.ts";
-import { digits, verdictText } from "../../bench/report/markdown.ts";
-import { isMet, ratio, Turns } from "../../bench/report/section.ts";
+import { digits, tableText, verdictText } from "../../bench/report/markdown.ts";
+import {
+  isMet,
+  ratio,
+  type Table,
+  tableOf,
+  Turns,
+} from "../../bench/report/section.ts";
 
 Deno.test("a spread has the middle and the ends; a ratio is taken round by round", () => {
   assertEquals(spread([3, 1, 2]), { median: 2, min: 1, max: 3 });
@@ -52,10 +68,90 @@ Deno.test("quantiles of a histogram are right within a bucket", () => {
 Deno.test("contestants take turns", async () => {
   const ran: string[] = [];
   const run = (name: string) => () => Promise.resolve(ran.push(name));
-  const turns = new Turns(2, () => {});
+  const turns = new Turns({ rounds: 2 }, () => {});
   const all = await turns.take("", { a: run("a"), b: run("b") });
   assertEquals(ran, ["a", "b", "a", "b"]);
   assertEquals(all, { a: [1, 3], b: [2, 4] });
+});
+
+Deno.test("a contestant that fails is left out with a line, and misses its targets", async () => {
+  const said: string[] = [];
+  const turns = new Turns({ rounds: 3 }, (line) => said.push(line));
+  let runs = 0;
+  const fails = () => {
+    if (++runs === 2) throw new Error("the server has hung up");
+    return Promise.resolve({ ns: 1 });
+  };
+  const well = () => Promise.resolve({ ns: 2 });
+  const all = await turns.take("swap", { fails, well });
+  assertEquals(all.fails, []);
+  assertEquals(all.well.length, 3);
+  assertEquals(runs, 2);
+  const line = "swap: fails is left out: the server has hung up";
+  assertEquals(turns.failed, [line]);
+  assert(said.includes(line));
+  const table = tableOf("swap", all, { ns: ({ ns }) => ns });
+  assertEquals(table.rows.map(([name]) => name), ["well"]);
+  const missed = { what: "", atMost: 9 };
+  for (const [of, to] of [["fails", "well"], ["well", "fails"]]) {
+    const figure = ratio(all[of], all[to], ({ ns }) => ns);
+    assert(!isMet({ ...missed, figure }));
+  }
+});
+
+Deno.test("a report that is late runs each contestant once more", async () => {
+  const lateMs = performance.now();
+  const turns = new Turns({ rounds: 5, lateMs }, () => {});
+  const all = await turns.take("", { a: () => Promise.resolve(1) });
+  assertEquals(all, { a: [1] });
+});
+
+Deno.test("a report says what has changed since the one before", () => {
+  const table = (...figures: [number, number, number][]): Table => ({
+    heading: "ns",
+    columns: figures.map((_, at) => `size ${at}`),
+    rows: [[
+      "list",
+      ...figures.map(([median, min, max]) => ({ median, min, max })),
+    ]],
+  });
+  const earlier = new Earlier(
+    `Machine: 2\ncores; load\n\n${
+      tableText(table([1000, 900, 1200], [5.25, 5.25, 5.25], [4, 3, 5]))
+    }\n`,
+  );
+  assertEquals(earlier.about, "Its machine: 2 cores.");
+  const today = table([1500, 1100, 1700], [5.25, 5.25, 5.25], [8, 6, 9]);
+  const { columns, rows } = earlier.compare(today);
+  assertEquals(columns.at(-1), "now / before");
+  // The first always, others if the rounds do not overlap.
+  assertEquals(rows[0].at(-1), "1.50; size 2 2.00");
+  assertEquals(new Earlier("").compare(today).rows[0].at(-1), "");
+});
+
+Deno.test("a bare loop and the servers of other runtimes answer as ours do", async (t) => {
+  using start = await starter();
+  const size = 70_000;
+  const kinds: Record<string, [Load, string[], number]> = {
+    uploads: [uploads, ["readBody", "bare BYOB loop"], size],
+    frames: [frames, ["readFrames", "bare loop"], 30_000],
+    proxy: [requests(true), ["copy", "bare loop"], size],
+  };
+  for (const [kind, [load, ours, bytes]] of Object.entries(kinds)) {
+    for (const name of [...ours, ...start.runtimes(kind)]) {
+      await t.step(`${kind}, ${name}`, async () => {
+        using target = backend();
+        const port = String(target.addr.port);
+        await using child = new Child<{ port: number }>(
+          start.program(kind, name, port),
+        );
+        await load((await child.ready()).port, bytes, 12, 3);
+        const { cpuMicros, peakBytes } = await child.cost();
+        assert(cpuMicros > 0 && peakBytes > 1e6);
+        await child.stop();
+      });
+    }
+  }
 });
 
 Deno.test("the ideal rules grow at four fifths, shrink by a tenth an interval, and stop at a fifth", () => {
