@@ -144,6 +144,7 @@ for (const safety of ["trust", "revoke", "strict"] as const) {
     ]);
     assert.throws(() => block.pointer, code("unsupported"));
     kept.fill(7);
+    assert.deepEqual([...block.first(2)], [7, 7]);
     assert.equal(await block.lend((bytes) => Promise.resolve(bytes[9])), 7);
     pool.release(block);
     assert.equal(block.released, true);
