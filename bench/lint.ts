@@ -106,8 +106,9 @@ try {
         .map((name) => [name, () => run(folder, `${name}.json`)]),
     );
     // The first round fills the cache with the plugin.
-    await new Turns(1, () => {}).take(kind, contestants);
-    const all = await new Turns(rounds, () => {}).take(kind, contestants);
+    const turns = new Turns({ rounds }, console.error);
+    await turns.take(kind, contestants, 1);
+    const all = await turns.take(kind, contestants);
     for (const [name, own] of Object.entries(all)) {
       const cells = [
         ({ ms }: typeof own[number]) => ms,

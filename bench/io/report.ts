@@ -6,7 +6,7 @@
  * of the machine meets all of them; the median round counts. Cost is the processor time of the
  * server process for one request, and the most memory it ever had resident.
  */
-import { Child, type Cost, type Program } from "../child.ts";
+import { Child, type Cost, MOST_MS, type Program } from "../child.ts";
 import { compete, type Results } from "../contest.ts";
 import { spread } from "../measure.ts";
 import { digits } from "../report/markdown.ts";
@@ -117,7 +117,10 @@ interface Crowd {
 }
 
 async function crowdOf(program: Program, count: number): Promise<Crowd> {
-  await using child = new Child<{ port: number }, Crowd["stats"]>(program);
+  await using child = new Child<{ port: number }, Crowd["stats"]>(
+    program,
+    MOST_MS,
+  );
   const { port } = await child.ready();
   let idle: Cost | undefined;
   const opened = async () => void (idle = await child.cost());

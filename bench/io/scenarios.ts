@@ -2,7 +2,7 @@
  * What is measured: each scenario with its contestants, how one of them is run, which ratios must be
  * held, and what a reader of docs/io.md is told of it.
  */
-import { Child, type Program } from "../child.ts";
+import { Child, MOST_MS, type Program } from "../child.ts";
 import { bounds, type Contest } from "../contest.ts";
 import * as load from "./load.ts";
 import type { Starter } from "./start.ts";
@@ -46,7 +46,7 @@ async function served(
   count: number,
   fn: (port: number, count: number) => Promise<void>,
 ): Promise<Result> {
-  await using child = new Child<{ port: number }>(program);
+  await using child = new Child<{ port: number }>(program, MOST_MS);
   const { port } = await child.ready();
   await fn(port, Math.ceil(count / 5));
   const before = await child.cost();
@@ -61,7 +61,7 @@ async function served(
 
 /** A child that measures itself. */
 async function measured(program: Program): Promise<Result> {
-  await using child = new Child<{ wallMicros: number }>(program);
+  await using child = new Child<{ wallMicros: number }>(program, MOST_MS);
   const { wallMicros } = await child.ready();
   const { peakBytes } = await child.cost();
   const markCompacts = await child.stop();

@@ -2,6 +2,8 @@
  * What a figure depends on and a reader cannot see: the machine, and how busy it was.
  */
 
+import { tried } from "../child.ts";
+
 /** One line about this machine. */
 export function machine(): string {
   const { total } = Deno.systemMemoryInfo();
@@ -17,6 +19,14 @@ export function machine(): string {
 /** How many programs wanted a processor in the last minute. */
 export function load(): string {
   return Deno.loadavg()[0].toFixed(1);
+}
+
+/** The commit that runs, and whether files differ from it. */
+export async function commit(): Promise<string> {
+  const { text, why } = await tried("git", ["rev-parse", "--short", "HEAD"]);
+  if (why !== undefined) return "unknown";
+  const changed = await tried("git", ["status", "--short", "--untracked=no"]);
+  return text.trim() + (changed.text === "" ? "" : ", with changes");
 }
 
 function processor(): string {

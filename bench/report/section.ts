@@ -67,6 +67,8 @@ export interface Pace {
   readonly only?: string;
   /** From this moment on, by `performance.now()`, each runs once. Default: never. */
   readonly lateMs?: number;
+  /** From this moment on none runs. Default: never. */
+  readonly endMs?: number;
 }
 
 /** Takes turns: in each round every contestant runs once. */
@@ -76,11 +78,17 @@ export class Turns {
   readonly #failed: string[] = [];
 
   constructor(pace: Pace, say: (text: string) => void) {
-    this.pace = { share: 1, only: "", lateMs: Infinity, ...pace };
+    this.pace = {
+      share: 1,
+      only: "",
+      lateMs: Infinity,
+      endMs: Infinity,
+      ...pace,
+    };
     this.#say = say;
   }
 
-  /** What was left out because it failed, and why. */
+  /** What was left out because it failed or time was up, and why. */
   get failed(): readonly string[] {
     return this.#failed;
   }
@@ -91,26 +99,34 @@ export class Turns {
     contestants: Readonly<Record<string, () => Promise<T>>>,
     rounds = this.pace.rounds,
   ): Promise<Record<string, T[]>> {
-    const { lateMs } = this.pace;
+    const { lateMs, endMs } = this.pace;
     const left = new Map(Object.entries(contestants));
     const all: Record<string, T[]> = {};
     for (const name of left.keys()) all[name] = [];
     for (let round = 1; round <= rounds; round++) {
-      if (round > 1 && performance.now() > lateMs) break;
+      if (round > 1 && performance.now() > lateMs) {
+        this.#fail(`${heading}: time is short, rounds: ${round - 1}`);
+        break;
+      }
       for (const [name, run] of left) {
-        this.#say(`${heading}: round ${round} of ${rounds}, ${name}`);
         try {
+          if (performance.now() > endMs) throw new Error("time is up");
+          this.#say(`${heading}: round ${round} of ${rounds}, ${name}`);
           all[name].push(await run());
         } catch (error) {
           left.delete(name);
           all[name] = [];
-          const { message } = error as Error;
-          this.#failed.push(`${heading}: ${name} is left out: ${message}`);
-          this.#say(this.#failed.at(-1)!);
+          const [why] = (error as Error).message.split("\n");
+          this.#fail(`${heading}: ${name} is left out: ${why}`);
         }
       }
     }
     return all;
+  }
+
+  #fail(line: string): void {
+    this.#failed.push(line);
+    this.#say(line);
   }
 }
 

@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { Child, type Cost } from "../../bench/child.ts";
+import { Child, type Cost, denoOf } from "../../bench/child.ts";
 import { connect, reply, writeAll } from "../../bench/io/load.ts";
 import { next } from "../../bench/measure.ts";
 import type { ServerOptions, State } from "./server.ts";
@@ -147,7 +147,8 @@ export async function runDemo(settings: Settings): Promise<number> {
 
 function start(options: ServerOptions): Child<{ port: number }, State> {
   const script = new URL("./server.ts", import.meta.url).href;
-  return new Child(script, JSON.stringify(options));
+  const tuning = { v8Flags: ["--trace-gc"] };
+  return new Child(denoOf(script, [JSON.stringify(options)], tuning));
 }
 
 function makeBodies(minSize: number, maxSize: number): Body[] {

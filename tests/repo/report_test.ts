@@ -99,11 +99,14 @@ Deno.test("a contestant that fails is left out with a line, and misses its targe
   }
 });
 
-Deno.test("a report that is late runs each contestant once more", async () => {
-  const lateMs = performance.now();
-  const turns = new Turns({ rounds: 5, lateMs }, () => {});
-  const all = await turns.take("", { a: () => Promise.resolve(1) });
-  assertEquals(all, { a: [1] });
+Deno.test("a report that is late runs each contestant once, and none when time is up", async () => {
+  const run = { a: () => Promise.resolve(1) };
+  const late = new Turns({ rounds: 5, lateMs: 0 }, () => {});
+  assertEquals(await late.take("swap", run), { a: [1] });
+  assertEquals(late.failed, ["swap: time is short, rounds: 1"]);
+  const over = new Turns({ rounds: 5, endMs: 0 }, () => {});
+  assertEquals(await over.take("swap", run), { a: [] });
+  assertEquals(over.failed, ["swap: a is left out: time is up"]);
 });
 
 Deno.test("a report says what has changed since the one before", () => {
