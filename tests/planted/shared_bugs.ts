@@ -76,9 +76,23 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: it takes as many as there are",
     file: "shared/cache.ts",
-    find: "if (bitsOf(mask) >= this.#quota && !this.#mayAsk()) return false;",
-    put: "",
+    find: "bitsOf(mask) >= this.#quota && !this.#mayAsk();",
+    put: "false;",
     caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: a lower slot does not replace what is in it",
+    file: "shared/cache.ts",
+    find: "if (isFull && slot > this.peek()) return false;",
+    put: "if (isFull) return false;",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: what is in it is taken before lower slots",
+    file: "shared/shared_slot_acquirer.ts",
+    find: "else if (!this.#hints.isLowest(slot)) slot = this.#slots.find();",
+    put: "",
+    caughtBy: ["random/shared_model"],
   },
   {
     what: "cache: a high slot is kept while a lower one is free",

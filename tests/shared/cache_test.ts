@@ -19,6 +19,7 @@ import {
 import { NO_THREAD } from "./access_hooks.ts";
 import { native, replacing } from "./backends.ts";
 import { numbers, sharedPool, whole } from "./pools.ts";
+import { slotOf } from "../../pool/block.ts";
 import { Puppet } from "./puppet.ts";
 import { Stage } from "./scenario.ts";
 import { provesDeath } from "../support/platform.ts";
@@ -478,6 +479,21 @@ Deno.test({
     for (const worker of [other, pool]) fill(worker, 1, 64 + 8);
     assertEquals(cached(pool).map(([, worker]) => worker).sort(), [1, 2]);
     other.leave();
+  },
+});
+
+Deno.test({
+  name: "a lower slot replaces what is cached, and is taken first",
+  ignore,
+  fn: async () => {
+    await using pool = sharedPool(SMALL);
+    fill(pool);
+    const blocks = Array.from({ length: 4 }, () => pool.acquireSync());
+    for (const slot of [3, 1, 2, 0]) blocks[slot]!.release();
+    assertEquals(cached(pool), [[0, 1]]);
+    const again = Array.from({ length: 4 }, () => pool.acquireSync());
+    assertEquals(again.map((block) => slotOf(block)!.index), [0, 1, 2, 3]);
+    release(again);
   },
 });
 
