@@ -92,7 +92,7 @@ export const SHARED_BUGS: readonly Bug[] = [
     file: "shared/shared_slot_acquirer.ts",
     find: "else if (!this.#hints.isLowest(slot)) slot = this.#slots.find();",
     put: "",
-    caughtBy: ["random/shared_model"],
+    caughtBy: ["shared/cache"],
   },
   {
     what: "cache: a high slot is kept while a lower one is free",

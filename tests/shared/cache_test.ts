@@ -498,6 +498,24 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "a lower slot that another worker has freed is taken before what is cached",
+  ignore,
+  fn: async () => {
+    await using pool = sharedPool(SMALL);
+    const other = SharedBlockPool.attach(pool.handle);
+    const held = Array.from({ length: 3 }, () => other.acquireSync());
+    fill(pool);
+    assertEquals(cached(pool), [[3, 1]]);
+    held[1]!.release();
+    const block = pool.acquireSync();
+    assertEquals(slotOf(block)!.index, 1);
+    release([block, held[0]!, held[2]!]);
+    other.leave();
+  },
+});
+
+Deno.test({
   name: "without a fence, or with a reserve, nothing is cached",
   fn: async () => {
     const trial = async (options: Partial<SharedPoolOptions>) => {
