@@ -73,7 +73,7 @@ function advised({ advice, contestants }: Contest, results: Servers): Row[] {
 
 /** How far from each other runtime, and what of it is Deno's own: the loop without a pool. */
 function distances(
-  { name, bare, unit = CPU }: Contest,
+  { name, bare }: Contest,
   results: Servers,
   runtimes: readonly string[],
 ): Row[] {
@@ -84,7 +84,7 @@ function distances(
   const more = (of: typeof least, to: typeof least) =>
     spread(of.slice(0, to.length).map((one, at) => one.micros - to[at].micros));
   return runtimes.filter((one) => results[one]?.length > 0).map((one) => [
-    `${name}, ${unit}: ${one}`,
+    `${name}: ${one}`,
     micros(results[one]),
     micros(least),
     micros(pooled),
@@ -220,7 +220,7 @@ async function run(turns: Turns): Promise<Section> {
     tables.push({
       caption: "How far from other runtimes: what of it is the runtime's, " +
         "because a loop without a pool takes it too, and what is the pool's.",
-      heading: "µs",
+      heading: "CPU µs a request or frame",
       columns: [
         "there",
         "bare loop in Deno",

@@ -258,10 +258,7 @@ export function scenarios(
     {
       name: "forms with a file of 5 MB",
       isShown: true,
-      contestants: [
-        ...["formData()", "busboy, collector"],
-        ...withTuned("formData()").slice(1),
-      ],
+      contestants: ["formData()", "busboy, collector"],
       run: turns("forms", load.forms, 5_000_000, 100, 16),
       targets: bounds("busboy, collector", "formData()", {
         micros: 0.45,

@@ -1,6 +1,6 @@
 /**
  * Runs every comparison in one go and writes bench/report.md, bench/plots/*.svg and the tables of
- * the README and docs/: all of one run. What fails is left out, with a line; after 16 minutes each
+ * the README and docs/: all of one run. What fails is left out, with a line; after 15 minutes each
  * contestant runs once only, after 20 not at all.
  *
  *     deno task bench:report [--only ID] [--rounds 3] [--write]
@@ -31,7 +31,7 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 const BENCH = new URL("../", import.meta.url);
 const PATH = new URL("report.md", BENCH);
-const LATE_MS = 16 * 60_000;
+const LATE_MS = 15 * 60_000;
 const MOST_MS = 20 * 60_000;
 const HELP = `deno task bench:report [--only ID] [--rounds N] [--write]
 

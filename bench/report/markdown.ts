@@ -34,9 +34,11 @@ function cellText(cell: Cell): string {
 
 /** One table. */
 export function tableText({ caption, heading, columns, rows }: Table): string {
+  const isWords = (at: number) =>
+    rows.every(([, ...cells]) => typeof cells[at] === "string");
   const lines = [
     [heading, ...columns],
-    ["---", ...columns.map(() => "---:")],
+    ["---", ...columns.map((_, at) => isWords(at) ? "---" : "---:")],
     ...rows.map(([name, ...cells]) => [name, ...cells.map(cellText)]),
   ];
   const text = lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
