@@ -1,0 +1,568 @@
+// Explores what workers of a shared pool can do together: explicit states, depth first, each visited once.
+// A state is the memory, where each worker stands, who sleeps and who has died. Steps of different workers
+// interleave in every order, or in those with few preemptions where all are too many.
+
+import { Control } from "../../shared/control.ts";
+import type { SharedPoolHandle } from "../../shared/handle.ts";
+import type { SharedPoolOptions } from "../../shared/options.ts";
+import { Memory, type Mode } from "./memory.ts";
+import { StateSet } from "./state_set.ts";
+import { replaceSystem } from "./system.ts";
+import {
+  after,
+  type Ground,
+  Hand,
+  type Node,
+  type Program,
+  Worker,
+} from "./worker.ts";
+import { isRead, PAGES, Restart, THREAD, WordTable } from "./words.ts";
+
+/** Some workers of a pool, and what they do. */
+export interface Configuration {
+  readonly options: SharedPoolOptions;
+  /** At most 26. */
+  readonly programs: readonly Program[];
+  /** How many may die, at any access. */
+  readonly deaths?: number;
+  /** How often a worker may be interrupted that could go on, where all interleavings are too many. */
+  readonly preemptions?: number;
+  /** Whether no worker may sleep beside a free block at the end. Stale loads allow it for a while. */
+  readonly isClosed?: boolean;
+}
+
+/** What can happen next: a worker's step, a store of its that becomes visible, or its death. */
+interface Move {
+  readonly worker: number;
+  readonly act: "step" | "drain" | "die";
+  /** Which of several values it reads, or store it is. */
+  readonly choice: number;
+}
+
+/** What was found. */
+export interface Finding {
+  readonly what: string;
+  /** To be given to `replay`. */
+  readonly trace: string;
+}
+
+export interface Result {
+  readonly states: number;
+  readonly steps: number;
+  /** States in which no worker can do anything more, that were come to. */
+  readonly ends: number;
+  readonly isComplete: boolean;
+  readonly finding: Finding | undefined;
+}
+
+class State {
+  constructor(
+    readonly memory: Memory,
+    readonly nodes: Node[],
+    /** Bits of those that have died. */
+    public dead: number,
+    public deaths: number,
+    /** Who waits to be notified, in order: worker and place of the word by turns. */
+    public sleepers: readonly number[],
+    /** Bits of those that were notified, and have not gone on. */
+    public woken: number,
+    /** Who has stepped last, and how often one was interrupted. */
+    public last: number,
+    public preemptions: number,
+  ) {}
+
+  copy(): State {
+    return new State(
+      this.memory.copy(),
+      this.nodes.slice(),
+      this.dead,
+      this.deaths,
+      this.sleepers,
+      this.woken,
+      this.last,
+      this.preemptions,
+    );
+  }
+}
+
+/** What is looked at in a state in which nothing can happen any more. */
+export type EndCheck = (end: End) => string | undefined;
+
+/** The end of an execution, as a check sees it. */
+export interface End {
+  readonly mode: Mode;
+  readonly configuration: Configuration;
+  readonly handle: SharedPoolHandle;
+  /** By worker. */
+  readonly isDead: readonly boolean[];
+  readonly isAsleep: readonly boolean[];
+  readonly holds: readonly (readonly number[])[];
+  /** Does accesses on the words as they are at the end. */
+  readonly ground: Ground;
+  valueOf(key: number): number;
+}
+
+interface Limits {
+  /** Ms. */
+  readonly endAt: number;
+  readonly now: () => number;
+}
+
+const TURN_MS = 50;
+
+/** One configuration in one mode. */
+export class Explorer {
+  readonly #configuration: Configuration;
+  readonly #mode: Mode;
+  readonly #check: EndCheck;
+  readonly #workers: Worker[];
+  readonly #handle: SharedPoolHandle;
+  /** Where the parts of the control block are, for names. */
+  readonly #control: Control;
+  /** All words before the exploration begins. */
+  readonly #start = new Map<number, number>();
+  readonly #words: WordTable;
+  #visited = new StateSet();
+  #steps = 0;
+  #ends = 0;
+  #checked = new StateSet();
+
+  constructor(configuration: Configuration, mode: Mode, check: EndCheck) {
+    this.#configuration = configuration;
+    this.#mode = mode;
+    this.#check = check;
+    const { options, programs } = configuration;
+    // The maker of the pool, which leaves before anything is explored.
+    const maker = new Hand(25, this.#direct, () => this.#handle);
+    using _system = replaceSystem();
+    this.#handle = maker.as(() => {
+      maker.create(options);
+      return maker.handle;
+    });
+    this.#control = new Control(options.maxBlocks, this.#handle.control);
+    this.#workers = programs.map((program, index) =>
+      new Worker(index, program, () => this.#handle)
+    );
+    for (const worker of this.#workers) worker.start(this.#direct);
+    maker.as(() => maker.leave());
+    this.#words = new WordTable(mode, (key) => this.#valueAt(key));
+  }
+
+  /** Explores all there is, or until the time is over. */
+  async explore({ endAt, now }: Limits): Promise<Result> {
+    using _system = replaceSystem();
+    for (;;) {
+      try {
+        return await this.#pass(endAt, now);
+      } catch (error) {
+        if (!(error instanceof Restart)) throw error;
+        // Rejections that nothing listens to are told between two turns of the event loop.
+        await turn();
+      }
+    }
+  }
+
+  async #pass(endAt: number, now: () => number): Promise<Result> {
+    const visited = this.#visited = new StateSet();
+    this.#checked = new StateSet();
+    this.#steps = this.#ends = 0;
+    const stack: { state: State; moves: Move[]; next: number }[] = [];
+    const result = (isComplete: boolean, what?: string): Result => ({
+      states: visited.size,
+      steps: this.#steps,
+      ends: this.#ends,
+      isComplete,
+      finding: what === undefined ? undefined : {
+        what,
+        trace: written(stack.map(({ moves, next }) => moves[next - 1]!)),
+      },
+    });
+    const enter = (state: State): string | undefined => {
+      if (!this.#isNew(state)) return undefined;
+      const wrong = this.#wrong(state);
+      const moves = this.#moves(state);
+      stack.push({ state, moves, next: 0 });
+      if (wrong !== undefined) return wrong;
+      if (!moves.some(({ act }) => act !== "die")) return this.#end(state);
+      return undefined;
+    };
+    let wrong = enter(this.#begin());
+    let pause = now() + TURN_MS;
+    for (let count = 0; stack.length > 0; count++) {
+      if (wrong !== undefined) {
+        stack.pop();
+        return result(false, wrong);
+      }
+      if (count % 256 === 0) {
+        const time = now();
+        if (time > endAt) {
+          stack.length = 0;
+          return result(false);
+        }
+        if (time > pause) {
+          await turn();
+          pause = now() + TURN_MS;
+        }
+      }
+      const top = stack.at(-1)!;
+      if (top.next === top.moves.length) {
+        stack.pop();
+        continue;
+      }
+      wrong = enter(this.#make(top.state, top.moves[top.next++]!));
+    }
+    return result(true);
+  }
+
+  /** Goes through the moves of a trace, and tells each of them. */
+  replay(trace: string, tell: (line: string) => void): string | undefined {
+    using _system = replaceSystem();
+    for (;;) {
+      try {
+        let state = this.#begin();
+        let wrong = this.#wrong(state);
+        for (const move of read(trace)) {
+          tell(this.#told(state, move));
+          state = this.#make(state, move);
+          wrong ??= this.#wrong(state);
+        }
+        const isEnd = !this.#moves(state).some(({ act }) => act !== "die");
+        return wrong ?? (isEnd ? this.#end(state) : undefined);
+      } catch (error) {
+        if (!(error instanceof Restart)) throw error;
+      }
+    }
+  }
+
+  #begin(): State {
+    this.#words.begin();
+    for (const worker of this.#workers) worker.begin(this.#words);
+    const { initial, shared, readers } = this.#words;
+    const memory = Memory.of(
+      this.#mode,
+      shared.map((word) => initial[word]!),
+      this.#workers.length,
+      shared.map((word) => readers[word]!),
+    );
+    const nodes = this.#workers.map(({ root }) => root);
+    const { deaths = 0 } = this.#configuration;
+    return new State(memory, nodes, 0, deaths, [], 0, -1, 0);
+  }
+
+  #isNew(state: State): boolean {
+    const { memory, nodes, dead, sleepers, woken, last, preemptions } = state;
+    const visited = this.#visited;
+    visited.begin();
+    for (const { id } of nodes) visited.mix(id);
+    visited.mix(dead);
+    visited.mix(woken);
+    for (const each of sleepers) visited.mix(each);
+    if (this.#configuration.preemptions !== undefined) {
+      visited.mix(last);
+      visited.mix(preemptions);
+    }
+    memory.hash(visited.mix);
+    return visited.add();
+  }
+
+  #isDead(state: State, worker: number): boolean {
+    return (state.dead >>> worker & 1) !== 0;
+  }
+
+  #isAsleep({ sleepers }: State, worker: number): boolean {
+    for (let at = 0; at < sleepers.length; at += 2) {
+      if (sleepers[at] === worker) return true;
+    }
+    return false;
+  }
+
+  /** Whether a worker can do its next step. */
+  #canStep(state: State, worker: number): boolean {
+    const { step } = state.nodes[worker]!;
+    if (step === undefined || this.#isDead(state, worker)) return false;
+    const { kind, word } = step;
+    if (kind === "wait" || kind === "awake") {
+      return !this.#isAsleep(state, worker);
+    }
+    if (kind !== "receive") return true;
+    return state.memory.words[this.#words.place(word)] !== 0;
+  }
+
+  #moves(state: State): Move[] {
+    const { memory, nodes, deaths } = state;
+    const { preemptions: most = Infinity } = this.#configuration;
+    const moves: Move[] = [];
+    const goesOn = state.last >= 0 && this.#canStep(state, state.last);
+    for (let worker = 0; worker < nodes.length; worker++) {
+      if (this.#isDead(state, worker)) continue;
+      for (const choice of memory.drainable(worker)) {
+        moves.push({ worker, act: "drain", choice });
+      }
+      const { step } = nodes[worker]!;
+      if (step === undefined) continue;
+      if (deaths > 0) moves.push({ worker, act: "die", choice: 0 });
+      if (!this.#canStep(state, worker)) continue;
+      const interrupts = goesOn && worker !== state.last;
+      if (interrupts && state.preemptions >= most) continue;
+      const { length } = step.kind === "get"
+        ? memory.loads(worker, this.#words.place(step.word))
+        : { length: 1 };
+      for (let choice = 0; choice < length; choice++) {
+        moves.push({ worker, act: "step", choice });
+      }
+    }
+    return moves;
+  }
+
+  #make(from: State, { worker, act, choice }: Move): State {
+    this.#steps++;
+    const state = from.copy();
+    const { memory } = state;
+    if (act === "drain") {
+      memory.drainOne(worker, choice);
+      return state;
+    }
+    if (act === "die") {
+      memory.forget(worker);
+      state.dead |= 1 << worker;
+      state.deaths--;
+      state.sleepers = without(state.sleepers, worker);
+      const thread = this.#words.find(THREAD + 100 + worker);
+      const place = thread === undefined ? -1 : this.#words.place(thread);
+      if (place >= 0) memory.words[place] = 0;
+      return state;
+    }
+    const goesOn = from.last >= 0 && from.last !== worker &&
+      this.#canStep(from, from.last);
+    if (goesOn) state.preemptions++;
+    state.last = worker;
+    const result = this.#carryOut(state, worker, choice);
+    if (result === undefined) return state;
+    const node = state.nodes[worker]!;
+    const next = this.#workers[worker]!.next(this.#words, node, result);
+    state.nodes[worker] = next;
+    if (next.step === undefined) memory.forget(worker);
+    return state;
+  }
+
+  /** What a step gives; `undefined` if the worker sleeps now. */
+  #carryOut(state: State, worker: number, choice: number): number | undefined {
+    const { memory } = state;
+    const { kind, word, a, b } = state.nodes[worker]!.step!;
+    const at = this.#words.place(word);
+    const bit = 1 << worker;
+    switch (kind) {
+      case "get": {
+        const value = memory.loads(worker, at)[choice]!;
+        memory.loaded(worker, at, value);
+        return value;
+      }
+      case "set":
+        memory.store(worker, at, a);
+        return 0;
+      case "peek":
+        return memory.words[at]!;
+      case "load":
+      case "receive":
+        return memory.atomicLoad(worker, at);
+      case "alive": {
+        const value = memory.words[at]!;
+        if (value === 0) memory.acquireAll(worker);
+        return value;
+      }
+      case "fence":
+        memory.fenceAll();
+        return 0;
+      case "awake":
+        state.woken &= ~bit;
+        return 0;
+      case "wait":
+      case "waitAsync": {
+        memory.drain(worker);
+        if ((state.woken & bit) !== 0) {
+          state.woken &= ~bit;
+          return 1;
+        }
+        if (memory.atomicLoad(worker, at) !== a) return 0;
+        state.sleepers = [...state.sleepers, worker, at];
+        return kind === "wait" ? undefined : 1;
+      }
+      case "notify": {
+        memory.drain(worker);
+        let left = a;
+        let { sleepers } = state;
+        for (let i = 0; i < sleepers.length && left > 0;) {
+          if (sleepers[i + 1] !== at) i += 2;
+          else {
+            state.woken |= 1 << sleepers[i]!;
+            sleepers = sleepers.toSpliced(i, 2);
+            left--;
+          }
+        }
+        state.sleepers = sleepers;
+        return 0;
+      }
+      default: {
+        memory.drain(worker);
+        const old = memory.words[at]!;
+        memory.atomicUpdate(worker, at, after(kind, old, a, b));
+        return kind === "store" ? 0 : old;
+      }
+    }
+  }
+  /** What is wrong in a state. */
+  #wrong(state: State): string | undefined {
+    const { nodes, memory } = state;
+    const owners = new Map<number, number>();
+    for (let worker = 0; worker < nodes.length; worker++) {
+      const { failure, holds, hasViews } = nodes[worker]!;
+      if (failure !== undefined) return `${nameOf(worker)}: ${failure}`;
+      if (this.#isDead(state, worker)) continue;
+      for (const slot of holds) {
+        const other = owners.get(slot);
+        if (other !== undefined) {
+          return `slot ${slot} has two owners, ${nameOf(other)} and ${
+            nameOf(worker)
+          }`;
+        }
+        owners.set(slot, worker);
+      }
+      if (hasViews && this.#isUnmapped(memory)) {
+        return `the memory is unmapped while ${nameOf(worker)} has views`;
+      }
+    }
+    return undefined;
+  }
+
+  #isUnmapped({ words }: Memory): boolean {
+    for (let page = 0; page < this.#configuration.options.maxBlocks; page++) {
+      const word = this.#words.find(PAGES + page);
+      if (word === undefined) continue;
+      const place = this.#words.place(word);
+      if (place >= 0 && words[place] === 2) return true;
+    }
+    return false;
+  }
+
+  #end(state: State): string | undefined {
+    this.#ends++;
+    const { nodes, memory } = state;
+    const values = new Map<number, number>();
+    const { keys, shared } = this.#words;
+    for (let worker = 0; worker < nodes.length; worker++) {
+      const own = this.#workers[worker]!.own(this.#words, nodes[worker]!);
+      for (const [word, value] of own) values.set(keys[word]!, value);
+    }
+    shared.forEach((word, place) =>
+      values.set(keys[word]!, memory.words[place]!)
+    );
+    for (let worker = 0; worker < nodes.length; worker++) {
+      if (this.#isDead(state, worker)) values.set(THREAD + 100 + worker, 0);
+    }
+    const checked = this.#checked;
+    checked.begin();
+    for (const [key, value] of [...values].sort(([a], [b]) => a - b)) {
+      checked.mix(key);
+      checked.mix(value);
+    }
+    checked.mix(state.dead);
+    for (const each of state.sleepers) checked.mix(each);
+    for (const { holds } of nodes) for (const slot of holds) checked.mix(slot);
+    if (!checked.add()) return undefined;
+    const valueOf = (key: number) => values.get(key) ?? this.#valueAt(key);
+    return this.#check({
+      mode: this.#mode,
+      configuration: this.#configuration,
+      handle: this.#handle,
+      isDead: nodes.map((_, worker) => this.#isDead(state, worker)),
+      isAsleep: nodes.map((_, worker) => this.#isAsleep(state, worker)),
+      holds: nodes.map(({ holds }, worker) =>
+        this.#isDead(state, worker) ? [] : holds
+      ),
+      ground: {
+        access: (kind, key, a, b) => {
+          const old = valueOf(key);
+          if (!isRead(kind)) values.set(key, after(kind, old, a, b));
+          return old;
+        },
+      },
+      valueOf,
+    });
+  }
+
+  /** Accesses before the exploration. */
+  readonly #direct: Ground = {
+    access: (kind, key, a, b) => {
+      const old = this.#valueAt(key);
+      if (!isRead(kind)) this.#start.set(key, after(kind, old, a, b));
+      return old;
+    },
+  };
+
+  #valueAt(key: number): number {
+    const isThread = key >= THREAD && key < PAGES;
+    return this.#start.get(key) ?? (isThread ? 1 : 0);
+  }
+
+  /** What a move does, for people. */
+  #told(state: State, { worker, act, choice }: Move): string {
+    void choice;
+    const name = nameOf(worker);
+    if (act !== "step") return `${name} ${act}s`;
+    const { step } = state.nodes[worker]!;
+    if (step === undefined) return `${name} has ended`;
+    const { kind, word, a, b } = step;
+    const next = this.#make(state, { worker, act, choice });
+    return `${name} ${kind} ${
+      this.#words.nameOf(word, this.#control)
+    } (${a}, ${b}) → ${next.nodes[worker]!.result}`;
+  }
+}
+
+function without(sleepers: readonly number[], worker: number): number[] {
+  const left: number[] = [];
+  for (let at = 0; at < sleepers.length; at += 2) {
+    if (sleepers[at] !== worker) left.push(sleepers[at]!, sleepers[at + 1]!);
+  }
+  return left;
+}
+
+const nameOf = (worker: number) => String.fromCharCode(65 + worker);
+
+const ACTS = { step: "", drain: "~", die: "!" } as const;
+
+/** A trace: a letter for the worker, a sign for what it does, a number for the choice, and how often. */
+function written(moves: readonly Move[]): string {
+  const words: string[] = [];
+  let count = 0;
+  moves.forEach(({ worker, act, choice }, at) => {
+    const word = nameOf(worker) + ACTS[act] + (choice || "");
+    const next = moves[at + 1];
+    count++;
+    const isSame = next !== undefined && next.worker === worker &&
+      next.act === act && next.choice === choice;
+    if (isSame) return;
+    words.push(count > 1 ? `${word}x${count}` : word);
+    count = 0;
+  });
+  return words.join(" ");
+}
+
+function read(trace: string): Move[] {
+  return trace.trim().split(/\s+/).filter(Boolean).flatMap((word) => {
+    const parts = word.match(/^([A-Z])([~!]?)(\d*)(?:x(\d+))?$/);
+    if (parts === null) throw new Error(`no move: ${word}`);
+    const [, name, sign, choice, count] = parts;
+    const act = sign === "~" ? "drain" : sign === "!" ? "die" : "step";
+    const move: Move = {
+      worker: name!.charCodeAt(0) - 65,
+      act,
+      choice: Number(choice || 0),
+    };
+    return Array.from({ length: Number(count ?? 1) }, () => move);
+  });
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}

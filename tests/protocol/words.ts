@@ -1,0 +1,198 @@
+// The words that workers reach, in the order in which they were met, and which of them need a place in a
+// state. Partial-order reduction by what is known of each word: an access that no other worker can notice is
+// no step. What is known grows while workers run; a pass that assumed too much begins anew.
+
+import { type Control, HEADER, WORKER } from "../../shared/control.ts";
+import { type AccessKind, real, type Words } from "../support/shared_words.ts";
+import type { Mode } from "./memory.ts";
+
+/** What is done with a word, besides what the code itself does. */
+export type Kind =
+  | AccessKind
+  /** Reads the latest value, as the OS would; orders nothing. */
+  | "peek"
+  /** Asks whether a thread lives: once it does not, all that it did is seen. */
+  | "alive"
+  /** Waits until the word is not 0, and acquires it. */
+  | "receive"
+  /** Waits until this worker was notified. */
+  | "awake"
+  /** A fence for all. */
+  | "fence";
+
+const DOUBLES = 1 << 22;
+const OTHERS = 1 << 23;
+
+/** Names of what is no word of a control block. */
+export const THREAD = OTHERS;
+export const PAGES = OTHERS + (1 << 12);
+export const BOXES = OTHERS + (2 << 12);
+export const RANGES = OTHERS + (3 << 12);
+export const FENCE = RANGES + 1;
+
+/** What a word of an array is known by. */
+export function keyOf(array: Words, at: number): number {
+  return array instanceof real.Float64Array
+    ? DOUBLES + array.byteOffset / 8 + at
+    : array.byteOffset / 4 + at;
+}
+
+/** A pass has assumed too much of a word. */
+export class Restart extends Error {}
+
+/** How a word is treated in this pass. */
+const LOCAL = -1;
+const SHARED = -2;
+// From 0 on: only this worker writes it.
+
+const READS: ReadonlySet<Kind> = new Set(["get", "load", "peek", "alive"]);
+const SLEEPS: ReadonlySet<Kind> = new Set(["wait", "waitAsync"]);
+
+/** Whether it only looks. */
+export function isRead(kind: Kind): boolean {
+  return READS.has(kind);
+}
+
+/** The words of one configuration in one mode. */
+export class WordTable {
+  readonly #mode: Mode;
+  readonly #at = new Map<number, number>();
+  readonly keys: number[] = [];
+  readonly initial: number[] = [];
+  readonly #touched: number[] = [];
+  readonly #written: number[] = [];
+  readonly #isForced: boolean[] = [];
+  readonly #isSleptOn: boolean[] = [];
+  /** Bits of the workers that read it plainly. */
+  readonly readers: number[] = [];
+  /** What this pass takes each word for. */
+  #sorts: number[] = [];
+  /** Where a shared word is in memory. */
+  #places: number[] = [];
+  #shared: number[] = [];
+  /** What the words are at the start. */
+  readonly #valueAt: (key: number) => number;
+
+  constructor(mode: Mode, valueAt: (key: number) => number) {
+    this.#mode = mode;
+    this.#valueAt = valueAt;
+  }
+
+  /** The words that have a place in memory, by place. */
+  get shared(): readonly number[] {
+    return this.#shared;
+  }
+
+  /** A pass begins. */
+  begin(): void {
+    this.#sorts = this.keys.map((_, word) => this.#sortOf(word));
+    this.#places = [];
+    this.#shared = [];
+    for (let word = 0; word < this.keys.length; word++) {
+      const isShared = this.#sorts[word] !== LOCAL;
+      this.#places[word] = isShared ? this.#shared.length : -1;
+      if (isShared) this.#shared.push(word);
+    }
+  }
+
+  word(key: number): number {
+    const known = this.#at.get(key);
+    if (known !== undefined) return known;
+    const word = this.keys.length;
+    this.#at.set(key, word);
+    this.keys.push(key);
+    this.initial.push(this.#valueAt(key));
+    for (const masks of [this.#touched, this.#written, this.readers]) {
+      masks.push(0);
+    }
+    this.#isForced.push(false);
+    this.#isSleptOn.push(false);
+    this.#sorts.push(LOCAL);
+    this.#places.push(-1);
+    return word;
+  }
+
+  /** Whether there is such a word. */
+  find(key: number): number | undefined {
+    return this.#at.get(key);
+  }
+
+  place(word: number): number {
+    return this.#places[word]!;
+  }
+
+  /**
+   * Whether this access is a step. Notes it.
+   *
+   * @throws {Restart}
+   */
+  isStep(word: number, worker: number, kind: Kind): boolean {
+    const bit = 1 << worker;
+    this.#touched[word]! |= bit;
+    if (SLEEPS.has(kind)) this.#isSleptOn[word] = true;
+    else if (!isRead(kind) && kind !== "notify") {
+      this.#written[word]! |= bit;
+      const isFence = kind !== "set" && this.#mode !== "sc";
+      if (isFence || kind === "receive" || kind === "fence") {
+        this.#isForced[word] = true;
+      }
+    }
+    if (this.#isSleptOn[word]) this.#isForced[word] = true;
+    const before = this.readers[word]!;
+    if (kind === "get" && this.#mode === "stale") this.readers[word]! |= bit;
+    const sort = this.#sortOf(word);
+    if (sort !== this.#sorts[word]) throw new Restart();
+    if (before !== this.readers[word] && sort === SHARED) throw new Restart();
+    if (sort === LOCAL) return false;
+    return sort !== worker || !isRead(kind);
+  }
+
+  #sortOf(word: number): number {
+    const touched = this.#touched[word]!;
+    const written = this.#written[word]!;
+    if (this.#isForced[word]) return SHARED;
+    const isShared = (touched & touched - 1) !== 0 && written !== 0;
+    if (!isShared) return LOCAL;
+    return (written & written - 1) === 0 ? 31 - Math.clz32(written) : SHARED;
+  }
+
+  /** The name of a word, for people. */
+  nameOf(word: number, control: Control): string {
+    return nameOf(this.keys[word]!, control);
+  }
+}
+
+const HEADER_NAMES = Object.entries(HEADER);
+const WORKER_NAMES = Object.entries(WORKER);
+
+const PARTS = [
+  "owner",
+  "lends",
+  "serial",
+  "deadline",
+  "place",
+  "hints",
+] as const;
+
+function nameOf(key: number, control: Control): string {
+  const named = [
+    [FENCE, "fence "],
+    [RANGES, "ranges "],
+    [BOXES, "box "],
+    [PAGES, "page "],
+    [THREAD, "thread "],
+    [DOUBLES, "double "],
+  ] as const;
+  for (const [from, name] of named) {
+    if (key >= from) return `${name}${key - from}`;
+  }
+  for (const part of PARTS) {
+    const at = key - control[part].byteOffset / 4;
+    if (at >= 0 && at < control[part].length) return `${part}[${at}]`;
+  }
+  for (const [name, at] of HEADER_NAMES) if (at === key) return name;
+  const worker = Math.floor((key - 64) / 32);
+  const at = (key - 64) % 32;
+  const name = WORKER_NAMES.find(([, word]) => word === at)?.[0] ?? at;
+  return `${name} of ${worker}`;
+}

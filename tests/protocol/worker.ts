@@ -1,0 +1,459 @@
+// A worker of a shared pool as the explorer sees it: a function of what its accesses give. It is run from
+// the start, is given again what its accesses gave before, and stops at the first one that is new. What was
+// found so is kept: where a worker stands is a node of a tree, with an edge for each thing that its next
+// access may give.
+
+import { type Block, blockOf, slotOf } from "../../pool/block.ts";
+import { isOut } from "../../pool/inspect.ts";
+import type { BlockTicket } from "../../pool/slot.ts";
+import type { SharedParts } from "../../shared/assembly.ts";
+import { attach, begin, handleOf } from "../../shared/attach.ts";
+import type { SharedPoolHandle } from "../../shared/handle.ts";
+import { HEADER } from "../../shared/control.ts";
+import type { SharedPoolOptions } from "../../shared/options.ts";
+import { type Access, accessBy, watchArrays } from "../support/shared_words.ts";
+import { type Asker, MEMORY, runAs } from "./system.ts";
+import {
+  BOXES,
+  FENCE,
+  isRead,
+  keyOf,
+  type Kind,
+  PAGES,
+  RANGES,
+  Restart,
+  THREAD,
+  type WordTable,
+} from "./words.ts";
+
+/** Thrown where a worker is stopped; not a step more is done. */
+class Stop extends Error {}
+const STOP = new Stop();
+Stop.prototype.stack = "";
+
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof Stop) event.preventDefault();
+});
+
+/** What comes next. */
+export interface Step {
+  readonly kind: Kind;
+  readonly word: number;
+  readonly a: number;
+  readonly b: number;
+}
+
+/** Carries accesses out, one way or another. */
+export interface Ground {
+  access(kind: Kind, key: number, a: number, b: number): number;
+}
+
+/** The value of a word after an operation of `Atomics` that found `old` there. */
+export function after(kind: Kind, old: number, a: number, b: number): number {
+  switch (kind) {
+    case "set":
+    case "store":
+    case "exchange":
+      return a;
+    case "add":
+      return old + a | 0;
+    case "sub":
+      return old - a | 0;
+    case "and":
+      return old & a;
+    case "or":
+      return old | a;
+    case "xor":
+      return old ^ a;
+    case "compareExchange":
+      return old === a ? b : old;
+    default:
+      return old;
+  }
+}
+
+/** What a program does with the pool, and what it keeps book of. */
+export class Hand implements Asker {
+  readonly thread: number;
+  now = 0;
+  parts!: SharedParts;
+  /** Slots between a take that has succeeded and the call that gives them back. */
+  readonly holds = new Set<number>();
+  /** Bytes of views that are not ended. */
+  viewBytes = 0;
+  /** What went wrong. */
+  failure: string | undefined;
+  readonly #ground: Ground;
+  readonly #handle: () => SharedPoolHandle;
+
+  constructor(
+    readonly index: number,
+    ground: Ground,
+    handle: () => SharedPoolHandle,
+  ) {
+    this.thread = 100 + index;
+    this.#ground = ground;
+    this.#handle = handle;
+  }
+
+  // What programs are written with.
+
+  create(options: SharedPoolOptions): void {
+    this.#sit(begin(options, "here"));
+  }
+
+  /** By which others attach. */
+  get handle(): SharedPoolHandle {
+    return handleOf(this.parts);
+  }
+
+  attach(): void {
+    this.#sit(attach(this.#handle(), "here"));
+  }
+
+  #sit(parts: SharedParts): void {
+    this.parts = parts;
+    const { views } = parts.leases;
+    const { count } = views;
+    views.count = (change) => {
+      this.viewBytes += change;
+      count.call(views, change);
+    };
+  }
+
+  /** A block, if there is one. */
+  take(options?: { reserved?: boolean }): Block | undefined {
+    const { acquirer, dispatcher } = this.parts;
+    const block = options === undefined
+      ? acquirer.fast(false, undefined) ?? dispatcher.take({})
+      : dispatcher.take(options);
+    return block && this.#took(block);
+  }
+
+  /** Several at once, or none: what is not had at once is not waited for. */
+  takeMany(count: number): readonly Block[] {
+    const { dispatcher, leases } = this.parts;
+    dispatcher.obtainMany(count, { timeoutMs: 0 }).catch(ignore);
+    const slots = leases.records.filter((slot) =>
+      isOut(slot) && !this.holds.has(slot.index)
+    );
+    return slots.map((slot) => this.#took(blockOf(slot)));
+  }
+
+  /** A block, stopping the thread until there is one. */
+  takeBlocking(): Block {
+    return this.#took(this.parts.waitLoop.acquireBlocking({}));
+  }
+
+  /** A block, as soon as there is one: what is told by a notification is looked at by `awake`. */
+  takeLater(): Block {
+    const { dispatcher, leases } = this.parts;
+    dispatcher.obtain({}).catch(ignore);
+    while (dispatcher.waiting > 0) {
+      this.access("awake", HEADER.EPOCH, 0, 0);
+      const epoch = this.access("load", HEADER.EPOCH, 0, 0);
+      dispatcher.pump();
+      if (dispatcher.waiting === 0) break;
+      this.access("waitAsync", HEADER.EPOCH, epoch, 0);
+    }
+    const slot = leases.records.find((slot) =>
+      isOut(slot) && !this.holds.has(slot.index)
+    );
+    return this.#took(blockOf(slot!));
+  }
+
+  #took(block: Block): Block {
+    const { index } = slotOf(block)!;
+    if (this.holds.has(index)) this.failure = `slot ${index} is had twice`;
+    this.holds.add(index);
+    return block;
+  }
+
+  /** Bytes are asked for, which a view may reach from then on. */
+  touch(block: Block): void {
+    const { index } = slotOf(block)!;
+    block.bytes[0] = 1;
+    const { place } = this.parts.control;
+    if (place[index] !== 0) return;
+    if (this.access("peek", PAGES + index, 0, 0) !== MEMORY) {
+      this.failure = `bytes of slot ${index} are used without memory`;
+    }
+  }
+
+  give(block: Block): void {
+    this.holds.delete(slotOf(block)!.index);
+    block.release();
+  }
+
+  abandon(block: Block): void {
+    this.holds.delete(slotOf(block)!.index);
+    block.abandon();
+  }
+
+  /** Sends a block to a box, in which another worker finds its ticket. */
+  send(block: Block, ...boxes: number[]): void {
+    this.holds.delete(slotOf(block)!.index);
+    const { pool, slot, serial } = block.detach();
+    pools.set(this.#handle(), pool);
+    for (const box of boxes) {
+      this.access("store", BOXES + box, 1 + slot + serial * 64, 0);
+    }
+  }
+
+  /** The block of the ticket in a box, if it is good. Waits until there is one. */
+  adopt(box: number): Block | undefined {
+    const told = this.access("receive", BOXES + box, 0, 0) - 1;
+    const ticket: BlockTicket = {
+      pool: pools.get(this.#handle())!,
+      slot: told % 64,
+      serial: Math.floor(told / 64),
+    };
+    try {
+      return this.#took(this.parts.tickets.adopt(ticket, undefined));
+    } catch (error) {
+      if ((error as { code?: string }).code === "foreign-block") return;
+      throw error;
+    }
+  }
+
+  tell(box: number): void {
+    this.access("store", BOXES + box, 1, 0);
+  }
+
+  hear(box: number): void {
+    this.access("receive", BOXES + box, 0, 0);
+  }
+
+  keepHouse(): void {
+    this.parts.lifecycle.keepHouse();
+  }
+
+  leave(): void {
+    this.holds.clear();
+    this.parts.lifecycle.leave();
+  }
+
+  // What the system is asked.
+
+  isAlive(thread: number): boolean {
+    if (thread === this.thread) return true;
+    return this.access("alive", THREAD + thread, 0, 0) !== 0;
+  }
+
+  setPage(page: number, state: number): void {
+    this.access("store", PAGES + page, state, 0);
+  }
+
+  fence(): void {
+    this.access("fence", FENCE, 0, 0);
+  }
+
+  nextRange(): number {
+    return this.access("add", RANGES, 1, 0);
+  }
+
+  access(kind: Kind, key: number, a: number, b: number): number {
+    return this.#ground.access(kind, key, a, b);
+  }
+
+  /** Does something as this worker. */
+  as<T>(act: () => T): T {
+    const access: Access = (kind, array, at, a = 0, b = 0) => {
+      const key = keyOf(array, at);
+      if (kind === "waitAsync") {
+        // A change of state is looked for by the programs.
+        const isAsleep = key !== HEADER.STATE &&
+          this.access(kind, key, a, b) !== 0;
+        return isAsleep || key === HEADER.STATE
+          ? { async: true, value: NEVER }
+          : { async: false, value: "not-equal" };
+      }
+      if (kind === "wait") {
+        return this.access(kind, key, a, b) === 0 ? "not-equal" : "ok";
+      }
+      if (kind === "notify") {
+        const count = Number.isFinite(a) && a > 0 ? a : 1024;
+        return this.access(kind, key, count, 0);
+      }
+      return this.access(kind, key, a, b);
+    };
+    const before = accessBy(access);
+    try {
+      return runAs(this, () => watchArrays(act));
+    } finally {
+      accessBy(before);
+    }
+  }
+}
+
+const pools = new WeakMap<SharedPoolHandle, number>();
+const NEVER = new Promise<never>(() => {});
+const ignore = () => {};
+
+/** Where a worker stands: what it will do next, if anything, and what it has in hand. */
+export interface Node {
+  readonly id: number;
+  readonly worker: number;
+  readonly step: Step | undefined;
+  readonly parent: Node | undefined;
+  /** What the step of the parent gave. */
+  readonly result: number;
+  readonly next: Map<number, Node>;
+  readonly holds: readonly number[];
+  readonly hasViews: boolean;
+  readonly failure: string | undefined;
+}
+
+/** What a worker does: what comes first alone, and what is then explored. */
+export interface Program {
+  readonly first: (hand: Hand) => void;
+  readonly then: (hand: Hand) => void;
+}
+
+/** One worker of one configuration, and all that is known of where it can stand. */
+export class Worker {
+  readonly #index: number;
+  readonly #program: Program;
+  readonly #handle: () => SharedPoolHandle;
+  /** What the accesses before the exploration gave. */
+  readonly #before: number[] = [];
+  root!: Node;
+  /** Nodes made, by all workers. */
+  static nodes = 0;
+
+  constructor(
+    index: number,
+    program: Program,
+    handle: () => SharedPoolHandle,
+  ) {
+    this.#index = index;
+    this.#program = program;
+    this.#handle = handle;
+  }
+
+  /** Does what comes first, on this ground. */
+  start(ground: Ground): void {
+    const noting: Ground = {
+      access: (kind, key, a, b) => {
+        const result = ground.access(kind, key, a, b);
+        this.#before.push(result);
+        return result;
+      },
+    };
+    const hand = new Hand(this.#index, noting, this.#handle);
+    hand.as(() => this.#program.first(hand));
+  }
+
+  /** Begins a pass: nothing is known. */
+  begin(words: WordTable): void {
+    this.root = this.#run(words, undefined, 0);
+  }
+
+  /** Where it stands when its step at `node` gives `result`. */
+  next(words: WordTable, node: Node, result: number): Node {
+    let next = node.next.get(result);
+    if (next === undefined) {
+      next = this.#run(words, node, result);
+      node.next.set(result, next);
+    }
+    return next;
+  }
+
+  /** What words are that only this worker reaches, when it stands at a node. */
+  own(words: WordTable, { parent, result }: Node): ReadonlyMap<number, number> {
+    const replay = new Replay(words, this.#index, this.#before, parent, result);
+    this.#play(replay);
+    return replay.own;
+  }
+
+  #run(words: WordTable, parent: Node | undefined, result: number): Node {
+    const replay = new Replay(words, this.#index, this.#before, parent, result);
+    const hand = this.#play(replay);
+    return {
+      id: Worker.nodes++,
+      worker: this.#index,
+      step: replay.step,
+      parent,
+      result,
+      next: new Map(),
+      holds: [...hand.holds],
+      hasViews: hand.viewBytes > 0,
+      failure: hand.failure,
+    };
+  }
+
+  #play(replay: Replay): Hand {
+    const hand = new Hand(this.#index, replay, this.#handle);
+    try {
+      hand.as(() => {
+        this.#program.first(hand);
+        this.#program.then(hand);
+      });
+    } catch (error) {
+      if (replay.restarts) throw replay.restarts;
+      if (replay.step === undefined) hand.failure = `throws ${error}`;
+    }
+    if (replay.restarts) throw replay.restarts;
+    return hand;
+  }
+}
+
+/** Gives a program again what its accesses gave, and stops it at the first one that is new. */
+class Replay implements Ground {
+  readonly #words: WordTable;
+  readonly #worker: number;
+  readonly #before: readonly number[];
+  readonly #results: number[] = [];
+  #at = 0;
+  readonly own = new Map<number, number>();
+  step: Step | undefined;
+  restarts: Restart | undefined;
+
+  constructor(
+    words: WordTable,
+    worker: number,
+    before: readonly number[],
+    parent: Node | undefined,
+    result: number,
+  ) {
+    this.#words = words;
+    this.#worker = worker;
+    this.#before = before;
+    while (parent !== undefined) {
+      this.#results.push(result);
+      ({ parent, result } = parent);
+    }
+    this.#results.reverse();
+  }
+
+  access(kind: Kind, key: number, a: number, b: number): number {
+    // What has stopped does not tidy up, whatever stands in a "finally".
+    if (this.step !== undefined || this.restarts !== undefined) throw STOP;
+    const at = this.#at++;
+    if (at < this.#before.length) return this.#before[at]!;
+    const words = this.#words;
+    const word = words.word(key);
+    let isStep: boolean;
+    try {
+      isStep = words.isStep(word, this.#worker, kind);
+    } catch (error) {
+      if (!(error instanceof Restart)) throw error;
+      this.restarts = error;
+      throw STOP;
+    }
+    if (!isStep) {
+      this.#at--;
+      const old = this.own.get(word) ?? words.initial[word]!;
+      if (!isRead(kind)) this.own.set(word, after(kind, old, a, b));
+      return old;
+    }
+    const done = at - this.#before.length;
+    if (done === this.#results.length) {
+      this.step = { kind, word, a, b };
+      throw STOP;
+    }
+    const result = this.#results[done]!;
+    if (!isRead(kind)) this.own.set(word, after(kind, result, a, b));
+    return result;
+  }
+}
