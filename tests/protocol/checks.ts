@@ -4,6 +4,7 @@
 import {
   Control,
   FREE,
+  GONE,
   HEADER,
   isHeldBy,
   kindOf,
@@ -19,76 +20,99 @@ const LATER = 1_000_000;
 
 /** What is wrong at the end of an execution. */
 export function checkEnd(end: End): string | undefined {
-  const { handle, ground, holds, isAsleep, mode } = end;
-  const { maxBlocks, reservedBlocks } = handle.options;
+  const { handle, ground, workers, mode } = end;
+  const { maxBlocks, reservedBlocks = 0 } = handle.options;
   const control = new Control(maxBlocks, handle.control);
   const at = (array: Int32Array, index: number) =>
     ground.access("peek", array.byteOffset / 4 + index, 0, 0);
   const owner = (slot: number) => at(control.owner, slot);
   const slots = Array.from({ length: maxBlocks }, (_, slot) => slot);
   const word = (index: number) => at(control.words, index);
-  if (word(HEADER.STATE) !== OPEN) return undefined;
-  const free = slots.filter((slot) => kindOf(owner(slot)) === FREE);
-  // Stale loads may miss a sleeper: its next retry finds the block.
+  const count = (is: (kind: number) => boolean) =>
+    slots.filter((slot) => is(kindOf(owner(slot)))).length;
+  const living = workers.filter(({ isDead }) => !isDead);
+  const sleeps = living.some(({ isAsleep }) => isAsleep);
+  const stuck = living.find(({ isAsleep, isDone }) => !isAsleep && !isDone);
+  if (stuck !== undefined && living.length === workers.length) {
+    return "a worker waits for ever";
+  }
+  const free = count((kind) => kind === FREE);
+  // Stale loads may miss a sleeper, and so may one that dies: its next retry finds the block.
   if (
-    mode !== "stale" && isAsleep.includes(true) &&
-    free.length > reservedBlocks && end.isDead.every((is) => !is)
-  ) return `a worker sleeps beside ${free.length} free blocks`;
+    sleeps && mode !== "stale" && living.length === workers.length &&
+    free > reservedBlocks
+  ) return `a worker sleeps beside ${free} free blocks`;
 
-  const hand = new Hand(24, ground, () => handle);
-  const held = holds.flat();
-  let had = 0;
-  let wrong: string | undefined;
-  hand.as(() => {
-    hand.attach();
-    for (let turn = 0; turn < 4; turn++) {
-      hand.now += LATER;
-      hand.keepHouse();
-    }
-    const lost = slots.filter((slot) =>
-      kindOf(owner(slot)) === FREE &&
-      (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0
-    );
-    if (lost.length > 0) wrong = `free slots without a hint: ${lost}`;
-    for (const lock of ["RESIZER", "ENDER", "HEAL_SLOT"] as const) {
-      if (word(HEADER[lock]) !== 0) {
-        wrong ??= `${lock} stays ${word(HEADER[lock])}`;
-      }
-    }
-    const inUse = slots.filter((slot) => {
-      const kind = kindOf(owner(slot));
-      return kind !== FREE && kind !== UNCOMMITTED;
-    });
-    let counted = 0;
-    for (let id = 1; id <= word(HEADER.TOP_WORKER); id++) {
-      counted += word(control.at(id, WORKER.TAKES));
-      counted -= word(control.at(id, WORKER.FREES));
-    }
-    if (counted !== inUse.length) {
-      wrong ??= `${inUse.length} slots are in use, ${counted} are counted`;
-    }
-    const committed = slots.filter((slot) =>
-      kindOf(owner(slot)) !== UNCOMMITTED
-    ).length - word(HEADER.UNREPLACED);
-    if (committed !== word(HEADER.COMMITTED)) {
-      wrong ??= `${committed} are committed, ${
-        word(HEADER.COMMITTED)
-      } are counted`;
-    }
-    for (const slot of held) {
-      if (!isHeldBy(owner(slot), idOf(end, slot))) {
-        wrong ??= `slot ${slot} is not its holder's`;
-      }
-    }
-    if (isAsleep.includes(true)) return;
-    while (had <= maxBlocks && hand.take({ reserved: true })) had++;
-    const most = maxBlocks - word(HEADER.UNREPLACED) - held.length;
-    if (had !== most) wrong ??= `${had} of ${most} blocks can be had`;
-  });
-  return wrong ?? hand.failure;
+  const after = living.filter(({ hand, isDone, workerId }) =>
+    isDone && workerId !== 0 && !hand.hasLeft
+  );
+  for (let turn = 0; turn < 3; turn++) {
+    for (const { hand } of after) hand.as(() => hand.keepHouse(LATER));
+  }
+  const failed = after.find(({ hand }) => hand.failure !== undefined);
+  if (failed !== undefined) return failed.hand.failure;
+  const held = living.flatMap(({ workerId, holds }) =>
+    holds.map((slot) => ({ slot, workerId }))
+  );
+  const state = word(HEADER.STATE);
+  if (state !== OPEN) {
+    const isOver = after.length === living.length && held.length === 0 &&
+      after.length > 0;
+    return isOver && state !== GONE ? "the pool does not end" : undefined;
+  }
+  return lookedAt(end, held);
 }
 
-/** The id of the worker that has a slot, in a pool in which all have attached in their order. */
-function idOf({ holds }: End, slot: number): number {
-  return 2 + holds.findIndex((slots) => slots.includes(slot));
+/** Another worker comes and looks. */
+function lookedAt(
+  { handle, ground, workers }: End,
+  held: readonly { readonly slot: number; readonly workerId: number }[],
+): string | undefined {
+  const { maxBlocks } = handle.options;
+  const control = new Control(maxBlocks, handle.control);
+  const at = (array: Int32Array, index: number) =>
+    ground.access("peek", array.byteOffset / 4 + index, 0, 0);
+  const owner = (slot: number) => at(control.owner, slot);
+  const slots = Array.from({ length: maxBlocks }, (_, slot) => slot);
+  const word = (index: number) => at(control.words, index);
+  const count = (is: (kind: number) => boolean) =>
+    slots.filter((slot) => is(kindOf(owner(slot)))).length;
+  const hand = new Hand(24, ground, () => handle);
+  hand.now = workers.reduce((most, { hand }) => Math.max(most, hand.now), 0);
+  hand.as(() => {
+    hand.attach();
+    for (let turn = 0; turn < 3; turn++) hand.keepHouse(LATER);
+  });
+  const lost = slots.filter((slot) =>
+    kindOf(owner(slot)) === FREE &&
+    (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0
+  );
+  if (lost.length > 0) return `free slots without a hint: ${lost}`;
+  for (const lock of ["RESIZER", "ENDER", "HEAL_SLOT"] as const) {
+    const by = word(HEADER[lock]);
+    if (by !== 0) return `${lock} stays ${by}`;
+  }
+  const used = count((kind) => kind !== FREE && kind !== UNCOMMITTED);
+  let counted = 0;
+  for (let id = 1; id <= word(HEADER.TOP_WORKER); id++) {
+    counted += word(control.at(id, WORKER.TAKES));
+    counted -= word(control.at(id, WORKER.FREES));
+  }
+  if (counted !== used) return `${used} slots are in use, counted: ${counted}`;
+  const unreplaced = word(HEADER.UNREPLACED);
+  const committed = count((kind) => kind !== UNCOMMITTED) - unreplaced;
+  if (committed !== word(HEADER.COMMITTED)) {
+    return `${committed} are committed, counted: ${word(HEADER.COMMITTED)}`;
+  }
+  for (const { slot, workerId } of held) {
+    if (!isHeldBy(owner(slot), workerId)) return `slot ${slot} was taken away`;
+  }
+  if (workers.some(({ isAsleep }) => isAsleep)) return undefined;
+  let had = 0;
+  hand.as(() => {
+    while (had <= maxBlocks && hand.take({ reserved: true })) had++;
+  });
+  const most = maxBlocks - unreplaced - held.length;
+  return hand.failure ??
+    (had === most ? undefined : `${had} of ${most} blocks can be had`);
 }

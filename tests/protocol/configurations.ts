@@ -1,13 +1,17 @@
 // What workers of small pools do together: take and give back, tickets, growing and trimming, waiting,
 // closing and leaving, attaching, the reserve.
 
+import type { Block } from "../../pool/block.ts";
+import { SmritiError } from "../../pool/errors.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
 import type { Configuration } from "./explorer.ts";
 import { PAGE } from "./system.ts";
 import type { Hand, Program } from "./worker.ts";
 
-function options(more: Partial<SharedPoolOptions> = {}): SharedPoolOptions {
-  const { maxBlocks = 2 } = more;
+function options(
+  maxBlocks: number,
+  more: Partial<SharedPoolOptions> = {},
+): SharedPoolOptions {
   return {
     blockSize: PAGE,
     maxBlocks,
@@ -21,20 +25,381 @@ function options(more: Partial<SharedPoolOptions> = {}): SharedPoolOptions {
   };
 }
 
+/** Does something in a pool that may be closed meanwhile. */
+function unlessClosed(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof SmritiError) || error.code !== "closed") throw error;
+  }
+}
+
+/** A worker that is attached when the exploration begins. */
 function attached(then: (hand: Hand) => void): Program {
   return { first: (hand) => hand.attach(), then };
 }
 
-const takeAndGive = (hand: Hand) => {
+/** One that comes meanwhile. */
+function comes(then: (hand: Hand) => void): Program {
+  return { first: () => {}, then };
+}
+
+/** One that has a block then. */
+function holding(
+  prepare: (hand: Hand, block: Block) => void,
+  then: (hand: Hand, block: Block) => void,
+): Program {
+  const blocks = new WeakMap<Hand, Block>();
+  return {
+    first: (hand) => {
+      hand.attach();
+      const block = hand.take()!;
+      blocks.set(hand, block);
+      prepare(hand, block);
+    },
+    then: (hand) => then(hand, blocks.get(hand)!),
+  };
+}
+
+const nothing = () => {};
+
+function cycle(hand: Hand): void {
   const block = hand.take();
   if (block !== undefined) hand.give(block);
-};
+}
 
-const cycle = attached(takeAndGive);
+function touched(hand: Hand): void {
+  const block = hand.take();
+  if (block === undefined) return;
+  hand.touch(block);
+  hand.give(block);
+}
+
+function adoptAndGive(box: number): (hand: Hand) => void {
+  return (hand) => {
+    const block = hand.adopt(box);
+    if (block !== undefined) hand.give(block);
+  };
+}
+
+const sent = { ticketTimeoutMs: 1000 };
 
 export const CONFIGURATIONS: Record<string, Configuration> = {
+  // Taking and giving back.
   "one block, two workers": {
-    options: options({ maxBlocks: 1 }),
-    programs: [cycle, cycle],
+    options: options(1),
+    programs: [attached(cycle), attached(cycle)],
+  },
+  "one block, two workers, one dies": {
+    options: options(1),
+    programs: [
+      attached(touched),
+      attached((hand) => {
+        cycle(hand);
+        hand.reclaim();
+      }),
+    ],
+    deaths: 1,
+  },
+  "two blocks, two workers, twice": {
+    options: options(2),
+    programs: [attached(cycle), attached(cycle)].map(({ first, then }) => ({
+      first,
+      then: (hand) => {
+        then(hand);
+        then(hand);
+      },
+    })),
+  },
+  "one block, three workers": {
+    options: options(1),
+    programs: [attached(cycle), attached(cycle), attached(cycle)],
+    preemptions: 3,
+  },
+  "several at once": {
+    options: options(2),
+    programs: [
+      attached((hand) => {
+        for (const block of hand.takeMany(2)) hand.give(block);
+      }),
+      attached(cycle),
+    ],
+  },
+  "a dead worker is reclaimed twice at once": {
+    options: options(2),
+    programs: [
+      attached(touched),
+      attached((hand) => hand.reclaim()),
+      attached((hand) => hand.reclaim()),
+    ],
+    deaths: 2,
+    preemptions: 2,
+  },
+  // Tickets.
+  "one ticket, two that adopt": {
+    options: options(1, sent),
+    programs: [
+      holding(nothing, (hand, block) => hand.send(block, 0, 1)),
+      attached(adoptAndGive(0)),
+      attached(adoptAndGive(1)),
+    ],
+  },
+  "a ticket is adopted as its time ends": {
+    options: options(1, sent),
+    programs: [
+      holding((hand, block) => {
+        hand.touch(block);
+        hand.send(block, 0);
+      }, (hand) => hand.keepHouse()),
+      attached(adoptAndGive(0)),
+      {
+        first: (hand) => {
+          hand.attach();
+          hand.keepHouse(10);
+        },
+        then: (hand) => hand.keepHouse(2000),
+      },
+    ],
+  },
+  "a ticket is used, and the block sent again": {
+    options: options(1, sent),
+    programs: [
+      holding((hand, block) => hand.send(block, 0, 1), nothing),
+      attached((hand) => {
+        const block = hand.adopt(0);
+        if (block !== undefined) hand.send(block, 2);
+      }),
+      attached((hand) => {
+        for (const box of [1, 2]) {
+          const block = hand.adopt(box);
+          if (block !== undefined) {
+            hand.give(block);
+            return;
+          }
+        }
+      }),
+    ],
+  },
+  "a ticket, and deaths": {
+    options: options(1, sent),
+    programs: [
+      holding(nothing, (hand, block) => hand.send(block, 0)),
+      attached(adoptAndGive(0)),
+    ],
+    deaths: 2,
+  },
+  // Growing and trimming.
+  "growing at once": {
+    options: options(3, { initialBlocks: 1 }),
+    programs: [
+      attached((hand) => {
+        hand.take();
+        hand.take();
+      }),
+      attached(cycle),
+    ],
+    isPatient: true,
+  },
+  "growing at once, impatiently": {
+    options: options(2, { initialBlocks: 1 }),
+    programs: [
+      attached((hand) => {
+        hand.take();
+        hand.take();
+      }),
+      attached(cycle),
+    ],
+    preemptions: 2,
+  },
+  "trimming and taking": {
+    isPatient: true,
+    options: options(2, { initialBlocks: 1 }),
+    programs: [
+      {
+        first: (hand) => {
+          hand.attach();
+          const blocks = [hand.take()!, hand.take()!];
+          for (const block of blocks) hand.give(block);
+        },
+        then: (hand) => hand.trim(),
+      },
+      attached(touched),
+    ],
+  },
+  "trimming and growing, and a death": {
+    options: options(2, { initialBlocks: 1 }),
+    programs: [
+      {
+        first: (hand) => {
+          hand.attach();
+          const blocks = [hand.take()!, hand.take()!];
+          for (const block of blocks) hand.give(block);
+        },
+        then: (hand) => hand.trim(),
+      },
+      attached((hand) => {
+        const blocks = [hand.take(), hand.take()];
+        for (const block of blocks) if (block !== undefined) hand.give(block);
+        hand.reclaim();
+      }),
+    ],
+    deaths: 1,
+    preemptions: 3,
+  },
+  // Blocks given up.
+  "a block is given up": {
+    options: options(2),
+    programs: [
+      holding(
+        (hand, block) => hand.touch(block),
+        (hand, block) => hand.abandon(block),
+      ),
+      attached(touched),
+    ],
+    preemptions: 3,
+  },
+  "a block is given up, and a death": {
+    options: options(2),
+    programs: [
+      holding(
+        (hand, block) => hand.touch(block),
+        (hand, block) => hand.abandon(block),
+      ),
+      attached((hand) => hand.reclaim()),
+    ],
+    deaths: 2,
+    preemptions: 2,
+  },
+  // The reserve.
+  "the reserve": {
+    options: options(2, { reservedBlocks: 0, initialBlocks: 2 }),
+    programs: [attached(cycle), attached(cycle)],
+  },
+  "the reserve is kept": {
+    options: options(3, { reservedBlocks: 1, initialBlocks: 3 }),
+    programs: [
+      holding(nothing, nothing),
+      attached((hand) => void hand.take()),
+      attached((hand) => void hand.take()),
+    ],
+    mostHeld: 2,
+    preemptions: 3,
+  },
+  // Waiting.
+  "a thread waits": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      attached((hand) => hand.give(hand.takeBlocking())),
+    ],
+  },
+  "two threads wait": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      attached((hand) => hand.give(hand.takeBlocking())),
+      attached((hand) => hand.give(hand.takeBlocking())),
+    ],
+    preemptions: 3,
+  },
+  "an acquire waits": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      attached((hand) => hand.give(hand.takeLater())),
+    ],
+  },
+  "an acquire and a thread wait": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      attached((hand) => hand.give(hand.takeLater())),
+      attached((hand) => hand.give(hand.takeBlocking())),
+    ],
+    preemptions: 2,
+  },
+  "an acquire waits for what is trimmed": {
+    options: options(2, { initialBlocks: 1 }),
+    programs: [
+      {
+        first: (hand) => {
+          hand.attach();
+          hand.take();
+          hand.give(hand.take()!);
+        },
+        then: (hand) => hand.trim(),
+      },
+      attached((hand) => hand.give(hand.takeBlocking())),
+    ],
+  },
+  // Closing, leaving, attaching.
+  "closing and taking": {
+    options: options(1),
+    programs: [
+      attached((hand) => hand.close()),
+      attached((hand) => unlessClosed(() => touched(hand))),
+    ],
+    preemptions: 4,
+  },
+  "both leave": {
+    options: options(1),
+    programs: [
+      attached((hand) => hand.leave()),
+      attached((hand) => hand.leave()),
+    ],
+    preemptions: 4,
+  },
+  "closing, and a death": {
+    options: options(1),
+    programs: [
+      attached((hand) => hand.close()),
+      holding(
+        (hand, block) => hand.touch(block),
+        (hand, block) => hand.give(block),
+      ),
+    ],
+    deaths: 1,
+    preemptions: 2,
+  },
+  "the last one leaves as another comes": {
+    options: options(1),
+    programs: [
+      attached((hand) => hand.leave()),
+      comes((hand) =>
+        unlessClosed(() => {
+          hand.attach();
+          touched(hand);
+        })
+      ),
+    ],
+    preemptions: 3,
+  },
+  "two come at once": {
+    options: options(1),
+    programs: [
+      attached(nothing),
+      comes((hand) => {
+        hand.attach();
+        cycle(hand);
+      }),
+      comes((hand) => {
+        hand.attach();
+        cycle(hand);
+      }),
+    ],
+    preemptions: 2,
+  },
+  "one comes in a dead one's place": {
+    options: options(1),
+    programs: [
+      attached(cycle),
+      attached((hand) => hand.reclaim()),
+      comes((hand) => {
+        hand.attach();
+        cycle(hand);
+      }),
+    ],
+    deaths: 1,
+    preemptions: 2,
   },
 };

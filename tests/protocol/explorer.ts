@@ -14,6 +14,8 @@ import {
   Hand,
   type Node,
   type Program,
+  SPIN,
+  spins,
   Worker,
 } from "./worker.ts";
 import { isRead, PAGES, Restart, THREAD, WordTable } from "./words.ts";
@@ -27,8 +29,10 @@ export interface Configuration {
   readonly deaths?: number;
   /** How often a worker may be interrupted that could go on, where all interleavings are too many. */
   readonly preemptions?: number;
-  /** Whether no worker may sleep beside a free block at the end. Stale loads allow it for a while. */
-  readonly isClosed?: boolean;
+  /** Whether one that spins goes on until there is a change, and never gives up. */
+  readonly isPatient?: boolean;
+  /** The most blocks that may be held at once, if the reserve keeps some back. */
+  readonly mostHeld?: number;
 }
 
 /** What can happen next: a worker's step, a store of its that becomes visible, or its death. */
@@ -91,15 +95,21 @@ export type EndCheck = (end: End) => string | undefined;
 /** The end of an execution, as a check sees it. */
 export interface End {
   readonly mode: Mode;
-  readonly configuration: Configuration;
   readonly handle: SharedPoolHandle;
-  /** By worker. */
-  readonly isDead: readonly boolean[];
-  readonly isAsleep: readonly boolean[];
-  readonly holds: readonly (readonly number[])[];
-  /** Does accesses on the words as they are at the end. */
+  readonly workers: readonly Last[];
+  /** Does accesses on the words as they are then. */
   readonly ground: Ground;
-  valueOf(key: number): number;
+}
+
+/** A worker at the end of an execution. */
+export interface Last {
+  readonly workerId: number;
+  readonly hand: Hand;
+  readonly isDead: boolean;
+  readonly isAsleep: boolean;
+  /** Whether its program has ended. */
+  readonly isDone: boolean;
+  readonly holds: readonly number[];
 }
 
 interface Limits {
@@ -145,7 +155,11 @@ export class Explorer {
     );
     for (const worker of this.#workers) worker.start(this.#direct);
     maker.as(() => maker.leave());
-    this.#words = new WordTable(mode, (key) => this.#valueAt(key));
+    this.#words = new WordTable(
+      mode,
+      (configuration.deaths ?? 0) > 0,
+      (key) => this.#valueAt(key),
+    );
   }
 
   /** Explores all there is, or until the time is over. */
@@ -281,6 +295,10 @@ export class Explorer {
     const { step } = state.nodes[worker]!;
     if (step === undefined || this.#isDead(state, worker)) return false;
     const { kind, word } = step;
+    const node = state.nodes[worker]!;
+    if (this.#configuration.isPatient && spins(node)) {
+      return state.memory.words[this.#words.place(word)] !== node.result;
+    }
     if (kind === "wait" || kind === "awake") {
       return !this.#isAsleep(state, worker);
     }
@@ -336,10 +354,15 @@ export class Explorer {
       this.#canStep(from, from.last);
     if (goesOn) state.preemptions++;
     state.last = worker;
+    const node = state.nodes[worker]!;
     const result = this.#carryOut(state, worker, choice);
     if (result === undefined) return state;
-    const node = state.nodes[worker]!;
-    const next = this.#workers[worker]!.next(this.#words, node, result);
+    const isIdle = result === node.result && spins(node);
+    const next = this.#workers[worker]!.next(
+      this.#words,
+      node,
+      isIdle ? SPIN : result,
+    );
     state.nodes[worker] = next;
     if (next.step === undefined) memory.forget(worker);
     return state;
@@ -413,10 +436,16 @@ export class Explorer {
   /** What is wrong in a state. */
   #wrong(state: State): string | undefined {
     const { nodes, memory } = state;
+    const { mostHeld = Infinity } = this.#configuration;
+    const tickets = new Set<number>();
     const owners = new Map<number, number>();
     for (let worker = 0; worker < nodes.length; worker++) {
-      const { failure, holds, hasViews } = nodes[worker]!;
+      const { failure, holds, hasViews, adopted } = nodes[worker]!;
       if (failure !== undefined) return `${nameOf(worker)}: ${failure}`;
+      for (const ticket of adopted) {
+        if (tickets.has(ticket)) return `a ticket was good twice`;
+        tickets.add(ticket);
+      }
       if (this.#isDead(state, worker)) continue;
       for (const slot of holds) {
         const other = owners.get(slot);
@@ -427,6 +456,7 @@ export class Explorer {
         }
         owners.set(slot, worker);
       }
+      if (owners.size > mostHeld) return `${owners.size} blocks are held`;
       if (hasViews && this.#isUnmapped(memory)) {
         return `the memory is unmapped while ${nameOf(worker)} has views`;
       }
@@ -449,8 +479,10 @@ export class Explorer {
     const { nodes, memory } = state;
     const values = new Map<number, number>();
     const { keys, shared } = this.#words;
-    for (let worker = 0; worker < nodes.length; worker++) {
-      const own = this.#workers[worker]!.own(this.#words, nodes[worker]!);
+    const rests = nodes.map((node, worker) =>
+      this.#workers[worker]!.goOn(this.#words, node)
+    );
+    for (const { own } of rests) {
       for (const [word, value] of own) values.set(keys[word]!, value);
     }
     shared.forEach((word, place) =>
@@ -469,24 +501,26 @@ export class Explorer {
     for (const each of state.sleepers) checked.mix(each);
     for (const { holds } of nodes) for (const slot of holds) checked.mix(slot);
     if (!checked.add()) return undefined;
-    const valueOf = (key: number) => values.get(key) ?? this.#valueAt(key);
+    const ground: Ground = {
+      access: (kind, key, a, b) => {
+        const old = values.get(key) ?? this.#valueAt(key);
+        if (!isRead(kind)) values.set(key, after(kind, old, a, b));
+        return old;
+      },
+    };
+    for (const { stand } of rests) stand(ground);
     return this.#check({
       mode: this.#mode,
-      configuration: this.#configuration,
       handle: this.#handle,
-      isDead: nodes.map((_, worker) => this.#isDead(state, worker)),
-      isAsleep: nodes.map((_, worker) => this.#isAsleep(state, worker)),
-      holds: nodes.map(({ holds }, worker) =>
-        this.#isDead(state, worker) ? [] : holds
-      ),
-      ground: {
-        access: (kind, key, a, b) => {
-          const old = valueOf(key);
-          if (!isRead(kind)) values.set(key, after(kind, old, a, b));
-          return old;
-        },
-      },
-      valueOf,
+      workers: nodes.map(({ step, workerId, holds }, worker) => ({
+        workerId,
+        hand: rests[worker]!.hand,
+        isDead: this.#isDead(state, worker),
+        isAsleep: this.#isAsleep(state, worker),
+        isDone: step === undefined,
+        holds,
+      })),
+      ground,
     });
   }
 

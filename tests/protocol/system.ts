@@ -100,9 +100,11 @@ const REPLACED: readonly [object, Record<string, unknown>][] = [
 
 /** Puts the system in the place of the real one, until the result is disposed. */
 export function replaceSystem(): Disposable {
-  const restore = replaceNative(backend);
-  // Remembers that there is no process page.
+  // Remembered is a system that has no memory for the list of pools in the process.
+  const forget = replaceNative({ ...backend, map: () => -1 });
   processWords();
+  forget();
+  const restore = replaceNative(backend);
   return { [Symbol.dispose]: restore };
 }
 

@@ -37,6 +37,11 @@ export function keyOf(array: Words, at: number): number {
     : array.byteOffset / 4 + at;
 }
 
+/** Whether it is a word of 64 bits. */
+export function isDouble(key: number): boolean {
+  return key >= DOUBLES && key < OTHERS;
+}
+
 /** A pass has assumed too much of a word. */
 export class Restart extends Error {}
 
@@ -73,8 +78,15 @@ export class WordTable {
   /** What the words are at the start. */
   readonly #valueAt: (key: number) => number;
 
-  constructor(mode: Mode, valueAt: (key: number) => number) {
+  readonly #hasDeaths: boolean;
+
+  constructor(
+    mode: Mode,
+    hasDeaths: boolean,
+    valueAt: (key: number) => number,
+  ) {
     this.#mode = mode;
+    this.#hasDeaths = hasDeaths;
     this.#valueAt = valueAt;
   }
 
@@ -129,6 +141,8 @@ export class WordTable {
   isStep(word: number, worker: number, kind: Kind): boolean {
     const bit = 1 << worker;
     this.#touched[word]! |= bit;
+    // A death writes it.
+    if (kind === "alive" && this.#hasDeaths) this.#isForced[word] = true;
     if (SLEEPS.has(kind)) this.#isSleptOn[word] = true;
     else if (!isRead(kind) && kind !== "notify") {
       this.#written[word]! |= bit;

@@ -16,6 +16,7 @@ import { type Asker, MEMORY, runAs } from "./system.ts";
 import {
   BOXES,
   FENCE,
+  isDouble,
   isRead,
   keyOf,
   type Kind,
@@ -79,6 +80,8 @@ export class Hand implements Asker {
   parts!: SharedParts;
   /** Slots between a take that has succeeded and the call that gives them back. */
   readonly holds = new Set<number>();
+  /** Tickets that were good here. */
+  readonly adopted: number[] = [];
   /** Bytes of views that are not ended. */
   viewBytes = 0;
   /** What went wrong. */
@@ -209,7 +212,9 @@ export class Hand implements Asker {
       serial: Math.floor(told / 64),
     };
     try {
-      return this.#took(this.parts.tickets.adopt(ticket, undefined));
+      const block = this.#took(this.parts.tickets.adopt(ticket, undefined));
+      this.adopted.push(told);
+      return block;
     } catch (error) {
       if ((error as { code?: string }).code === "foreign-block") return;
       throw error;
@@ -224,11 +229,30 @@ export class Hand implements Asker {
     this.access("receive", BOXES + box, 0, 0);
   }
 
-  keepHouse(): void {
+  /** What a timer does, after so many ms. */
+  keepHouse(ms = 0): void {
+    this.now += ms;
     this.parts.lifecycle.keepHouse();
   }
 
+  /** Takes from the dead what they had. */
+  reclaim(): void {
+    this.parts.lifecycle.reclaim(undefined);
+  }
+
+  trim(): void {
+    this.parts.sizer.trim();
+  }
+
+  /** Closes the pool for all. */
+  close(): void {
+    this.parts.lifecycle.beginClose();
+  }
+
+  hasLeft = false;
+
   leave(): void {
+    this.hasLeft = true;
     this.holds.clear();
     this.parts.lifecycle.leave();
   }
@@ -275,6 +299,8 @@ export class Hand implements Asker {
         const count = Number.isFinite(a) && a > 0 ? a : 1024;
         return this.access(kind, key, count, 0);
       }
+      // As an array of integers does.
+      if (kind === "set" && !isDouble(key)) a |= 0;
       return this.access(kind, key, a, b);
     };
     const before = accessBy(access);
@@ -299,15 +325,48 @@ export interface Node {
   /** What the step of the parent gave. */
   readonly result: number;
   readonly next: Map<number, Node>;
+  /** Its id in the pool, or 0. */
+  readonly workerId: number;
   readonly holds: readonly number[];
+  readonly adopted: readonly number[];
   readonly hasViews: boolean;
   readonly failure: string | undefined;
+}
+
+/**
+ * In the place of a result: the one before, as often as the same step is asked for again. A worker that
+ * spins on a word that does not change gives up then.
+ */
+export const SPIN = NaN;
+
+/** Whether a worker has done its next step twice already, for nothing. */
+export function spins({ step, parent, result }: Node): boolean {
+  const before = parent?.parent;
+  return step !== undefined && before != null &&
+    isSame(step, parent!.step!) && isSame(step, before.step!) &&
+    parent!.result === result && changesNothing(step, result);
+}
+
+function isSame(one: Step, other: Step): boolean {
+  return one.kind === other.kind && one.word === other.word &&
+    one.a === other.a && one.b === other.b;
+}
+
+function changesNothing({ kind, a }: Step, result: number): boolean {
+  return isRead(kind) || kind === "compareExchange" && result !== a;
 }
 
 /** What a worker does: what comes first alone, and what is then explored. */
 export interface Program {
   readonly first: (hand: Hand) => void;
   readonly then: (hand: Hand) => void;
+}
+
+/** A worker at the end of its program. */
+export interface Rest {
+  readonly hand: Hand;
+  readonly own: ReadonlyMap<number, number>;
+  stand(ground: Ground): void;
 }
 
 /** One worker of one configuration, and all that is known of where it can stand. */
@@ -359,11 +418,18 @@ export class Worker {
     return next;
   }
 
-  /** What words are that only this worker reaches, when it stands at a node. */
-  own(words: WordTable, { parent, result }: Node): ReadonlyMap<number, number> {
+  /**
+   * It stands at a node and does nothing more but what it is told: what words are that only it reaches, and
+   * a hand whose accesses are done on what is then set as the ground.
+   */
+  goOn(words: WordTable, { parent, result }: Node): Rest {
     const replay = new Replay(words, this.#index, this.#before, parent, result);
-    this.#play(replay);
-    return replay.own;
+    const hand = this.#play(replay);
+    return {
+      hand,
+      own: replay.own,
+      stand: (ground) => replay.ground = ground,
+    };
   }
 
   #run(words: WordTable, parent: Node | undefined, result: number): Node {
@@ -376,7 +442,9 @@ export class Worker {
       parent,
       result,
       next: new Map(),
+      workerId: hand.parts?.worker ?? 0,
       holds: [...hand.holds],
+      adopted: hand.adopted,
       hasViews: hand.viewBytes > 0,
       failure: hand.failure,
     };
@@ -405,9 +473,11 @@ class Replay implements Ground {
   readonly #before: readonly number[];
   readonly #results: number[] = [];
   #at = 0;
+  #last: Step | undefined;
   readonly own = new Map<number, number>();
   step: Step | undefined;
   restarts: Restart | undefined;
+  ground: Ground | undefined;
 
   constructor(
     words: WordTable,
@@ -427,6 +497,7 @@ class Replay implements Ground {
   }
 
   access(kind: Kind, key: number, a: number, b: number): number {
+    if (this.ground !== undefined) return this.ground.access(kind, key, a, b);
     // What has stopped does not tidy up, whatever stands in a "finally".
     if (this.step !== undefined || this.restarts !== undefined) throw STOP;
     const at = this.#at++;
@@ -447,11 +518,20 @@ class Replay implements Ground {
       if (!isRead(kind)) this.own.set(word, after(kind, old, a, b));
       return old;
     }
-    const done = at - this.#before.length;
+    let done = at - this.#before.length;
+    const step = { kind, word, a, b };
+    if (Number.isNaN(this.#results[done])) {
+      if (isSame(step, this.#last!)) {
+        this.#at--;
+        return this.#results[done - 1]!;
+      }
+      done = this.#at++ - this.#before.length;
+    }
     if (done === this.#results.length) {
-      this.step = { kind, word, a, b };
+      this.step = step;
       throw STOP;
     }
+    this.#last = step;
     const result = this.#results[done]!;
     if (!isRead(kind)) this.own.set(word, after(kind, result, a, b));
     return result;
