@@ -146,11 +146,12 @@ export class WordTable {
     if (SLEEPS.has(kind)) this.#isSleptOn[word] = true;
     else if (!isRead(kind) && kind !== "notify") {
       this.#written[word]! |= bit;
-      const isFence = kind !== "set" && this.#mode !== "sc";
-      if (isFence || kind === "receive" || kind === "fence") {
+      // A death before it is one that is noticed, at the end if not before.
+      if (this.#hasDeaths || kind !== "set" && this.#mode !== "sc") {
         this.#isForced[word] = true;
       }
     }
+    if (kind === "receive" || kind === "fence") this.#isForced[word] = true;
     if (this.#isSleptOn[word]) this.#isForced[word] = true;
     const before = this.readers[word]!;
     if (kind === "get" && this.#mode === "stale") this.readers[word]! |= bit;
@@ -164,10 +165,10 @@ export class WordTable {
   #sortOf(word: number): number {
     const touched = this.#touched[word]!;
     const written = this.#written[word]!;
-    if (this.#isForced[word]) return SHARED;
     const isShared = (touched & touched - 1) !== 0 && written !== 0;
-    if (!isShared) return LOCAL;
-    return (written & written - 1) === 0 ? 31 - Math.clz32(written) : SHARED;
+    if (!isShared && !this.#isForced[word]) return LOCAL;
+    const isOwn = written !== 0 && (written & written - 1) === 0;
+    return isOwn ? 31 - Math.clz32(written) : SHARED;
   }
 
   /** The name of a word, for people. */

@@ -344,16 +344,13 @@ export function spins({ step, parent, result }: Node): boolean {
   const before = parent?.parent;
   return step !== undefined && before != null &&
     isSame(step, parent!.step!) && isSame(step, before.step!) &&
-    parent!.result === result && changesNothing(step, result);
+    parent!.result === result &&
+    step.kind === "compareExchange" && step.a !== result;
 }
 
 function isSame(one: Step, other: Step): boolean {
   return one.kind === other.kind && one.word === other.word &&
     one.a === other.a && one.b === other.b;
-}
-
-function changesNothing({ kind, a }: Step, result: number): boolean {
-  return isRead(kind) || kind === "compareExchange" && result !== a;
 }
 
 /** What a worker does: what comes first alone, and what is then explored. */
