@@ -5,6 +5,7 @@
 import { Control } from "../../shared/control.ts";
 import type { SharedPoolHandle } from "../../shared/handle.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
+import type { Rng } from "../support/rng.ts";
 import { Memory, type Mode } from "./memory.ts";
 import { StateSet } from "./state_set.ts";
 import { replaceSystem } from "./system.ts";
@@ -112,13 +113,35 @@ export interface Last {
   readonly holds: readonly number[];
 }
 
-interface Limits {
+/** How long, and with what numbers. */
+export interface Limits {
   /** Ms. */
-  readonly endAt: number;
-  readonly now: () => number;
+  readonly ms: number;
+  readonly rng: Rng;
 }
 
+/** A state, and what is done in it. */
+interface Level {
+  readonly state: State;
+  readonly moves: readonly Move[];
+  next: number;
+}
+
+/** A way into a state, and what is wrong there. */
+interface Path {
+  readonly levels: Level[];
+  readonly finding: string | undefined;
+}
+
+/** Ms between two turns of the event loop. */
 const TURN_MS = 50;
+/** Executions at random that must meet nothing unknown before all are looked at. */
+const KNOWN = 30;
+/** How often a worker dies that may, in those. */
+const DEATH = 0.03;
+
+/** As it was before anything is put in its place. */
+const now = performance.now.bind(performance);
 
 /** One configuration in one mode. */
 export class Explorer {
@@ -162,12 +185,24 @@ export class Explorer {
     );
   }
 
-  /** Explores all there is, or until the time is over. */
-  async explore({ endAt, now }: Limits): Promise<Result> {
+  /**
+   * Explores all there is, or until the time is over: first some executions at random, which meet most of
+   * the words that workers share, then all.
+   */
+  async explore({ ms, rng }: Limits): Promise<Result> {
     using _system = replaceSystem();
-    for (;;) {
+    const endAt = now() + ms;
+    for (let known = 0;;) {
       try {
-        return await this.#pass(endAt, now);
+        this.#restart();
+        const first = this.#begin();
+        while (known < KNOWN && now() < endAt) {
+          const path = this.#walk(first, rng);
+          if (path.finding !== undefined) return this.#result(false, path);
+          known++;
+          await turn();
+        }
+        return await this.#all(first, endAt, rng);
       } catch (error) {
         if (!(error instanceof Restart)) throw error;
         // Rejections that nothing listens to are told between two turns of the event loop.
@@ -176,74 +211,148 @@ export class Explorer {
     }
   }
 
-  async #pass(endAt: number, now: () => number): Promise<Result> {
-    const visited = this.#visited = new StateSet();
-    this.#checked = new StateSet();
-    this.#steps = this.#ends = 0;
-    const stack: { state: State; moves: Move[]; next: number }[] = [];
-    const result = (isComplete: boolean, what?: string): Result => ({
-      states: visited.size,
-      steps: this.#steps,
-      ends: this.#ends,
-      isComplete,
-      finding: what === undefined ? undefined : {
-        what,
-        trace: written(stack.map(({ moves, next }) => moves[next - 1]!)),
-      },
-    });
+  /** One execution. */
+  #walk(first: State, rng: Rng): Path {
+    const path: Path = { levels: [], finding: undefined };
+    let state = first;
+    for (;;) {
+      const moves = this.#moves(state);
+      const finding = this.#wrong(state) ?? this.#wrongEnd(state, moves);
+      const alive = moves.filter(({ act }) => act !== "die");
+      const from = alive.length === 0 || rng.chance(DEATH) ? moves : alive;
+      const next = from.length === 0 ? 0 : rng.below(from.length);
+      path.levels.push({ state, moves: from, next: next + 1 });
+      if (finding !== undefined) return { ...path, finding };
+      if (from.length === 0) return path;
+      state = this.#make(state, from[next]!);
+    }
+  }
+
+  /** All states, depth first. */
+  async #all(first: State, endAt: number, rng: Rng): Promise<Result> {
+    const levels: Level[] = [];
     const enter = (state: State): string | undefined => {
       if (!this.#isNew(state)) return undefined;
-      const wrong = this.#wrong(state);
       const moves = this.#moves(state);
-      stack.push({ state, moves, next: 0 });
-      if (wrong !== undefined) return wrong;
-      if (!moves.some(({ act }) => act !== "die")) return this.#end(state);
-      return undefined;
+      // In an order of its own for each seed.
+      const turn = rng.below(moves.length + 1);
+      const turned = [...moves.slice(turn), ...moves.slice(0, turn)];
+      levels.push({ state, moves: turned, next: 0 });
+      return this.#wrong(state) ?? this.#wrongEnd(state, moves);
     };
-    let wrong = enter(this.#begin());
+    let finding = enter(first);
     let pause = now() + TURN_MS;
-    for (let count = 0; stack.length > 0; count++) {
-      if (wrong !== undefined) {
-        stack.pop();
-        return result(false, wrong);
+    for (let count = 0; levels.length > 0; count++) {
+      if (finding !== undefined) {
+        return this.#result(false, { levels, finding });
       }
-      if (count % 256 === 0) {
+      if (count % 64 === 0) {
         const time = now();
-        if (time > endAt) {
-          stack.length = 0;
-          return result(false);
-        }
+        if (time > endAt) return this.#result(false);
         if (time > pause) {
           await turn();
           pause = now() + TURN_MS;
         }
       }
-      const top = stack.at(-1)!;
-      if (top.next === top.moves.length) {
-        stack.pop();
-        continue;
-      }
-      wrong = enter(this.#make(top.state, top.moves[top.next++]!));
+      const top = levels.at(-1)!;
+      if (top.next === top.moves.length) levels.pop();
+      else finding = enter(this.#make(top.state, top.moves[top.next++]!));
     }
-    return result(true);
+    return this.#result(true);
   }
 
-  /** Goes through the moves of a trace, and tells each of them. */
+  #restart(): void {
+    this.#visited = new StateSet();
+    this.#checked = new StateSet();
+    this.#steps = this.#ends = 0;
+  }
+
+  #result(isComplete: boolean, path?: Path): Result {
+    return {
+      states: this.#visited.size,
+      steps: this.#steps,
+      ends: this.#ends,
+      isComplete,
+      finding: path?.finding === undefined ? undefined : {
+        what: path.finding,
+        trace: this.#written(path.levels),
+      },
+    };
+  }
+
+  /**
+   * Goes through a trace, and tells each access. Here every access is a step, so that a trace does not
+   * depend on what is known of the words.
+   */
   replay(trace: string, tell: (line: string) => void): string | undefined {
     using _system = replaceSystem();
     for (;;) {
       try {
+        this.#words.isAll = true;
+        const lines: string[] = [];
         let state = this.#begin();
         let wrong = this.#wrong(state);
-        for (const move of read(trace)) {
-          tell(this.#told(state, move));
-          state = this.#make(state, move);
-          wrong ??= this.#wrong(state);
+        for (const told of read(trace)) {
+          for (const move of this.#movesOf(state, told)) {
+            const next = this.#make(state, move);
+            lines.push(this.#told(state, move, next));
+            state = next;
+            wrong ??= this.#wrong(state);
+          }
         }
-        const isEnd = !this.#moves(state).some(({ act }) => act !== "die");
-        return wrong ?? (isEnd ? this.#end(state) : undefined);
+        wrong ??= this.#wrongEnd(state, this.#moves(state));
+        lines.forEach(tell);
+        return wrong;
       } catch (error) {
         if (!(error instanceof Restart)) throw error;
+      }
+    }
+  }
+
+  #wrongEnd(state: State, moves: readonly Move[]): string | undefined {
+    const isEnd = moves.every(({ act }) => act === "die");
+    return isEnd ? this.#end(state) : undefined;
+  }
+
+  /** A path as a trace: a worker's letter, and how many accesses it makes, which word of its shows, or its death. */
+  #written(levels: readonly Level[]): string {
+    const words: string[] = [];
+    for (let at = 0; at + 1 < levels.length; at++) {
+      const { state, moves, next } = levels[at]!;
+      const { worker, act, choice } = moves[next - 1]!;
+      const name = nameOf(worker);
+      if (act === "die") words.push(`${name}!`);
+      else if (act === "drain") {
+        const word = this.#words.shared[state.memory.late[worker]![choice]!]!;
+        words.push(`${name}~${this.#words.keys[word]}`);
+      } else {
+        const count = levels[at + 1]!.state.nodes[worker]!.count -
+          state.nodes[worker]!.count;
+        words.push(`${name}${count}${choice === 0 ? "" : `:${choice}`}`);
+      }
+    }
+    return words.join(" ");
+  }
+
+  /** The moves of a word of a trace. */
+  *#movesOf(state: State, told: Told): Generator<Move> {
+    const { worker, act, count, choice } = told;
+    if (act === "die") yield { worker, act, choice: 0 };
+    else if (act === "step") {
+      for (let i = 0; i < count; i++) {
+        yield { worker, act, choice: i === 0 ? choice : 0 };
+      }
+    } else {
+      // What only this worker reads may have been stored before.
+      const late = state.memory.late[worker]!;
+      const word = this.#words.find(count);
+      const place = word === undefined ? -1 : this.#words.place(word);
+      const end = late.findIndex((value, at) =>
+        at % 2 === 0 && value === place
+      );
+      if (this.#mode === "stale") yield { worker, act, choice: end };
+      else {
+        for (let at = 0; at <= end; at += 2) yield { worker, act, choice: 0 };
       }
     }
   }
@@ -357,7 +466,7 @@ export class Explorer {
     const node = state.nodes[worker]!;
     const result = this.#carryOut(state, worker, choice);
     if (result === undefined) return state;
-    const isIdle = result === node.result && spins(node);
+    const isIdle = result === node.result && spins(node) && !this.#words.isAll;
     const next = this.#workers[worker]!.next(
       this.#words,
       node,
@@ -539,17 +648,26 @@ export class Explorer {
   }
 
   /** What a move does, for people. */
-  #told(state: State, { worker, act, choice }: Move): string {
-    void choice;
+  #told(state: State, { worker, act, choice }: Move, next: State): string {
     const name = nameOf(worker);
-    if (act !== "step") return `${name} ${act}s`;
-    const { step } = state.nodes[worker]!;
-    if (step === undefined) return `${name} has ended`;
-    const { kind, word, a, b } = step;
-    const next = this.#make(state, { worker, act, choice });
+    if (act === "die") return `${name} dies`;
+    const nameAt = (place: number) =>
+      this.#words.nameOf(this.#words.shared[place]!, this.#control);
+    if (act === "drain") {
+      const late = state.memory.late[worker]!;
+      return `${name}'s ${nameAt(late[choice]!)} = ${late[choice + 1]} is seen`;
+    }
+    const { kind, word, a, b } = state.nodes[worker]!.step!;
+    const given = kind === "compareExchange"
+      ? `${a}, ${b}`
+      : isRead(kind)
+      ? ""
+      : a;
+    const result = next.nodes[worker]!.result;
+    const told = kind === "set" ? "" : ` → ${result}`;
     return `${name} ${kind} ${
       this.#words.nameOf(word, this.#control)
-    } (${a}, ${b}) → ${next.nodes[worker]!.result}`;
+    } ${given}${told}`;
   }
 }
 
@@ -563,37 +681,26 @@ function without(sleepers: readonly number[], worker: number): number[] {
 
 const nameOf = (worker: number) => String.fromCharCode(65 + worker);
 
-const ACTS = { step: "", drain: "~", die: "!" } as const;
-
-/** A trace: a letter for the worker, a sign for what it does, a number for the choice, and how often. */
-function written(moves: readonly Move[]): string {
-  const words: string[] = [];
-  let count = 0;
-  moves.forEach(({ worker, act, choice }, at) => {
-    const word = nameOf(worker) + ACTS[act] + (choice || "");
-    const next = moves[at + 1];
-    count++;
-    const isSame = next !== undefined && next.worker === worker &&
-      next.act === act && next.choice === choice;
-    if (isSame) return;
-    words.push(count > 1 ? `${word}x${count}` : word);
-    count = 0;
-  });
-  return words.join(" ");
+/** A word of a trace. */
+interface Told {
+  readonly worker: number;
+  readonly act: Move["act"];
+  /** Accesses, or the word that shows. */
+  readonly count: number;
+  readonly choice: number;
 }
 
-function read(trace: string): Move[] {
-  return trace.trim().split(/\s+/).filter(Boolean).flatMap((word) => {
-    const parts = word.match(/^([A-Z])([~!]?)(\d*)(?:x(\d+))?$/);
-    if (parts === null) throw new Error(`no move: ${word}`);
-    const [, name, sign, choice, count] = parts;
-    const act = sign === "~" ? "drain" : sign === "!" ? "die" : "step";
-    const move: Move = {
+function read(trace: string): Told[] {
+  return trace.trim().split(/\s+/).filter(Boolean).map((word) => {
+    const parts = word.match(/^([A-Z])([~!]?)(\d*)(?::(\d+))?$/);
+    if (parts === null) throw new TypeError(`not a word of a trace: ${word}`);
+    const [, name, sign, count, choice] = parts;
+    return {
       worker: name!.charCodeAt(0) - 65,
-      act,
-      choice: Number(choice || 0),
+      act: sign === "~" ? "drain" : sign === "!" ? "die" : "step",
+      count: Number(count),
+      choice: Number(choice ?? 0),
     };
-    return Array.from({ length: Number(count ?? 1) }, () => move);
   });
 }
 

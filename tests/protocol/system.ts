@@ -88,6 +88,8 @@ const NO_TIMER = { stop() {} } as unknown as Timer;
 /** What there is instead. Nothing fires: what a worker does it is told to. */
 const REPLACED: readonly [object, Record<string, unknown>][] = [
   [globalThis, {
+    // Of pool handles, which nobody changes here.
+    structuredClone: (value: unknown) => value,
     setTimeout: () => 0,
     setInterval: () => 0,
     clearTimeout: () => {},

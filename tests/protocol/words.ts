@@ -80,6 +80,9 @@ export class WordTable {
 
   readonly #hasDeaths: boolean;
 
+  /** Whether every access is a step. */
+  isAll = false;
+
   constructor(
     mode: Mode,
     hasDeaths: boolean,
@@ -119,6 +122,7 @@ export class WordTable {
     }
     this.#isForced.push(false);
     this.#isSleptOn.push(false);
+    // Of this pass.
     this.#sorts.push(LOCAL);
     this.#places.push(-1);
     return word;
@@ -163,6 +167,7 @@ export class WordTable {
   }
 
   #sortOf(word: number): number {
+    if (this.isAll) return SHARED;
     const touched = this.#touched[word]!;
     const written = this.#written[word]!;
     const isShared = (touched & touched - 1) !== 0 && written !== 0;

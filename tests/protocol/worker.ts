@@ -324,6 +324,8 @@ export interface Node {
   readonly parent: Node | undefined;
   /** What the step of the parent gave. */
   readonly result: number;
+  /** Accesses made, those that are no steps among them. */
+  readonly count: number;
   readonly next: Map<number, Node>;
   /** Its id in the pool, or 0. */
   readonly workerId: number;
@@ -438,6 +440,7 @@ export class Worker {
       step: replay.step,
       parent,
       result,
+      count: replay.count,
       next: new Map(),
       workerId: hand.parts?.worker ?? 0,
       holds: [...hand.holds],
@@ -471,6 +474,7 @@ class Replay implements Ground {
   readonly #results: number[] = [];
   #at = 0;
   #last: Step | undefined;
+  count = 0;
   readonly own = new Map<number, number>();
   step: Step | undefined;
   restarts: Restart | undefined;
@@ -499,6 +503,7 @@ class Replay implements Ground {
     if (this.step !== undefined || this.restarts !== undefined) throw STOP;
     const at = this.#at++;
     if (at < this.#before.length) return this.#before[at]!;
+    this.count++;
     const words = this.#words;
     const word = words.word(key);
     let isStep: boolean;
@@ -525,6 +530,7 @@ class Replay implements Ground {
       done = this.#at++ - this.#before.length;
     }
     if (done === this.#results.length) {
+      this.count--;
       this.step = step;
       throw STOP;
     }
