@@ -534,11 +534,14 @@ export class Explorer {
         state.sleepers = sleepers;
         return 0;
       }
+      case "store":
+        memory.atomicStore(worker, at, a);
+        return 0;
       default: {
         memory.drain(worker);
         const old = memory.words[at]!;
         memory.atomicUpdate(worker, at, after(kind, old, a, b));
-        return kind === "store" ? 0 : old;
+        return old;
       }
     }
   }

@@ -4,11 +4,8 @@
 // is found has a trace, which `--replay` goes through, access by access.
 
 import { parseArgs } from "node:util";
-import { Rng, seedOfRun } from "../support/rng.ts";
-import { checkEnd } from "./checks.ts";
-import { CONFIGURATIONS } from "./configurations.ts";
-import { Explorer, type Result } from "./explorer.ts";
-import { MODES } from "./memory.ts";
+import { seedOfRun } from "../support/rng.ts";
+import { chosen, Explorers, extentOf } from "./explore.ts";
 
 const { values } = parseArgs({
   options: {
@@ -18,53 +15,45 @@ const { values } = parseArgs({
     replay: { type: "string" },
   },
 });
+const { only, replay } = values;
+const seed = Number(values.seed);
+const all = chosen(only);
+if (all.length === 0) throw new RangeError(`there is no ${only}`);
 
-const all = Object.entries(CONFIGURATIONS).flatMap(([name, configuration]) =>
-  MODES.map((mode) => ({ name: `${name}, ${mode}`, configuration, mode }))
-).filter(({ name }) => name.includes(values.only));
-if (all.length === 0) throw new RangeError(`there is no ${values.only}`);
+using explorers = new Explorers();
+Deno.exitCode = await (replay === undefined ? explore() : goThrough(replay));
 
-if (values.replay !== undefined) {
-  const [{ name, configuration, mode }] = all;
-  console.log(name);
-  const explorer = new Explorer(configuration, mode, checkEnd);
-  const wrong = explorer.replay(values.replay, console.log);
+async function goThrough(replay: string): Promise<number> {
+  const [{ name, mode }] = all;
+  const { lines = [], wrong } = await explorers.explore(
+    { name, mode, ms: 0, seed, replay },
+  );
+  console.log(lines.join("\n"));
   console.log(wrong ?? "nothing is wrong");
-  Deno.exit(wrong === undefined ? 0 : 1);
+  return wrong === undefined ? 0 : 1;
 }
 
-const endAt = performance.now() + 1000 * Number(values.seconds);
-console.log(`seed ${values.seed}`);
-console.log(
-  `${"".padEnd(58)}${"states".padStart(10)}${"executions".padStart(12)}`,
-);
-let found = 0;
-for (const [at, { name, configuration, mode }] of all.entries()) {
-  const explorer = new Explorer(configuration, mode, checkEnd);
-  const result = await explorer.explore({
+async function explore(): Promise<number> {
+  const endAt = performance.now() + 1000 * Number(values.seconds);
+  console.log(`seed ${seed}`);
+  console.log(`${"".padEnd(58)}${"states".padStart(10)}  executions`);
+  let found = 0;
+  for (const [at, { name, mode, configuration }] of all.entries()) {
     // What one has not used is there for the others.
-    ms: (endAt - performance.now()) / (all.length - at),
-    rng: new Rng(Number(values.seed)),
-  });
-  const { states, ends, finding } = result;
-  console.log(
-    `${name.padEnd(58)}${String(states).padStart(10)}${
-      String(ends).padStart(12)
-    }  ${told(result, configuration.preemptions)}`,
-  );
-  if (finding === undefined) continue;
-  found++;
-  console.log(
-    `  ${finding.what}\n  --only "${name}" --replay "${finding.trace}"`,
-  );
-}
-console.log(found === 0 ? "\nno violations" : `\n${found} VIOLATIONS`);
-Deno.exitCode = found === 0 ? 0 : 1;
-
-function told({ isComplete, finding }: Result, preemptions?: number): string {
-  if (finding !== undefined) return "VIOLATION";
-  const bound = preemptions === undefined
-    ? "all interleavings"
-    : `all with ${preemptions} preemptions`;
-  return isComplete ? bound : `${bound}: not completed`;
+    const ms = (endAt - performance.now()) / (all.length - at);
+    const { result } = await explorers.explore({ name, mode, ms, seed });
+    const { states, ends, finding } = result!;
+    console.log(
+      `${`${name}, ${mode}`.padEnd(58)}${String(states).padStart(10)}${
+        String(ends).padStart(12)
+      }  ${extentOf(result!, configuration.preemptions)}`,
+    );
+    if (finding === undefined) continue;
+    found++;
+    console.log(
+      `  ${finding.what}\n  --only "${name}, ${mode}" --replay "${finding.trace}"`,
+    );
+  }
+  console.log(found === 0 ? "\nno violations" : `\n${found} VIOLATIONS`);
+  return found === 0 ? 0 : 1;
 }

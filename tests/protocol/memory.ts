@@ -23,8 +23,8 @@ export class Memory {
     readonly past: (readonly number[])[],
     /** By worker, by word. */
     readonly ages: Ages[],
-    /** By word: what its last atomic write releases to those that acquire it. */
-    readonly released: (Ages | undefined)[],
+    /** By word: how far back one may read everywhere who has read it by an operation that acquires. */
+    readonly since: (Ages | undefined)[],
   ) {}
 
   /** These words, of which all workers see the same. */
@@ -38,12 +38,12 @@ export class Memory {
     const late = Array.from({ length: workers }, () => []);
     const past = isStale ? words.map(() => []) : [];
     const ages = late.map(() => past.map(() => 0));
-    const released = past.map(() => undefined);
-    return new Memory(mode, readers, words, late, past, ages, released);
+    const since = past.map(() => undefined);
+    return new Memory(mode, readers, words, late, past, ages, since);
   }
 
   copy(): Memory {
-    const { mode, readers, words, late, past, ages, released } = this;
+    const { mode, readers, words, late, past, ages, since } = this;
     if (mode === "sc") {
       return new Memory(
         mode,
@@ -52,7 +52,7 @@ export class Memory {
         late,
         past,
         ages,
-        released,
+        since,
       );
     }
     return new Memory(
@@ -62,7 +62,7 @@ export class Memory {
       late.slice(),
       past.slice(),
       ages.slice(),
-      released.slice(),
+      since.slice(),
     );
   }
 
@@ -94,27 +94,40 @@ export class Memory {
     else this.late[worker] = [...this.late[worker]!, word, value];
   }
 
-  /** An atomic load: of the latest value, or of the own one that is late. Drains nothing. */
+  /**
+   * An atomic load: of the latest value, or of the own one that is late. Drains nothing. Later loads come
+   * after it.
+   */
   atomicLoad(worker: number, word: number): number {
     const own = this.#ownLate(worker, word);
-    if (own !== undefined) return own;
-    this.#acquire(worker, word);
-    return this.words[word]!;
+    this.acquireAll(worker);
+    return own ?? this.words[word]!;
   }
 
-  /** An atomic operation that may write: acquires what was released there, and releases all that is late. */
+  /** An atomic store: all that is late comes before it. Later loads may come before it, too. */
+  atomicStore(worker: number, word: number, value: number): void {
+    this.drain(worker);
+    this.#write(worker, word, value);
+  }
+
+  /**
+   * An atomic operation that reads and writes: all that is late comes before its write, and later loads
+   * after its read, though maybe before its write.
+   */
   atomicUpdate(worker: number, word: number, value: number): void {
     this.drain(worker);
-    const acquired = this.released[word];
-    this.#acquire(worker, word);
-    if (this.mode !== "stale") {
-      this.words[word] = value;
-      return;
+    const since = this.since[word];
+    if (this.mode === "stale") {
+      if (since !== undefined) {
+        this.ages[worker] = least(this.ages[worker]!, since);
+        for (let other = 0; other < this.words.length; other++) {
+          this.#trim(other);
+        }
+      }
+      // Where nothing was written there is nothing that could come late.
+      if (value === this.words[word]) return;
     }
     this.#write(worker, word, value);
-    const own = this.ages[worker]!;
-    this.released[word] = acquired === undefined ? own : least(own, acquired);
-    this.#trim(word);
   }
 
   /** A fence for one worker alone: the end of its thread, or its part of the one for all. */
@@ -159,7 +172,7 @@ export class Memory {
     this.past.fill([]);
   }
 
-  /** All that another worker has seen is seen by this one. */
+  /** Nothing older than what is there now is read by this worker any more. */
   acquireAll(worker: number): void {
     if (this.mode !== "stale") return;
     this.ages[worker] = this.ages[worker]!.map(() => 0);
@@ -187,12 +200,12 @@ export class Memory {
       mix(past.length);
       for (const value of past) mix(value);
       for (const ages of this.ages) mix(ages[word]!);
-      for (let other = 0; other < this.released.length; other++) {
-        const released = this.released[other];
-        if (released === undefined) continue;
+      for (let other = 0; other < this.since.length; other++) {
+        const since = this.since[other];
+        if (since === undefined) continue;
         // Older than all that can be read is as good as nothing.
         mix(other);
-        mix(Math.min(past.length, released[word]!));
+        mix(Math.min(past.length, since[word]!));
       }
     }
   }
@@ -203,16 +216,6 @@ export class Memory {
       if (late[at] === word) return late[at + 1];
     }
     return undefined;
-  }
-
-  #acquire(worker: number, word: number): void {
-    if (this.mode !== "stale") return;
-    this.#setAge(worker, word, 0);
-    const released = this.released[word];
-    if (released !== undefined) {
-      this.ages[worker] = least(this.ages[worker]!, released);
-      for (let other = 0; other < this.words.length; other++) this.#trim(other);
-    } else this.#trim(word);
   }
 
   /** A write becomes visible: all others may read what was there before for a while. */
@@ -228,10 +231,10 @@ export class Memory {
       const age = other === worker || !reads ? 0 : this.ages[other]![word]! + 1;
       this.#setAge(other, word, age);
     }
-    this.released.forEach((ages, other) =>
-      this.released[other] = ages?.with(word, ages[word]! + 1)
+    this.since.forEach((ages, other) =>
+      this.since[other] = ages?.with(word, ages[word]! + 1)
     );
-    this.released[word] = undefined;
+    this.since[word] = this.words.map(() => 0);
     this.#trim(word);
   }
 
