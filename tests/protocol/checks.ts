@@ -12,7 +12,7 @@ import {
   UNCOMMITTED,
   WORKER,
 } from "../../shared/control.ts";
-import type { End } from "./explorer.ts";
+import type { End } from "./machine.ts";
 import { Hand } from "./worker.ts";
 
 /** Ms after which every ticket is out of time. */
@@ -42,6 +42,13 @@ export function checkEnd(end: End): string | undefined {
     sleeps && mode !== "stale" && living.length === workers.length &&
     free > reservedBlocks
   ) return `a worker sleeps beside ${free} free blocks`;
+
+  const lost = slots.filter((slot) => kindOf(owner(slot)) === FREE).filter(
+    (slot) => (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0,
+  );
+  if (lost.length > 0 && living.length === workers.length) {
+    return `free slots without a hint: ${lost}`;
+  }
 
   const after = living.filter(({ hand, isDone, workerId }) =>
     isDone && workerId !== 0 && !hand.hasLeft

@@ -4,7 +4,7 @@
 import type { Block } from "../../pool/block.ts";
 import { SmritiError } from "../../pool/errors.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
-import type { Configuration } from "./explorer.ts";
+import type { Configuration } from "./machine.ts";
 import { PAGE } from "./system.ts";
 import type { Hand, Program } from "./worker.ts";
 
@@ -114,7 +114,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "one block, three workers": {
     options: options(1),
     programs: [attached(cycle), attached(cycle), attached(cycle)],
-    preemptions: 3,
   },
   "several at once": {
     options: options(2),
@@ -133,7 +132,19 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.reclaim()),
     ],
     deaths: 2,
-    preemptions: 2,
+  },
+  "a dead worker is reclaimed as its id goes to another": {
+    options: options(1),
+    programs: [
+      attached((hand) => hand.tell(0)),
+      attached((hand) => hand.reclaim()),
+      attached((hand) => {
+        hand.reclaim();
+        hand.attach();
+        hand.take();
+      }),
+    ],
+    deaths: 1,
   },
   // Tickets.
   "one ticket, two that adopt": {
@@ -209,7 +220,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       }),
       attached(cycle),
     ],
-    preemptions: 2,
   },
   "trimming and taking": {
     isPatient: true,
@@ -244,7 +254,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       }),
     ],
     deaths: 1,
-    preemptions: 3,
   },
   // Blocks given up.
   "a block is given up": {
@@ -256,7 +265,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       ),
       attached(touched),
     ],
-    preemptions: 3,
   },
   "a block is given up, and a death": {
     options: options(2),
@@ -268,7 +276,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.reclaim()),
     ],
     deaths: 2,
-    preemptions: 2,
   },
   // The reserve.
   "the reserve": {
@@ -283,7 +290,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => void hand.take()),
     ],
     mostHeld: 2,
-    preemptions: 3,
   },
   // Waiting.
   "a thread waits": {
@@ -300,7 +306,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.give(hand.takeBlocking())),
       attached((hand) => hand.give(hand.takeBlocking())),
     ],
-    preemptions: 3,
   },
   "an acquire waits": {
     options: options(1),
@@ -316,7 +321,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.give(hand.takeLater())),
       attached((hand) => hand.give(hand.takeBlocking())),
     ],
-    preemptions: 2,
   },
   "an acquire waits for what is trimmed": {
     options: options(2, { initialBlocks: 1 }),
@@ -339,7 +343,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.close()),
       attached((hand) => unlessClosed(() => touched(hand))),
     ],
-    preemptions: 4,
   },
   "both leave": {
     options: options(1),
@@ -347,7 +350,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.leave()),
       attached((hand) => hand.leave()),
     ],
-    preemptions: 4,
   },
   "closing, and a death": {
     options: options(1),
@@ -359,7 +361,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       ),
     ],
     deaths: 1,
-    preemptions: 2,
   },
   "the last one leaves as another comes": {
     options: options(1),
@@ -372,7 +373,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
         })
       ),
     ],
-    preemptions: 3,
   },
   "two come at once": {
     options: options(1),
@@ -387,7 +387,6 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
         cycle(hand);
       }),
     ],
-    preemptions: 2,
   },
   "one comes in a dead one's place": {
     options: options(1),
@@ -400,6 +399,5 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       }),
     ],
     deaths: 1,
-    preemptions: 2,
   },
 };

@@ -1,38 +1,43 @@
 // Explores configurations in Workers, each of which takes itself to run on the processor of the memory model.
 
 import { CONFIGURATIONS } from "./configurations.ts";
-import type { Result } from "./explorer.ts";
+import type { Pass } from "./explorer.ts";
 import { type Mode, MODES } from "./memory.ts";
 
-/** What a Worker is told to explore, or to replay. */
-export interface Order {
+/** A configuration in a memory model. */
+export interface Row {
   readonly name: string;
   readonly mode: Mode;
-  readonly ms: number;
-  readonly seed: number;
-  readonly replay?: string | undefined;
+}
+
+/** What a Worker is told to explore, or to replay. */
+export interface Order extends Row {
+  /** Preemptions; all by default. */
+  readonly bound?: number;
+  /** By default as long as it takes. */
+  readonly ms?: number;
+  readonly replay?: string;
 }
 
 /** What it found. */
 export interface Answer {
-  readonly result?: Result;
+  readonly pass?: Pass;
   readonly wrong?: string | undefined;
   readonly lines?: string[];
 }
-
-const PROCESSORS: Record<Mode, string> = {
-  sc: "x86_64",
-  tso: "x86_64",
-  stale: "aarch64",
-};
 
 /** One Worker for each processor, as long as they are needed. */
 export class Explorers implements Disposable {
   readonly #workers = new Map<string, Worker>();
 
-  /** What one configuration comes to in one model. */
-  async explore(order: Order): Promise<Answer> {
-    const name = PROCESSORS[order.mode];
+  /** Where plain loads keep their order, or do not. */
+  processorOf(mode: Mode): typeof Deno.build.arch {
+    return mode === "stale" ? "aarch64" : "x86_64";
+  }
+
+  /** Has an order carried out; one at a time for each processor. */
+  async do(order: Order): Promise<Answer> {
+    const name = this.processorOf(order.mode);
     let worker = this.#workers.get(name);
     if (worker === undefined) {
       const url = new URL("./runner.ts", import.meta.url);
@@ -51,21 +56,11 @@ export class Explorers implements Disposable {
   }
 }
 
-/** Every configuration in every memory model whose name has this part. */
-export function chosen(part: string) {
-  return Object.entries(CONFIGURATIONS).flatMap(([name, configuration]) =>
-    MODES.map((mode) => ({ name, mode, configuration }))
-  ).filter(({ name, mode }) => `${name}, ${mode}`.includes(part));
-}
-
-/** How much of it was explored, in words. */
-export function extentOf(
-  { isComplete, finding }: Result,
-  preemptions?: number,
-): string {
-  if (finding !== undefined) return "VIOLATION";
-  const bound = preemptions === undefined
-    ? "all interleavings"
-    : `all with ${preemptions} preemptions`;
-  return isComplete ? bound : `${bound}: not completed`;
+/** The configuration of that name, or all with that part in their names, in one model or all. */
+export function chosen(part: string, mode: string): Row[] {
+  const names = part in CONFIGURATIONS
+    ? [part]
+    : Object.keys(CONFIGURATIONS).filter((name) => name.includes(part));
+  const modes = MODES.filter((each) => mode === "" || each === mode);
+  return names.flatMap((name) => modes.map((mode) => ({ name, mode })));
 }

@@ -1,19 +1,30 @@
 // A Worker that explores as it is told: one configuration in one memory model after the other.
 
 import "./processor.ts";
-import { Rng } from "../support/rng.ts";
 import { checkEnd } from "./checks.ts";
 import { CONFIGURATIONS } from "./configurations.ts";
-import { Explorer } from "./explorer.ts";
 import type { Answer, Order } from "./explore.ts";
+import { Explorer } from "./explorer.ts";
 
-addEventListener("message", async ({ data }: MessageEvent<Order>) => {
-  const { name, mode, ms, seed, replay } = data;
-  const configuration = CONFIGURATIONS[name]!;
-  const explorer = new Explorer(configuration, mode, checkEnd);
+const scope = self as unknown as {
+  onmessage: (event: MessageEvent<Order>) => void;
+  postMessage(answer: Answer): void;
+};
+
+let explored: { readonly name: string; readonly explorer: Explorer };
+
+scope.onmessage = async ({ data }) => {
+  const { name, mode, bound = Infinity, ms, replay } = data;
+  if (explored?.name !== name) {
+    const explorer = new Explorer(CONFIGURATIONS[name]!, checkEnd);
+    explored = { name, explorer };
+  }
+  const { explorer } = explored;
+  if (replay === undefined) {
+    const pass = await explorer.explore(mode, bound, ms);
+    return scope.postMessage({ pass });
+  }
   const lines: string[] = [];
-  const answer: Answer = replay === undefined
-    ? { result: await explorer.explore({ ms, rng: new Rng(seed) }) }
-    : { wrong: explorer.replay(replay, (line) => lines.push(line)), lines };
-  postMessage(answer);
-});
+  const wrong = explorer.replay(mode, replay, (line) => lines.push(line));
+  scope.postMessage({ wrong, lines });
+};

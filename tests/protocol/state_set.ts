@@ -1,9 +1,10 @@
-// A set of states by 64 bits of hash each: two states with one hash would be taken for one, which among a
-// hundred million has a chance below one in a thousand.
+// A set of states by 64 bits of hash each, with the least rank at which each was met: two states with one hash
+// would be taken for one, which among a hundred million has a chance below one in a thousand.
 
 /** Open addressing, linear probing. */
 export class StateSet {
   #cells = new Uint32Array(2 << 12);
+  #ranks = new Uint8Array(1 << 12);
   #mask = (1 << 12) - 1;
   #low = 0;
   #high = 0;
@@ -22,35 +23,41 @@ export class StateSet {
     this.#high = (high << 13 | high >>> 19) ^ Math.imul(low, 5);
   };
 
-  /** It is described. Whether it is new. */
-  add(): boolean {
+  /** It is described. Whether it is new, or was met at higher ranks only. */
+  add(rank = 0): boolean {
     const low = finish(this.#low ^ this.#high >>> 7);
     // 0 marks an empty cell.
     const high = finish(this.#high + this.#low | 0) || 1;
     if (2 * this.size > this.#mask) this.#grow();
-    if (!this.#put(low >>> 0, high >>> 0)) return false;
-    this.size++;
-    return true;
+    return this.#put(low >>> 0, high >>> 0, rank);
   }
 
-  #put(low: number, high: number): boolean {
+  #put(low: number, high: number, rank: number): boolean {
     const cells = this.#cells;
     for (let at = low & this.#mask;; at = at + 1 & this.#mask) {
-      if (cells[2 * at + 1] === 0) {
-        cells[2 * at] = low;
-        cells[2 * at + 1] = high;
-        return true;
+      const isNew = cells[2 * at + 1] === 0;
+      if (!isNew && (cells[2 * at] !== low || cells[2 * at + 1] !== high)) {
+        continue;
       }
-      if (cells[2 * at] === low && cells[2 * at + 1] === high) return false;
+      if (!isNew && this.#ranks[at]! <= rank) return false;
+      if (isNew) this.size++;
+      cells[2 * at] = low;
+      cells[2 * at + 1] = high;
+      this.#ranks[at] = rank;
+      return true;
     }
   }
 
   #grow(): void {
-    const before = this.#cells;
-    this.#cells = new Uint32Array(2 * before.length);
+    const cells = this.#cells;
+    const ranks = this.#ranks;
+    this.#cells = new Uint32Array(2 * cells.length);
+    this.#ranks = new Uint8Array(2 * ranks.length);
     this.#mask = 2 * this.#mask + 1;
-    for (let at = 0; at < before.length; at += 2) {
-      if (before[at + 1] !== 0) this.#put(before[at]!, before[at + 1]!);
+    this.size = 0;
+    for (let at = 0; at < ranks.length; at++) {
+      const high = cells[2 * at + 1]!;
+      if (high !== 0) this.#put(cells[2 * at]!, high, ranks[at]!);
     }
   }
 }

@@ -42,13 +42,9 @@ export function isDouble(key: number): boolean {
   return key >= DOUBLES && key < OTHERS;
 }
 
-/** A pass has assumed too much of a word. */
-export class Restart extends Error {}
-
-/** How a word is treated in this pass. */
+/** How a word is treated in a pass: only one worker reaches it, or several do, or from 0 on one writes it. */
 const LOCAL = -1;
 const SHARED = -2;
-// From 0 on: only this worker writes it.
 
 const READS: ReadonlySet<Kind> = new Set(["get", "load", "peek", "alive"]);
 const SLEEPS: ReadonlySet<Kind> = new Set(["wait", "waitAsync"]);
@@ -58,70 +54,64 @@ export function isRead(kind: Kind): boolean {
   return READS.has(kind);
 }
 
-/** The words of one configuration in one mode. */
+/** The words of one configuration, and what its workers do with them in all modes. */
 export class WordTable {
-  readonly #mode: Mode;
+  readonly #hasDeaths: boolean;
+  /** What the words are at the start. */
+  readonly #valueAt: (key: number) => number;
   readonly #at = new Map<number, number>();
   readonly keys: number[] = [];
   readonly initial: number[] = [];
   readonly #touched: number[] = [];
   readonly #written: number[] = [];
+  /** Whether it is reached in a way that others notice, whatever else is known of it. */
   readonly #isForced: boolean[] = [];
+  /** Whether a plain store to it can be noticed once there are store buffers. */
+  readonly #isForcedLate: boolean[] = [];
   readonly #isSleptOn: boolean[] = [];
   /** Bits of the workers that read it plainly. */
-  readonly readers: number[] = [];
+  readonly #readers: number[] = [];
+  #mode: Mode = "sc";
   /** What this pass takes each word for. */
   #sorts: number[] = [];
   /** Where a shared word is in memory. */
   #places: number[] = [];
-  #shared: number[] = [];
-  /** What the words are at the start. */
-  readonly #valueAt: (key: number) => number;
-
-  readonly #hasDeaths: boolean;
-
+  /** The words that have a place in memory, by place. */
+  shared: readonly number[] = [];
+  /** Whether what this pass takes the words for is known to be too little. */
+  isOutdated = false;
   /** Whether every access is a step. */
   isAll = false;
 
-  constructor(
-    mode: Mode,
-    hasDeaths: boolean,
-    valueAt: (key: number) => number,
-  ) {
-    this.#mode = mode;
+  constructor(hasDeaths: boolean, valueAt: (key: number) => number) {
     this.#hasDeaths = hasDeaths;
     this.#valueAt = valueAt;
   }
 
-  /** The words that have a place in memory, by place. */
-  get shared(): readonly number[] {
-    return this.#shared;
-  }
-
   /** A pass begins. */
-  begin(): void {
+  begin(mode: Mode): void {
+    this.#mode = mode;
+    this.isOutdated = false;
     this.#sorts = this.keys.map((_, word) => this.#sortOf(word));
-    this.#places = [];
-    this.#shared = [];
-    for (let word = 0; word < this.keys.length; word++) {
-      const isShared = this.#sorts[word] !== LOCAL;
-      this.#places[word] = isShared ? this.#shared.length : -1;
-      if (isShared) this.#shared.push(word);
-    }
+    const shared: number[] = [];
+    this.#places = this.#sorts.map((sort, word) =>
+      sort === LOCAL ? -1 : shared.push(word) - 1
+    );
+    this.shared = shared;
   }
 
   word(key: number): number {
     const known = this.#at.get(key);
     if (known !== undefined) return known;
-    const word = this.keys.length;
+    const word = this.keys.push(key) - 1;
     this.#at.set(key, word);
-    this.keys.push(key);
     this.initial.push(this.#valueAt(key));
-    for (const masks of [this.#touched, this.#written, this.readers]) {
+    for (const masks of [this.#touched, this.#written, this.#readers]) {
       masks.push(0);
     }
-    this.#isForced.push(false);
-    this.#isSleptOn.push(false);
+    for (const flags of [this.#isForced, this.#isForcedLate, this.#isSleptOn]) {
+      flags.push(false);
+    }
     // Of this pass.
     this.#sorts.push(LOCAL);
     this.#places.push(-1);
@@ -137,12 +127,13 @@ export class WordTable {
     return this.#places[word]!;
   }
 
-  /**
-   * Whether this access is a step. Notes it.
-   *
-   * @throws {Restart}
-   */
-  isStep(word: number, worker: number, kind: Kind): boolean {
+  /** Bits of the workers that read it plainly, where such reads may be stale. */
+  readers(word: number): number {
+    return this.isAll ? -1 : this.#readers[word]!;
+  }
+
+  /** An access that a worker will make. */
+  note(word: number, worker: number, kind: Kind): void {
     const bit = 1 << worker;
     this.#touched[word]! |= bit;
     // A death writes it.
@@ -151,27 +142,34 @@ export class WordTable {
     else if (!isRead(kind) && kind !== "notify") {
       this.#written[word]! |= bit;
       // A death before it is one that is noticed, at the end if not before.
-      if (this.#hasDeaths || kind !== "set" && this.#mode !== "sc") {
-        this.#isForced[word] = true;
-      }
+      if (this.#hasDeaths) this.#isForced[word] = true;
+      if (kind !== "set") this.#isForcedLate[word] = true;
     }
     if (kind === "receive" || kind === "fence") this.#isForced[word] = true;
     if (this.#isSleptOn[word]) this.#isForced[word] = true;
-    const before = this.readers[word]!;
-    if (kind === "get" && this.#mode === "stale") this.readers[word]! |= bit;
+    const before = this.#readers[word]!;
+    if (kind === "get") this.#readers[word]! |= bit;
     const sort = this.#sortOf(word);
-    if (sort !== this.#sorts[word]) throw new Restart();
-    if (before !== this.readers[word] && sort === SHARED) throw new Restart();
-    if (sort === LOCAL) return false;
-    return sort !== worker || !isRead(kind);
+    if (
+      sort !== this.#sorts[word] ||
+      before !== this.#readers[word] && sort !== LOCAL && this.#mode === "stale"
+    ) this.isOutdated = true;
+  }
+
+  /** Whether this access is a step: others may notice when it is made, or it when others are. */
+  isStep(word: number, worker: number, kind: Kind): boolean {
+    const sort = this.#sorts[word]!;
+    return sort !== LOCAL && (sort !== worker || !isRead(kind));
   }
 
   #sortOf(word: number): number {
     if (this.isAll) return SHARED;
     const touched = this.#touched[word]!;
     const written = this.#written[word]!;
+    const isForced = this.#isForced[word]! ||
+      this.#isForcedLate[word]! && this.#mode !== "sc";
     const isShared = (touched & touched - 1) !== 0 && written !== 0;
-    if (!isShared && !this.#isForced[word]) return LOCAL;
+    if (!isShared && !isForced) return LOCAL;
     const isOwn = written !== 0 && (written & written - 1) === 0;
     return isOwn ? 31 - Math.clz32(written) : SHARED;
   }

@@ -17,12 +17,10 @@ import {
   BOXES,
   FENCE,
   isDouble,
-  isRead,
   keyOf,
   type Kind,
   PAGES,
   RANGES,
-  Restart,
   THREAD,
   type WordTable,
 } from "./words.ts";
@@ -78,10 +76,10 @@ export class Hand implements Asker {
   readonly thread: number;
   now = 0;
   parts!: SharedParts;
-  /** Slots between a take that has succeeded and the call that gives them back. */
-  readonly holds = new Set<number>();
-  /** Tickets that were good here. */
-  readonly adopted: number[] = [];
+  /** Slots between a take that has succeeded and the call that gives them back; replaced at each change. */
+  holds: readonly number[] = [];
+  /** Tickets that were good here; replaced at each change. */
+  adopted: readonly number[] = [];
   /** Bytes of views that are not ended. */
   viewBytes = 0;
   /** What went wrong. */
@@ -138,7 +136,7 @@ export class Hand implements Asker {
     const { dispatcher, leases } = this.parts;
     dispatcher.obtainMany(count, { timeoutMs: 0 }).catch(ignore);
     const slots = leases.records.filter((slot) =>
-      isOut(slot) && !this.holds.has(slot.index)
+      isOut(slot) && !this.holds.includes(slot.index)
     );
     return slots.map((slot) => this.#took(blockOf(slot)));
   }
@@ -160,16 +158,23 @@ export class Hand implements Asker {
       this.access("waitAsync", HEADER.EPOCH, epoch, 0);
     }
     const slot = leases.records.find((slot) =>
-      isOut(slot) && !this.holds.has(slot.index)
+      isOut(slot) && !this.holds.includes(slot.index)
     );
     return this.#took(blockOf(slot!));
   }
 
   #took(block: Block): Block {
     const { index } = slotOf(block)!;
-    if (this.holds.has(index)) this.failure = `slot ${index} is had twice`;
-    this.holds.add(index);
+    if (this.holds.includes(index)) {
+      this.failure = `slot ${index} is had twice`;
+    }
+    this.holds = [...this.holds, index];
     return block;
+  }
+
+  #gives(block: Block): void {
+    const { index } = slotOf(block)!;
+    this.holds = this.holds.filter((slot) => slot !== index);
   }
 
   /** Bytes are asked for, which a view may reach from then on. */
@@ -184,18 +189,18 @@ export class Hand implements Asker {
   }
 
   give(block: Block): void {
-    this.holds.delete(slotOf(block)!.index);
+    this.#gives(block);
     block.release();
   }
 
   abandon(block: Block): void {
-    this.holds.delete(slotOf(block)!.index);
+    this.#gives(block);
     block.abandon();
   }
 
   /** Sends a block to a box, in which another worker finds its ticket. */
   send(block: Block, ...boxes: number[]): void {
-    this.holds.delete(slotOf(block)!.index);
+    this.#gives(block);
     const { pool, slot, serial } = block.detach();
     pools.set(this.#handle(), pool);
     for (const box of boxes) {
@@ -213,7 +218,7 @@ export class Hand implements Asker {
     };
     try {
       const block = this.#took(this.parts.tickets.adopt(ticket, undefined));
-      this.adopted.push(told);
+      this.adopted = [...this.adopted, told];
       return block;
     } catch (error) {
       if ((error as { code?: string }).code === "foreign-block") return;
@@ -253,7 +258,7 @@ export class Hand implements Asker {
 
   leave(): void {
     this.hasLeft = true;
-    this.holds.clear();
+    this.holds = [];
     this.parts.lifecycle.leave();
   }
 
@@ -316,15 +321,14 @@ const pools = new WeakMap<SharedPoolHandle, number>();
 const NEVER = new Promise<never>(() => {});
 const ignore = () => {};
 
-/** Where a worker stands: what it will do next, if anything, and what it has in hand. */
+/** Where a worker stands: the access that it makes next, if any, and what it has in hand. */
 export interface Node {
   readonly id: number;
-  readonly worker: number;
   readonly step: Step | undefined;
   readonly parent: Node | undefined;
-  /** What the step of the parent gave. */
+  /** What the access of the parent gave. */
   readonly result: number;
-  /** Accesses made, those that are no steps among them. */
+  /** Accesses made. */
   readonly count: number;
   readonly next: Map<number, Node>;
   /** Its id in the pool, or 0. */
@@ -336,12 +340,12 @@ export interface Node {
 }
 
 /**
- * In the place of a result: the one before, as often as the same step is asked for again. A worker that
- * spins on a word that does not change gives up then.
+ * In the place of a result: the one before, as often as the same access is made again. A worker that spins
+ * on a word that does not change gives up then.
  */
 export const SPIN = NaN;
 
-/** Whether a worker has done its next step twice already, for nothing. */
+/** Whether a worker has made its next access twice already, for nothing. */
 export function spins({ step, parent, result }: Node): boolean {
   const before = parent?.parent;
   return step !== undefined && before != null &&
@@ -361,21 +365,24 @@ export interface Program {
   readonly then: (hand: Hand) => void;
 }
 
-/** A worker at the end of its program. */
+/** A worker at the end of its program, whose accesses are then carried out on a ground. */
 export interface Rest {
   readonly hand: Hand;
-  readonly own: ReadonlyMap<number, number>;
   stand(ground: Ground): void;
 }
+
+/** What the access of a new node will most likely give; `undefined` if that is not known. */
+export type Guess = (node: Node) => number | undefined;
 
 /** One worker of one configuration, and all that is known of where it can stand. */
 export class Worker {
   readonly #index: number;
   readonly #program: Program;
   readonly #handle: () => SharedPoolHandle;
+  readonly #words: WordTable;
   /** What the accesses before the exploration gave. */
   readonly #before: number[] = [];
-  root!: Node;
+  #root: Node | undefined;
   /** Nodes made, by all workers. */
   static nodes = 0;
 
@@ -383,10 +390,12 @@ export class Worker {
     index: number,
     program: Program,
     handle: () => SharedPoolHandle,
+    words: WordTable,
   ) {
     this.#index = index;
     this.#program = program;
     this.#handle = handle;
+    this.#words = words;
   }
 
   /** Does what comes first, on this ground. */
@@ -402,141 +411,127 @@ export class Worker {
     hand.as(() => this.#program.first(hand));
   }
 
-  /** Begins a pass: nothing is known. */
-  begin(words: WordTable): void {
-    this.root = this.#run(words, undefined, 0);
-  }
-
-  /** Where it stands when its step at `node` gives `result`. */
-  next(words: WordTable, node: Node, result: number): Node {
-    let next = node.next.get(result);
-    if (next === undefined) {
-      next = this.#run(words, node, result);
-      node.next.set(result, next);
-    }
-    return next;
+  /** Where it stands at first. */
+  root(guess: Guess): Node {
+    return this.#root ??= this.#run(undefined, 0, guess);
   }
 
   /**
-   * It stands at a node and does nothing more but what it is told: what words are that only it reaches, and
-   * a hand whose accesses are done on what is then set as the ground.
+   * Where it stands when its access at `node` gives `result`. If that is new the program runs, and goes on
+   * as long as `guess` tells what its accesses give: most of what it comes to is asked for soon.
    */
-  goOn(words: WordTable, { parent, result }: Node): Rest {
-    const replay = new Replay(words, this.#index, this.#before, parent, result);
-    const hand = this.#play(replay);
-    return {
-      hand,
-      own: replay.own,
-      stand: (ground) => replay.ground = ground,
-    };
+  next(node: Node, result: number, guess: Guess): Node {
+    return node.next.get(result) ?? this.#run(node, result, guess);
   }
 
-  #run(words: WordTable, parent: Node | undefined, result: number): Node {
-    const replay = new Replay(words, this.#index, this.#before, parent, result);
-    const hand = this.#play(replay);
-    return {
-      id: Worker.nodes++,
-      worker: this.#index,
-      step: replay.step,
-      parent,
-      result,
-      count: replay.count,
-      next: new Map(),
-      workerId: hand.parts?.worker ?? 0,
-      holds: [...hand.holds],
-      adopted: hand.adopted,
-      hasViews: hand.viewBytes > 0,
-      failure: hand.failure,
-    };
-  }
-
-  #play(replay: Replay): Hand {
+  /** Runs the program to a node, where its accesses are done on what is then set as the ground. */
+  goOn({ parent, result }: Node): Rest {
+    const replay = new Replay(this.#words, this.#before, parent, result);
     const hand = new Hand(this.#index, replay, this.#handle);
+    this.#play(replay, hand);
+    return { hand, stand: (ground) => replay.ground = ground };
+  }
+
+  #run(from: Node | undefined, given: number, guess: Guess): Node {
+    let first: Node | undefined;
+    let parent = from;
+    let result = given;
+    const meet = (step: Step | undefined): number | undefined => {
+      const node: Node = {
+        id: Worker.nodes++,
+        step,
+        parent,
+        result,
+        count: replay.count,
+        next: new Map(),
+        workerId: hand.parts?.worker ?? 0,
+        holds: hand.holds,
+        adopted: hand.adopted,
+        hasViews: hand.viewBytes > 0,
+        failure: hand.failure,
+      };
+      parent?.next.set(result, node);
+      first ??= node;
+      if (step === undefined) return undefined;
+      this.#words.note(step.word, this.#index, step.kind);
+      const guessed = guess(node);
+      if (guessed === undefined) return undefined;
+      parent = node;
+      return result = guessed;
+    };
+    const replay = new Replay(this.#words, this.#before, from, given, meet);
+    const hand = new Hand(this.#index, replay, this.#handle);
+    this.#play(replay, hand);
+    if (!replay.isStopped) meet(undefined);
+    return first!;
+  }
+
+  #play(replay: Replay, hand: Hand): void {
     try {
       hand.as(() => {
         this.#program.first(hand);
         this.#program.then(hand);
       });
     } catch (error) {
-      if (replay.restarts) throw replay.restarts;
-      if (replay.step === undefined) hand.failure = `throws ${error}`;
+      if (!replay.isStopped) hand.failure = `throws ${error}`;
     }
-    if (replay.restarts) throw replay.restarts;
-    return hand;
   }
 }
 
-/** Gives a program again what its accesses gave, and stops it at the first one that is new. */
+/** Gives a program again what its accesses gave; those that are new are met, or stop it. */
 class Replay implements Ground {
   readonly #words: WordTable;
-  readonly #worker: number;
   readonly #before: readonly number[];
-  readonly #results: number[] = [];
+  readonly #meet: (step: Step) => number | undefined;
+  readonly #path: { readonly step: Step; readonly result: number }[] = [];
+  /** Accesses before the exploration that were given again. */
+  #given = 0;
   #at = 0;
-  #last: Step | undefined;
+  /** Accesses of the exploration. */
   count = 0;
-  readonly own = new Map<number, number>();
-  step: Step | undefined;
-  restarts: Restart | undefined;
+  isStopped = false;
   ground: Ground | undefined;
 
   constructor(
     words: WordTable,
-    worker: number,
     before: readonly number[],
     parent: Node | undefined,
     result: number,
+    meet: (step: Step) => number | undefined = () => undefined,
   ) {
     this.#words = words;
-    this.#worker = worker;
     this.#before = before;
+    this.#meet = meet;
     while (parent !== undefined) {
-      this.#results.push(result);
+      this.#path.push({ step: parent.step!, result });
       ({ parent, result } = parent);
     }
-    this.#results.reverse();
+    this.#path.reverse();
   }
 
   access(kind: Kind, key: number, a: number, b: number): number {
     if (this.ground !== undefined) return this.ground.access(kind, key, a, b);
     // What has stopped does not tidy up, whatever stands in a "finally".
-    if (this.step !== undefined || this.restarts !== undefined) throw STOP;
-    const at = this.#at++;
-    if (at < this.#before.length) return this.#before[at]!;
-    this.count++;
-    const words = this.#words;
-    const word = words.word(key);
-    let isStep: boolean;
-    try {
-      isStep = words.isStep(word, this.#worker, kind);
-    } catch (error) {
-      if (!(error instanceof Restart)) throw error;
-      this.restarts = error;
-      throw STOP;
-    }
-    if (!isStep) {
-      this.#at--;
-      const old = this.own.get(word) ?? words.initial[word]!;
-      if (!isRead(kind)) this.own.set(word, after(kind, old, a, b));
-      return old;
-    }
-    let done = at - this.#before.length;
-    const step = { kind, word, a, b };
-    if (Number.isNaN(this.#results[done])) {
-      if (isSame(step, this.#last!)) {
-        this.#at--;
-        return this.#results[done - 1]!;
+    if (this.isStopped) throw STOP;
+    if (this.#given < this.#before.length) return this.#before[this.#given++]!;
+    const step = { kind, word: this.#words.word(key), a, b };
+    const path = this.#path;
+    if (this.#at < path.length && Number.isNaN(path[this.#at]!.result)) {
+      const { step: last, result } = path[this.#at - 1]!;
+      if (isSame(step, last)) {
+        this.count++;
+        return result;
       }
-      done = this.#at++ - this.#before.length;
+      this.#at++;
     }
-    if (done === this.#results.length) {
-      this.count--;
-      this.step = step;
+    const result = this.#at < path.length
+      ? path[this.#at++]!.result
+      : this.#meet(step);
+    if (result === undefined) {
+      this.isStopped = true;
       throw STOP;
     }
-    this.#last = step;
-    const result = this.#results[done]!;
-    if (!isRead(kind)) this.own.set(word, after(kind, result, a, b));
+    this.count++;
     return result;
   }
 }
