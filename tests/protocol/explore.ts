@@ -29,6 +29,12 @@ export interface Answer {
 /** One Worker for each processor, as long as they are needed. */
 export class Explorers implements Disposable {
   readonly #workers = new Map<string, Worker>();
+  readonly #root: string;
+
+  /** Explores the code beside which the runner in this folder lies. */
+  constructor(root: string = import.meta.url) {
+    this.#root = root;
+  }
 
   /** Where plain loads keep their order, or do not. */
   processorOf(mode: Mode): typeof Deno.build.arch {
@@ -40,7 +46,7 @@ export class Explorers implements Disposable {
     const name = this.processorOf(order.mode);
     let worker = this.#workers.get(name);
     if (worker === undefined) {
-      const url = new URL("./runner.ts", import.meta.url);
+      const url = new URL("./runner.ts", this.#root);
       worker = new Worker(url, { type: "module", name });
       this.#workers.set(name, worker);
     }

@@ -335,7 +335,8 @@ export class Machine {
     return (node) => {
       alone ??= state.copy();
       alone.nodes[worker] = node;
-      return spins(node) && !this.words.isAll || !this.#canStep(alone, worker)
+      const isIdle = spins(node) && !this.words.isAll;
+      return this.words.isOutdated || isIdle || !this.#canStep(alone, worker)
         ? undefined
         : this.#carryOut(alone, worker, 0);
     };
