@@ -35,7 +35,7 @@ let asker: Asker | undefined;
 
 /** The one who runs now. */
 function mine(): Asker {
-  if (asker === undefined) throw new Error("nobody runs");
+  if (asker === undefined) throw new Error("no worker runs");
   return asker;
 }
 
@@ -88,7 +88,7 @@ const NO_TIMER = { stop() {} } as unknown as Timer;
 /** What there is instead. Nothing fires: what a worker does it is told to. */
 const REPLACED: readonly [object, Record<string, unknown>][] = [
   [globalThis, {
-    // Of pool handles, which nobody changes here.
+    // Of pool handles, which are not changed here.
     structuredClone: (value: unknown) => value,
     setTimeout: () => 0,
     setInterval: () => 0,
