@@ -4,6 +4,31 @@ import type { Bug } from "./bugs.ts";
 
 export const SHARED_BUGS: readonly Bug[] = [
   {
+    what: "cache: an owner looks at the slot before it looks at the lock",
+    file: "shared/cache.ts",
+    find: `    if (own[CACHE_LOCK] !== 0) {
+      own[CACHE_BUSY] = 0;
+      return false;
+    }
+    // After the lock was read: a theft that ended before that has changed the word.
+    const word = owner[slot]!;
+    if ((word & FREE_MASK)`,
+    put: `    const word = owner[slot]!;
+    if (own[CACHE_LOCK] !== 0 || (word & FREE_MASK)`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what:
+      "cache: a thief has no fence between its lock and its look at the owner",
+    file: "shared/cache.ts",
+    find:
+      `      // From here on the owner finds the lock, or is seen to be busy.
+      if (fence() !== 0) return "none";
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
     what: "cache: a thief does not wait for what the owner has begun",
     file: "shared/cache.ts",
     find: "if (!this.#isIdle(at)) return",

@@ -43,7 +43,7 @@ async function copyFolder(
   root: string,
   path: string,
 ): Promise<void> {
-  await Deno.mkdir(`${path}/${folder}`);
+  await Deno.mkdir(`${path}/${folder}`, { recursive: true });
   const entries = Deno.readDir(new URL(folder, root));
   for await (const { name, isDirectory } of entries) {
     const each = `${folder}/${name}`;
