@@ -136,9 +136,9 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: memory is given back without a look into caches",
     file: "shared/shared_supply.ts",
-    find: `    this.#slots.cache.steal();
+    find: `this.#slots.cache.steal();
     while`,
-    put: "    while",
+    put: "while",
     caughtBy: ["shared/cache"],
   },
   {
