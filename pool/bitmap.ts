@@ -121,6 +121,6 @@ function levelsOf(size: number): Int32Array[] {
 }
 
 /** Position of the lowest bit set. */
-function lowestBit(bits: number): number {
+export function lowestBit(bits: number): number {
   return 31 - Math.clz32(bits & -bits);
 }

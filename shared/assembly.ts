@@ -12,7 +12,7 @@ import { Counters } from "../pool/stats.ts";
 import { knownFence } from "./cache.ts";
 import { Notifier } from "./notifier.ts";
 import { Clock } from "./clock.ts";
-import { type Control, COUNT, WORKER } from "./control.ts";
+import { type Control, COUNT, HEADER, WORKER } from "./control.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 import { SharedShutdown } from "./shutdown.ts";
 import { Healing } from "./healing.ts";
@@ -70,7 +70,9 @@ export function assemble(
   const counters = sharedCounters(control, worker);
   const clock = new Clock(control);
   const notifier = new Notifier(control, clock, worker);
-  const slots = new SharedSlots(control, worker, ledger.used, knownFence());
+  const hasCaches = control.words[HEADER.CACHES] !== 0;
+  const fence = hasCaches ? knownFence() : undefined;
+  const slots = new SharedSlots(control, worker, ledger.used, fence);
   const hooks: LeaseHooks = {
     ended: () => {
       dispatcher.freed();

@@ -9,6 +9,7 @@
  */
 import type { Code } from "../ffi/backend.ts";
 import { openNative } from "../ffi/open.ts";
+import { lowestBit } from "../pool/bitmap.ts";
 import { headroom } from "../pool/headroom.ts";
 import {
   type Control,
@@ -38,6 +39,7 @@ const KIND_MASK = ALL_KINDS;
 const FREE_MASK = KIND_MASK | WORKER_MASK;
 const ONE_GENERATION = GENERATION_ONE;
 const FREE_TO_HELD = GENERATION_ONE + HELD - FREE;
+const hotLowestBit = lowestBit;
 
 /** No slot. */
 const NONE = -1;
@@ -87,7 +89,7 @@ export interface CacheParts {
   readonly hints: Hints;
   /** For the isolates that outlive this pool's: a byte for each place, 1 while a view given out may reach it. */
   readonly used: Uint8Array;
-  /** A fence in all threads; without it nothing is cached. */
+  /** A fence in all threads, if the pool's workers keep caches; without it nothing is cached. */
   readonly fence: (() => Code) | undefined;
 }
 
@@ -127,17 +129,14 @@ export class SlotCache {
     this.#cached = FREE | worker;
     this.#own = control.of(worker);
     this.#shortages = words[SHORTAGES]!;
-    const isAgreed = words[HEADER.CACHES] !== 0;
-    this.#fence = isAgreed ? fence : undefined;
+    this.#fence = fence;
   }
 
   /** The lowest slot in the cache, or -1. Taking it may fail, again and again. */
   peek(): number {
     const own = this.#own;
     const mask = own[CACHE]!;
-    return mask === 0
-      ? NONE
-      : (own[CACHE_AT]! << 5) + 31 - Math.clz32(mask & -mask);
+    return mask === 0 ? NONE : (own[CACHE_AT]! << 5) + hotLowestBit(mask);
   }
 
   /** The same, or -1 if taking it must fail now. */
@@ -313,7 +312,7 @@ export class SlotCache {
   #open(from: number, at: number, mask: number): boolean {
     let found = false;
     for (let left = mask; left !== 0; left &= left - 1) {
-      const slot = (at << 5) + 31 - Math.clz32(left & -left);
+      const slot = (at << 5) + lowestBit(left);
       if (this.openOne(slot, from)) found = true;
     }
     return found;
@@ -328,7 +327,7 @@ export class SlotCache {
     let stale = 0;
     for (let index = 0; index < MOST; index++) {
       const slot = (at << 5) + index;
-      const isIn = (this.#owner[slot]! & FREE_MASK) === this.#cached;
+      const isIn = isCachedBy(this.#owner[slot]!, this.#worker);
       if (!isIn) stale |= 1 << index;
     }
     this.#own[CACHE_BUSY] = 1;
@@ -346,12 +345,12 @@ export class SlotCache {
     const fence = this.#fence;
     if (fence === undefined) return "none";
     const words = this.#words;
-    let found = this.flush();
+    const mine: Theft = this.flush() ? "found" : "none";
     // Without room nothing is cached: a worker that is granted some from here on sees what was written
     // before this look (Dekker).
     const room = this.#control.total(WORKER.CACHE_QUOTA);
-    if (room === this.#quota) return found ? "found" : "none";
-    if (fence() !== 0) return found ? "found" : "none";
+    if (room === this.#quota || fence() !== 0) return mine;
+    let found = mine === "found";
     // A thief is at work here, or was cut short.
     let isBusy = this.#own[CACHE_LOCK] !== 0;
     const top = Atomics.load(words, TOP_WORKER);

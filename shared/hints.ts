@@ -5,10 +5,12 @@
  * of a slot that is not free costs a read; a free slot without a hint is found by the next housekeeping
  * at the latest.
  */
+import { lowestBit } from "../pool/bitmap.ts";
 import { type Control, isOpen } from "./control.ts";
 
 // Hot constants: see ARCHITECTURE.md.
 const hotIsOpen = isOpen;
+const hotLowestBit = lowestBit;
 
 /** Every so many searches one begins at the lowest slot, so that high slabs empty. */
 const FROM_BELOW = 64;
@@ -56,7 +58,7 @@ export class Hints {
     for (let step = 0; step < count; step++) {
       const at = start + step < count ? start + step : start + step - count;
       for (let left = bits[at]!; left !== 0; left &= left - 1) {
-        const slot = (at << 5) + 31 - Math.clz32(left & -left);
+        const slot = (at << 5) + hotLowestBit(left);
         if (hotIsOpen(this.#owner[slot]!) || this.#recheck(slot)) {
           this.#cursor = at;
           return slot;

@@ -304,9 +304,7 @@ export class SharedSlotAcquirer implements Acquirer {
    */
   putBack(blocks: Block[]): void {
     this.#undo(blocks);
-    this.#hints.restore();
-    this.#cache.flush();
-    this.#notifier.notify();
+    this.freed();
   }
 
   #undo(blocks: Block[]): void {

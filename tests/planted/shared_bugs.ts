@@ -94,8 +94,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: room of others that is not granted yet hides what they cache",
     file: "shared/cache.ts",
-    find: "if (room === this.#quota) return",
-    put: "if (room <= this.#quota + 1) return",
+    find: "if (room === this.#quota ||",
+    put: "if (room <= this.#quota + 1 ||",
     caughtBy: ["shared/cache"],
   },
   {

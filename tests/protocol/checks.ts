@@ -19,18 +19,34 @@ import { Hand } from "./worker.ts";
 /** Ms after which every ticket is out of time. */
 const LATER = 1_000_000;
 
-/** What is wrong at the end of an execution. */
-export function checkEnd(end: End): string | undefined {
-  const { handle, ground, workers, mode } = end;
-  const { maxBlocks, reservedBlocks = 0 } = handle.options;
+/** The control block as it is at the end. */
+function read({ handle, ground }: End) {
+  const { maxBlocks } = handle.options;
   const control = new Control(maxBlocks, handle.control);
   const at = (array: Int32Array, index: number) =>
     ground.access("peek", array.byteOffset / 4 + index, 0, 0);
   const owner = (slot: number) => at(control.owner, slot);
   const slots = Array.from({ length: maxBlocks }, (_, slot) => slot);
-  const word = (index: number) => at(control.words, index);
-  const count = (is: (kind: number) => boolean) =>
-    slots.filter((slot) => is(kindOf(owner(slot)))).length;
+  return {
+    control,
+    owner,
+    word: (index: number) => at(control.words, index),
+    count: (is: (kind: number) => boolean) =>
+      slots.filter((slot) => is(kindOf(owner(slot)))).length,
+    /** Slots of these words that have no hint. */
+    unhinted: (is: (word: number) => boolean) =>
+      slots.filter((slot) =>
+        is(owner(slot)) &&
+        (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0
+      ),
+  };
+}
+
+/** What is wrong at the end of an execution. */
+export function checkEnd(end: End): string | undefined {
+  const { handle, workers, mode } = end;
+  const { reservedBlocks = 0 } = handle.options;
+  const { word, count, unhinted } = read(end);
   const living = workers.filter(({ isDead }) => !isDead);
   const sleeps = living.some(({ isAsleep }) => isAsleep);
   const stuck = living.find(({ isAsleep, isDone }) => !isAsleep && !isDone);
@@ -44,9 +60,7 @@ export function checkEnd(end: End): string | undefined {
     free > reservedBlocks
   ) return `a worker sleeps beside ${free} free blocks`;
 
-  const lost = slots.filter((slot) => isOpen(owner(slot))).filter(
-    (slot) => (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0,
-  );
+  const lost = unhinted(isOpen);
   if (lost.length > 0 && living.length === workers.length) {
     return `free slots without a hint: ${lost}`;
   }
@@ -73,28 +87,19 @@ export function checkEnd(end: End): string | undefined {
 
 /** Another worker comes and looks. */
 function lookedAt(
-  { handle, ground, workers }: End,
+  end: End,
   held: readonly { readonly slot: number; readonly workerId: number }[],
 ): string | undefined {
+  const { handle, ground, workers } = end;
   const { maxBlocks } = handle.options;
-  const control = new Control(maxBlocks, handle.control);
-  const at = (array: Int32Array, index: number) =>
-    ground.access("peek", array.byteOffset / 4 + index, 0, 0);
-  const owner = (slot: number) => at(control.owner, slot);
-  const slots = Array.from({ length: maxBlocks }, (_, slot) => slot);
-  const word = (index: number) => at(control.words, index);
-  const count = (is: (kind: number) => boolean) =>
-    slots.filter((slot) => is(kindOf(owner(slot)))).length;
+  const { control, owner, word, count, unhinted } = read(end);
   const hand = new Hand(24, ground, () => handle);
   hand.now = workers.reduce((most, { hand }) => Math.max(most, hand.now), 0);
   hand.as(() => {
     hand.attach();
     for (let turn = 0; turn < 3; turn++) hand.keepHouse(LATER);
   });
-  const lost = slots.filter((slot) =>
-    kindOf(owner(slot)) === FREE &&
-    (at(control.hints, slot >>> 5) & 1 << (slot & 31)) === 0
-  );
+  const lost = unhinted((word) => kindOf(word) === FREE);
   if (lost.length > 0) return `free slots without a hint: ${lost}`;
   for (const lock of ["RESIZER", "ENDER", "HEAL_SLOT"] as const) {
     const by = word(HEADER[lock]);

@@ -108,25 +108,16 @@ function greedy(count: number, then: (hand: Hand) => void): Program {
   };
 }
 
-/** A slot without a block, if one is found at once. */
-function takeSlot(hand: Hand): number | undefined {
-  const { slots } = hand.parts;
+/** Takes a slot without a block, if one is found at once, and gives it back. */
+function cycleSlot({ parts: { slots } }: Hand): void {
   const slot = slots.find();
-  if (slot < 0 || !slots.take(slot)) return undefined;
-  hand.holds = [...hand.holds, slot];
-  return slot;
+  if (slot >= 0 && slots.take(slot)) slots.push(slot);
 }
 
-function giveSlot(hand: Hand, slot?: number): void {
-  if (slot === undefined) return;
-  hand.holds = hand.holds.filter((held) => held !== slot);
-  hand.parts.slots.push(slot);
-}
-
-/** One of those that others have cached. */
+/** The same with one of those that others have cached. */
 function stealAndGive(hand: Hand): void {
   hand.parts.slots.cache.steal();
-  giveSlot(hand, takeSlot(hand));
+  cycleSlot(hand);
 }
 
 const sent = { ticketTimeoutMs: 1000 };
@@ -451,7 +442,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "the owner takes and puts back what is stolen": {
     options: options(CACHING),
     programs: [
-      caching((hand) => giveSlot(hand, takeSlot(hand))),
+      caching(cycleSlot),
       greedy(CACHING - 1, stealAndGive),
     ],
   },
@@ -459,8 +450,8 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
     options: options(CACHING),
     programs: [
       caching((hand) => {
-        giveSlot(hand, takeSlot(hand));
-        giveSlot(hand, takeSlot(hand));
+        cycleSlot(hand);
+        cycleSlot(hand);
       }),
       greedy(CACHING - 1, stealAndGive),
     ],
@@ -468,7 +459,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "two steal": {
     options: options(CACHING),
     programs: [
-      caching((hand) => giveSlot(hand, takeSlot(hand))),
+      caching(cycleSlot),
       greedy(CACHING - 1, stealAndGive),
       attached(stealAndGive),
     ],
@@ -478,7 +469,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
     programs: [
       caching((hand) => {
         hand.parts.slots.cache.giveBack();
-        giveSlot(hand, takeSlot(hand));
+        cycleSlot(hand);
       }),
       greedy(CACHING - 1, stealAndGive),
     ],
@@ -486,7 +477,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "the owner or the thief dies": {
     options: options(CACHING),
     programs: [
-      caching((hand) => giveSlot(hand, takeSlot(hand))),
+      caching(cycleSlot),
       greedy(CACHING - 1, stealAndGive),
     ],
     deaths: 1,
@@ -494,7 +485,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "both die": {
     options: options(CACHING),
     programs: [
-      caching((hand) => giveSlot(hand, takeSlot(hand))),
+      caching(cycleSlot),
       greedy(CACHING - 1, stealAndGive),
     ],
     deaths: 2,
@@ -502,7 +493,7 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "one steals from what another reclaims": {
     options: options(CACHING),
     programs: [
-      caching((hand) => giveSlot(hand, takeSlot(hand))),
+      caching(cycleSlot),
       greedy(CACHING - 1, stealAndGive),
       attached((hand) => hand.reclaim()),
     ],
@@ -524,20 +515,13 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
   "a theft, and a release into the cache": {
     options: options(CACHING),
     programs: [
-      {
-        first: (hand) => {
-          hand.attach();
-          cycle(hand);
-          cycle(hand);
-        },
-        then: (hand) => {
-          const block = hand.take();
-          if (block === undefined) return;
-          hand.touch(block);
-          hand.give(block);
-          cycle(hand);
-        },
-      },
+      caching((hand) => {
+        const block = hand.take();
+        if (block === undefined) return;
+        hand.touch(block);
+        hand.give(block);
+        cycle(hand);
+      }),
       greedy(CACHING - 1, (hand) => hand.give(hand.takeBlocking())),
     ],
   },
