@@ -67,6 +67,9 @@ export class Model<A extends Asker> {
   #busyAt: number;
   /** Since when the pool has had to shrink, without a break. */
   #dueSince: number;
+  /** Whether, since the last look, the pool was not idle, and had not to shrink. */
+  #wasBusy = false;
+  #wasUndue = false;
 
   constructor(options: ModelOptions, now: number) {
     this.#busyAt = this.#dueSince = now;
@@ -252,12 +255,20 @@ export class Model<A extends Asker> {
    * so for longer than one and a half intervals: it looks four times in each, and notices a break at one.
    */
   look(now: number): void {
-    if (!this.#isIdle) this.#busyAt = now;
-    if (!this.#mustShrink) this.#dueSince = now;
+    this.#note();
+    if (this.#wasBusy) this.#busyAt = now;
+    if (this.#wasUndue) this.#dueSince = now;
+    this.#wasBusy = this.#wasUndue = false;
     assert(
       now - this.#dueSince <= 1.5 * this.#options.shrinkIntervalMs,
       `it had to shrink since ${this.#dueSince}, and it is ${now}`,
     );
+  }
+
+  /** A pool that grows is busy only until it has grown, all within one step. */
+  #note(): void {
+    this.#wasBusy ||= !this.#isIdle;
+    this.#wasUndue ||= !this.#mustShrink;
   }
 
   /** The pool says it has shrunk to so many blocks: checks that it may have. */
@@ -364,6 +375,7 @@ export class Model<A extends Asker> {
     for (const slot of slots) this.#held.add(slot);
     this.acquires += count;
     this.peak = Math.max(this.peak, this.#held.size);
+    this.#note();
     if (this.#isGrowDue) this.#grow();
     return slots;
   }
