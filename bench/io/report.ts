@@ -209,7 +209,9 @@ async function run(turns: Turns): Promise<Section> {
     if (contest.isShown) inReadme.push(shown(contest, results));
     inDocs.push(...advised(contest, results));
     far.push(...distances(contest, results, start.runtimes("proxy")));
-    if ("readBody" in results) tuned.push(...tunedRows(results));
+    if (FRESH in results && "readBody" in results) {
+      tuned.push(...tunedRows(results));
+    }
   }
   if ("slow uploads".includes(only)) {
     const { table, verdicts: more } = await crowds(start, turns);

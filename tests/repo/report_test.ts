@@ -10,6 +10,7 @@ import {
   requests,
   uploads,
 } from "../../bench/io/load.ts";
+import { servers } from "../../bench/io/report.ts";
 import { starter } from "../../bench/io/start.ts";
 import { spread } from "../../bench/measure.ts";
 import { Earlier } from "../../bench/report/earlier.ts";
@@ -108,6 +109,17 @@ Deno.test("a report that is late runs each contestant once, and none when time i
   const over = new Turns({ rounds: 5, endMs: 0 }, () => {});
   assertEquals(await over.take("swap", run), { a: [] });
   assertEquals(over.failed, ["swap: a is left out: time is up"]);
+});
+
+Deno.test("every scenario of the servers has its tables, measured or not", {
+  ignore: !hasPosixShell,
+}, async () => {
+  const late = { rounds: 1, share: 1, only: "", lateMs: 0, endMs: 0 };
+  const { tables, readme } = await servers.run(new Turns(late, () => {}));
+  assert(tables.length > 10, `${tables.length}`);
+  const { tuned } = readme!;
+  assert(tuned.rows.length > 1 && tuned.rows.at(-1)![0] === "`readBody`");
+  assertEquals(new Set(tuned.rows.flatMap((row) => row.slice(1))).size, 1);
 });
 
 Deno.test("a report says what has changed since the one before", () => {
