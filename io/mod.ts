@@ -3,7 +3,7 @@
  *
  * | to do | use | instead of | from about |
  * |---|---|---|---|
- * | a whole body, of at most a block | {@linkcode readBody} | `await req.bytes()` | 16 KiB |
+ * | a whole body, of at most a block | {@linkcode readBody} | `await req.bytes()` | 64 KiB |
  * | a whole body, of any length | {@linkcode collect} | `await req.bytes()` | a block |
  * | a body, to pass on | {@linkcode collect}, `chain.stream()` | `await req.bytes()` | a block |
  * | what a parser finds | {@linkcode collector} | concatenation, `formData()` | 64 KiB |

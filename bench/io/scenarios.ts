@@ -151,7 +151,7 @@ export function scenarios(
       advice: [{
         have: "a body of at most 1 MiB, needed whole",
         use: "`readBody`",
-        not: "below about 16 KiB",
+        not: "below about 64 KiB, where memory is no concern",
       }, {
         have: "a body of any length, needed whole",
         use: "`collect`",
@@ -178,7 +178,7 @@ export function scenarios(
       advice: [{
         have: "a body of 64 KiB, needed whole",
         use: "`readBody`",
-        not: "memory is no concern: the time is the same",
+        not: "memory is no concern: it saves no time",
       }],
     },
     {
