@@ -7,6 +7,7 @@ import { BlockPool } from "@smriti/pool";
 import { SharedBlockPool } from "@smriti/pool/shared";
 import { report } from "../child.ts";
 import { nsPerOperation } from "../measure.ts";
+import { nsBetween, type Way } from "./between.ts";
 import { nsWith, type Run } from "./crew.ts";
 import { nsByWay } from "./handover.ts";
 
@@ -45,6 +46,20 @@ async function alone(
   return await nsPerOperation(cycle, SLICE_MS);
 }
 
+/** With as many that have come and gone. */
+async function after(workers: number): Promise<number> {
+  const pool = SharedBlockPool.create(OPTIONS);
+  const others = Array.from(
+    { length: workers },
+    () => SharedBlockPool.attach(pool.handle),
+  );
+  for (const other of others) {
+    other.acquireSync().release();
+    other.leave();
+  }
+  return await alone(pool);
+}
+
 async function together(pattern: string, workers: number): Promise<number> {
   return await nsWith({ ...RUNS[pattern], pattern, workers });
 }
@@ -57,6 +72,10 @@ async function measure(kind: string, name: string, workers: number) {
           ? new BlockPool(OPTIONS)
           : SharedBlockPool.create(OPTIONS),
       );
+    case "after":
+      return await after(Number(name));
+    case "between":
+      return nsBetween(name as Way);
     case "handover":
       return name in SILENT
         ? 2 * await together(SILENT[name], 2) // both Workers have each block once

@@ -52,15 +52,21 @@ const SCENARIOS: readonly Scenario[] = [
     name: "acquire and release, one isolate alone",
     contestants: ["BlockPool", "SharedBlockPool"],
     run: (contestant) => measured("alone", contestant),
-    targets: [
-      { of: "SharedBlockPool", value: "ns", atMost: 150 },
-      ...bounds("SharedBlockPool", "BlockPool", { ns: 12 }),
-    ],
+    targets: bounds("SharedBlockPool", "BlockPool", { ns: 2.5 }),
   },
-  pattern("cycle", [1, 2, 4], [
-    // At most 40 % of the throughput may go.
-    ...bounds("4 Workers", "2 Workers", { ns: 1 / 0.6 }),
-  ]),
+  {
+    name: "the same after other workers have come and gone",
+    contestants: ["0", "4", "30", "252"],
+    run: (contestant) => measured("after", contestant),
+    targets: ["4", "30", "252"].flatMap((of) => bounds(of, "0", { ns: 1.2 })),
+  },
+  {
+    name: "from another thread that computes or wakes this one",
+    contestants: ["Atomics.notify", "a release", "a cached block"],
+    run: (contestant) => measured("between", contestant),
+    targets: [{ of: "a cached block", value: "ns", atMost: 50_000 }],
+  },
+  pattern("cycle", [1, 2, 4], bounds("4 Workers", "2 Workers", { ns: 1.1 })),
   {
     name: "64 KiB to a Worker and back",
     contestants: [...WAYS, "tickets, shared memory", "batches, shared memory"],

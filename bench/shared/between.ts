@@ -1,0 +1,111 @@
+/**
+ * What one thread waits for another: for a slot that the other has cached while it computes, and for a
+ * block that the other releases, beside a bare `Atomics.notify`. Run as a Worker, this file is the other
+ * thread in the first case, the one that waits in the second.
+ */
+import { SharedBlockPool, type SharedPoolHandle } from "@smriti/pool/shared";
+
+/** What is measured. */
+export type Way = "a cached block" | "a release" | "Atomics.notify";
+
+interface Order {
+  readonly handle: SharedPoolHandle;
+  readonly memory: SharedArrayBuffer;
+  readonly way: Way;
+}
+
+/** How often; the median counts. */
+const TIMES = 101;
+/** For how long a wait is under way before it is ended. */
+const WAIT_MS = 0.3;
+/** Words of the memory, each in a line of its own: the turn that may begin, has begun, and is over. */
+const GO = 0;
+const BEGUN = 16;
+const OVER = 32;
+/** Its number of 64 bits that says when a wait was over. */
+const AT = 24;
+
+/** Milliseconds by a clock that all threads share. */
+function clock(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** Waits by computing: what comes after a sleep comes late. */
+function until(words: Int32Array, word: number, turn: number): void {
+  while (Atomics.load(words, word) < turn);
+}
+
+/** How long the slowest of so many acquires takes. */
+function slowestMs(pool: SharedBlockPool, blocks: number): number {
+  let most = 0;
+  const held = Array.from({ length: blocks }, () => {
+    const start = performance.now();
+    const block = pool.tryAcquire()!;
+    most = Math.max(most, performance.now() - start);
+    return block;
+  });
+  for (const block of held) block.release();
+  return most;
+}
+
+/** Nanoseconds to have it, from when that could be. */
+export function nsBetween(way: Way): number {
+  const cached = way === "a cached block";
+  const blocks = cached ? 1024 : 1;
+  const pool = SharedBlockPool.create({
+    blockSize: 4096,
+    maxBlocks: blocks,
+    initialBlocks: blocks,
+  });
+  const memory = new SharedArrayBuffer(256);
+  const words = new Int32Array(memory);
+  const times = new Float64Array(memory);
+  const worker = new Worker(import.meta.url, { type: "module" });
+  const order: Order = { handle: pool.handle, memory, way };
+  worker.postMessage(order);
+  const all: number[] = [];
+  for (let turn = 1; turn <= TIMES; turn++) {
+    const block = cached ? undefined : pool.tryAcquire()!;
+    Atomics.store(words, GO, turn);
+    until(words, BEGUN, turn);
+    if (block === undefined) {
+      all.push(slowestMs(pool, blocks));
+      Atomics.store(words, OVER, turn);
+      continue;
+    }
+    const start = clock();
+    while (clock() < start + WAIT_MS);
+    const from = clock();
+    block.release();
+    Atomics.notify(words, OVER);
+    until(words, OVER, turn);
+    all.push(times[AT] - from);
+  }
+  worker.terminate();
+  return all.sort((a, b) => a - b)[all.length >> 1] * 1e6;
+}
+
+function serve({ handle, memory, way }: Order): void {
+  const words = new Int32Array(memory);
+  const times = new Float64Array(memory);
+  const pool = SharedBlockPool.attach(handle);
+  for (let turn = 1; turn <= TIMES; turn++) {
+    until(words, GO, turn);
+    if (way === "a cached block") slowestMs(pool, 64);
+    Atomics.store(words, BEGUN, turn);
+    if (way === "a cached block") {
+      until(words, OVER, turn);
+      continue;
+    }
+    if (way === "a release") {
+      pool.acquireBlocking({ timeoutMs: 60_000 }).release();
+    } else Atomics.wait(words, OVER, turn - 1);
+    times[AT] = clock();
+    Atomics.store(words, OVER, turn);
+  }
+}
+
+if ("WorkerGlobalScope" in globalThis) {
+  const scope = self as unknown as Worker;
+  scope.onmessage = ({ data }: MessageEvent<Order>) => serve(data);
+}
