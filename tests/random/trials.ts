@@ -2,12 +2,12 @@
 
 import { FakeTime } from "@std/testing/time";
 import { monotonic } from "../support/monotonic.ts";
-import { hasNative } from "../support/platform.ts";
+import { hasNative, isEmulated } from "../support/platform.ts";
 import { Rng, seedOfRun } from "../support/rng.ts";
 import { type Kind, type Setting, Trial } from "./trial.ts";
 
 /** Steps of one trial. */
-const STEPS = 500;
+const STEPS = isEmulated ? 100 : 500;
 /** Where the numbers of all trials begin. */
 export const seed: number = seedOfRun();
 

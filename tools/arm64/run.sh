@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the backends and the core of the pool with the Linux arm64 build of Deno
-# under qemu-user, once for each page size:
+# Runs the backends, the core of the pool and a part of the shared pool with the
+# Linux arm64 build of Deno under qemu-user, once for each page size:
 #   tools/arm64/run.sh [PAGE_SIZE...]        default: 4096 16384 65536
 #
 # The first call installs qemu and arm64's C library from Debian's packages and
@@ -19,6 +19,7 @@ libraries=/usr/aarch64-linux-gnu
 tests=(
   ffi/{backend,heap,windows}
   pool/{region,slots,growth,shrink,isolation,revoke,acquire,size_class_pool}
+  shared/{slots,counts,litmus}
   random/model
 )
 flags=(-A --no-check --frozen --sanitize-ops --sanitize-resources)
