@@ -8,7 +8,7 @@ import type { Block } from "../pool/block.ts";
 import { refuseAborted } from "../pool/channel.ts";
 import { askForCollection } from "../pool/collection.ts";
 import { type Dispatcher, isNever, oneNow } from "../pool/dispatcher.ts";
-import { headroom } from "../pool/headroom.ts";
+import { EMPTY_STACK, headroom } from "../pool/headroom.ts";
 import { type AcquireOptions, checkAcquire } from "../pool/options.ts";
 import type { Counters } from "../pool/stats.ts";
 import { isAwaited, type Notifier, RETRY_MS } from "./notifier.ts";
@@ -70,11 +70,13 @@ export class WaitLoop {
     if (waits === (this.#keepAlive !== undefined)) return;
     const { notifier, dispatcher } = this.#parts;
     if (waits) {
-      notifier.listen(true);
       this.#keepAlive = setInterval(() => this.#retry(), RETRY_MS);
+      notifier.listen(true);
       // No notification came here of what became free before.
-      if (this.#listening) dispatcher.pump();
-      else this.#listen();
+      if (this.#listening) return dispatcher.pump();
+      // With all of the stack: what a promise that nothing awaits rejects with ends the process.
+      EMPTY_STACK.then(() => this.#listen());
+      this.#listening = true;
     } else {
       clearInterval(this.#keepAlive);
       this.#keepAlive = undefined;
@@ -137,7 +139,8 @@ export class WaitLoop {
       if (hasWaited) counters.waitMs.add(Date.now() - standing.since);
       notifier.dropTurn();
       if (dispatcher.waiting === 0) notifier.listen(false);
-      else dispatcher.pump();
+      // Not here: what it throws at the end of the stack would take the place of the block.
+      else EMPTY_STACK.then(() => dispatcher.pump());
     }
   }
 
@@ -168,7 +171,6 @@ export class WaitLoop {
   /** Waits for notifications, as long as acquires wait here. */
   async #listen(): Promise<void> {
     const { notifier, dispatcher } = this.#parts;
-    this.#listening = true;
     while (this.#keepAlive !== undefined) {
       const { epoch } = notifier;
       dispatcher.pump();

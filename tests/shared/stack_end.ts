@@ -4,7 +4,8 @@
 // Arguments: rounds for each method, and how many frames. With --v8-flags=--expose-gc,--stress-flush-code
 // each function is compiled anew, for which V8 wants more stack than any of them needs.
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf } from "@std/assert";
+import type { Block } from "../../mod.ts";
 import {
   type BlockTicket,
   SharedBlockPool,
@@ -113,6 +114,43 @@ async function waiters(round: number): Promise<void> {
   other.leave();
 }
 
+const MUCH: readonly number[] = new Array(7168).fill(0);
+
+/** Whether 56 KiB of stack are left, more than any request asks for at once. */
+function hasRoom(): boolean {
+  try {
+    Reflect.apply(() => {}, undefined, MUCH);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Acquires begin to wait in the last frames, each in an attachment that listens from then on: each is answered. */
+async function listeners(round: number): Promise<void> {
+  await using pool = SharedBlockPool.create(OPTIONS);
+  const blocks = await pool.acquireMany(OPTIONS.maxBlocks);
+  const others = Array.from(
+    { length: 200 },
+    () => SharedBlockPool.attach(pool.handle),
+  );
+  const asked: Promise<Block[]>[] = new Array(others.length);
+  let at = 0;
+  dive(round, () => {
+    if (at === others.length || hasRoom()) return;
+    asked[at] = others[at].acquireMany(3);
+    at = at + 1;
+  }, 3000);
+  const isKnown = (error: unknown) => assertInstanceOf(error, RangeError);
+  const answered = asked.slice(0, at).map((promise) =>
+    promise.then((got) => got.forEach((block) => block.release()), isKnown)
+  );
+  for (const block of blocks) block.release();
+  await Promise.all(answered);
+  assertEquals(lawful(pool).acquiredBlocks, 0);
+  for (const other of others) other.leave();
+}
+
 /** Left and closed in the last frames, with blocks out: nothing stays mapped. */
 async function ends(round: number): Promise<void> {
   const attachments: SharedBlockPool[] = new Array(4096);
@@ -148,6 +186,7 @@ for (const variant of VARIANTS) {
 }
 for (let round = 0; round < 8; round++) {
   await waiters(round);
+  await listeners(round);
   await ends(round);
 }
 console.log(`${callsMade()} calls`);
