@@ -5,6 +5,7 @@
  * Runs under the resizer's lock only. Its intent stands in the control block before it acts, in absolute
  * numbers (a redo log): the next resizer does again what a death or the end of the stack has cut short.
  */
+import type { SmritiError } from "../pool/errors.ts";
 import type { Ledger } from "../pool/ledger.ts";
 import { mostKept } from "../pool/abandoned.ts";
 import { Refusals } from "../pool/scaling.ts";
@@ -50,6 +51,7 @@ export class Healing {
   /** Slots whose bytes may be kept for others. */
   readonly #mostKept: number;
   readonly #refusals = new Refusals();
+  #news: SmritiError | undefined;
 
   /** Does nothing by itself. */
   constructor(parts: HealingParts) {
@@ -64,6 +66,18 @@ export class Healing {
     if (this.#parts.slots.givenUp.length === 0 && !this.#isAsked) return false;
     // The OS is left in peace: another range would be refused, too.
     return !this.#refusals.isRecent(this.#parts.clock.now());
+  }
+
+  /** What the OS has refused when this isolate asked for a fresh place last, if it did. */
+  get refusal(): SmritiError | undefined {
+    return this.#refusals.last;
+  }
+
+  /** The same, once for each refusal. */
+  takeNews(): SmritiError | undefined {
+    const news = this.#news;
+    this.#news = undefined;
+    return news;
   }
 
   /** Lets the next resizer look at all slots. */
@@ -185,9 +199,9 @@ export class Healing {
       ? undefined
       : region.extendForAll((extent) => ledger.add(extent));
     const error = refusal ?? region.commit({ first: slab, count: 1 });
-    if (error === undefined) return place;
     this.#refusals.note(error, clock.now());
-    return undefined;
+    this.#news = error;
+    return error === undefined ? place : undefined;
   }
 
   /**

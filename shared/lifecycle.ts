@@ -128,6 +128,8 @@ export class Lifecycle implements WaitsToClose {
     if (this.#ended) return;
     headroom();
     this.#left = true;
+    // No listener is called from here on but of the end: one could leave from within the leaving.
+    this.#parts.sizer.stop();
     this.#parts.dispatcher.close();
     // Called by a listener, from within the housekeeping: it ends first.
     if (!this.#cleaning) this.#go();

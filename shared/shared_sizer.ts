@@ -134,7 +134,13 @@ export class SharedSizer {
 
   /** Commits one step more. Unless `asked`, not for a while after the OS has refused. */
   grow(asked: boolean): Growth {
-    const healed = this.heal();
+    const growth = this.#grow(asked);
+    this.#tellHealing();
+    return growth;
+  }
+
+  #grow(asked: boolean): Growth {
+    const healed = this.#heal();
     if (healed !== "refused") return healed;
     const { capacity } = this.#tally;
     const committed = this.committed;
@@ -155,14 +161,20 @@ export class SharedSizer {
     this.#refusals.note(error, this.#clock.now());
     if (error !== undefined) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
     const after = this.committed;
+    // Healing that found the lock taken. Before listeners are called, which may leave the pool.
+    this.#heal();
     this.#tellGrow(after - before, error);
-    // Healing that found the lock taken.
-    this.heal();
     return after > committed ? "grown" : "refused";
   }
 
   /** Gives slots that were given up fresh addresses, if there are any and the OS has some. */
   heal(): Growth {
+    const growth = this.#heal();
+    this.#tellHealing();
+    return growth;
+  }
+
+  #heal(): Growth {
     let healed = false;
     while (this.#healing.isDue) {
       headroom();
@@ -192,7 +204,7 @@ export class SharedSizer {
 
   /** What the OS has refused when this isolate asked for memory last, if it did. */
   get refusal(): SmritiError | undefined {
-    return this.#refusals.last;
+    return this.#refusals.last ?? this.#healing.refusal;
   }
 
   /** Commits the first blocks of a new pool; throws the OS's refusal. */
@@ -291,11 +303,11 @@ export class SharedSizer {
       this.#end();
     }
     if (given.refused) Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
-    if (given.blocks > 0) {
-      this.#noteBusy(this.#tally.recount());
-      this.#tellShrink(given.blocks, given.bytes);
-    }
-    this.heal();
+    if (given.blocks > 0) this.#noteBusy(this.#tally.recount());
+    // As in `#grow`.
+    this.#heal();
+    if (given.blocks > 0) this.#tellShrink(given.blocks, given.bytes);
+    this.#tellHealing();
     return given;
   }
 
@@ -348,6 +360,14 @@ export class SharedSizer {
       committedBlocks: this.committed,
       ...(error && { error: error as never }),
     }));
+  }
+
+  /** What the OS has refused to slots given up, unless this isolate is leaving. */
+  #tellHealing(): void {
+    const error = this.#healing.takeNews();
+    if (error === undefined || this.#stopped) return;
+    Atomics.add(this.#words, HEADER.GROW_FAILURES, 1);
+    this.#tellGrow(0, error);
   }
 
   #tellShrink(blocks: number, bytes: number): void {

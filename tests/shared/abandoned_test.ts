@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
+import type { PoolEventMap } from "../../mod.ts";
 import { Control, HEADER, MOST_WORKERS } from "../../shared/control.ts";
 import { SharedBlockPool, type SharedPoolOptions } from "../../shared/mod.ts";
 import { Puppet, troupe } from "./puppet.ts";
@@ -409,12 +410,20 @@ for (const call of ["map", "commit"] as Call[]) {
     const other = SharedBlockPool.attach(pool.handle);
     const blocks = takeAll(pool);
     const out = take(blocks[0]!);
+    const told: unknown[] = [];
+    pool.addEventListener("grow", ({ detail }) => told.push(detail));
     backend.fails = (each) => each === call;
     blocks[0]!.release();
     blocks[1]!.abandon();
     const stats = lawful(pool);
     assertEquals([stats.committedBlocks, stats.capacityBlocks], [2, 4]);
     assertEquals([stats.abandonedBlocks, stats.abandonedBytes], [2, 8 * KIB]);
+    // Told once: the OS is not asked again at once.
+    assertEquals(stats.growFailures, 1);
+    const [{ blocks: added, error }] = told as [PoolEventMap["grow"]];
+    assertEquals([told.length, added, error?.code], [1, 0, "out-of-memory"]);
+    const late = await rejected("timeout", pool.acquire({ timeoutMs: 0 }));
+    assertEquals(late.cause, error);
     // It may come, so who waits is not refused.
     const waits = other.acquireMany(2);
     await time.tickAsync(500);
