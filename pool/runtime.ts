@@ -16,6 +16,9 @@ interface Versions {
   readonly Deno?: { readonly version?: { readonly deno?: string } };
   readonly process?: {
     readonly versions?: { readonly bun?: string; readonly node?: string };
+    readonly getBuiltinModule?: (
+      name: string,
+    ) => { readonly isMainThread?: boolean } | undefined;
   };
 }
 
@@ -28,6 +31,14 @@ export function runtime(): readonly [name: string, version: string] {
   const bun = process?.versions?.bun;
   if (bun !== undefined) return ["Bun", bun];
   return ["Node", process?.versions?.node ?? "of an unknown version"];
+}
+
+/** Whether this isolate is a Worker, of the Web or of `node:worker_threads`, which has another scope. */
+export function isWorker(): boolean {
+  if ("WorkerGlobalScope" in globalThis) return true;
+  const { process } = globalThis as Versions;
+  return process?.getBuiltinModule?.("node:worker_threads")?.isMainThread ===
+    false;
 }
 
 /**

@@ -25,6 +25,7 @@ import {
 import { showAs } from "../pool/console.ts";
 import { madeHere } from "../pool/leaks.ts";
 import type { BlockArray, Pool } from "../pool/pool.ts";
+import { isWorker } from "../pool/runtime.ts";
 import type { BlockTicket } from "../pool/slot.ts";
 import { MOST_WORKERS } from "./control.ts";
 import type { SharedPoolHandle } from "./handle.ts";
@@ -211,7 +212,7 @@ export class SharedBlockPool implements Pool {
    * @throws {SmritiError} `timeout`, `closed`; `unsupported` outside a Worker
    */
   acquireBlocking(options: AcquireOptions = NO_OPTIONS): Block {
-    if (!("WorkerGlobalScope" in globalThis)) {
+    if (!isWorker()) {
       throw new SmritiError(
         "unsupported",
         "acquireBlocking() stops the thread and is for Workers only; await acquire() here",

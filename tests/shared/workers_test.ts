@@ -8,7 +8,9 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
+import { Worker as NodeWorker } from "node:worker_threads";
 import type { Block } from "@smriti/pool";
+import type { BlockTicket } from "../../shared/mod.ts";
 import { isThere, numbers, sharedPool, whole, widePool } from "./pools.ts";
 import { Puppet, troupe } from "./puppet.ts";
 import { gone } from "../support/invariants.ts";
@@ -133,6 +135,29 @@ Deno.test("waiting holds no process open when it is over", async () => {
   // The sanitizers find the timer that is left.
   await giveBack(puppet, 1);
   await pool.close();
+});
+
+Deno.test("acquireBlocking() waits in a Worker of node:worker_threads, too", async () => {
+  await using pool = sharedPool();
+  const module = new URL("../../shared/mod.ts", import.meta.url);
+  const code = `
+    import { parentPort, workerData } from "node:worker_threads";
+    import { SharedBlockPool } from ${JSON.stringify(module.href)};
+    const pool = SharedBlockPool.attach(workerData);
+    const ticket = pool.acquireBlocking({ timeoutMs: 20_000 }).detach();
+    pool.leave();
+    parentPort.postMessage(ticket);`;
+  const url = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+  const worker = new NodeWorker(url, { workerData: pool.handle });
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
+  const ticket = await new Promise<BlockTicket>((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+  });
+  pool.adopt(ticket).release();
+  await worker.terminate();
+  await ended;
+  whole(pool);
 });
 
 Deno.test("acquireBlocking() waits in a Worker for what another one releases", async () => {
