@@ -3,9 +3,11 @@
 
 import type { Block } from "../../pool/block.ts";
 import { SmritiError } from "../../pool/errors.ts";
+import { HELD_BIT } from "../../shared/control.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
 import type { Configuration } from "./machine.ts";
 import { PAGE } from "./system.ts";
+import { keyOf } from "./words.ts";
 import type { Hand, Program } from "./worker.ts";
 
 function options(
@@ -109,15 +111,34 @@ function greedy(count: number, then: (hand: Hand) => void): Program {
 }
 
 /** Takes a slot without a block, if one is found at once, and gives it back. */
-function cycleSlot({ parts: { slots } }: Hand): void {
+function cycleSlot(hand: Hand): void {
+  const { slots, control } = hand.parts;
   const slot = slots.find();
-  if (slot >= 0 && slots.take(slot)) slots.push(slot);
+  if (slot < 0 || !slots.take(slot)) return;
+  const { holds } = hand;
+  hand.holds = [...holds, slot];
+  // A step, before which it is held, and seen to be.
+  hand.access("peek", keyOf(control.owner, slot), 0, 0);
+  hand.holds = holds;
+  slots.push(slot);
 }
 
 /** The same with one of those that others have cached. */
 function stealAndGive(hand: Hand): void {
   hand.parts.slots.cache.steal();
   cycleSlot(hand);
+}
+
+/** Takes a block; no more than `most` may be held then, with this one. */
+function takeAbove(hand: Hand, most: number): void {
+  if (hand.take() === undefined) return;
+  const { owner } = hand.parts.control;
+  let held = 0;
+  for (let slot = 0; slot < owner.length; slot++) {
+    const word = hand.access("peek", keyOf(owner, slot), 0, 0);
+    if ((word & HELD_BIT) !== 0) held++;
+  }
+  if (held > most) throw new Error("the reserve is touched");
 }
 
 const sent = { ticketTimeoutMs: 1000 };
@@ -329,6 +350,37 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
     ],
     mostHeld: 2,
   },
+  "the reserve, and a ticket": {
+    options: options(3, { reservedBlocks: 1, ...sent }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand) => hand.send(hand.take({ reserved: true })!, 0),
+      ),
+      attached(adoptAndGive(0)),
+      attached((hand) => takeAbove(hand, 0)),
+    ],
+  },
+  "the reserve, and a release": {
+    options: options(3, { reservedBlocks: 1 }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand, block) => hand.give(block),
+      ),
+      attached((hand) => takeAbove(hand, 2)),
+    ],
+  },
+  "the reserve, and a block given up": {
+    options: options(3, { reservedBlocks: 1, maxAbandonedBytes: 0 }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand, block) => hand.abandon(block),
+      ),
+      attached((hand) => takeAbove(hand, 0)),
+    ],
+  },
   // Waiting.
   "a thread waits": {
     options: options(1),
@@ -455,6 +507,10 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       }),
       greedy(CACHING - 1, stealAndGive),
     ],
+  },
+  "two ask for room at once": {
+    options: options(CACHING),
+    programs: [attached(cycleSlot), attached(cycleSlot)],
   },
   "two steal": {
     options: options(CACHING),
