@@ -86,6 +86,8 @@ function adoptAndGive(box: number): (hand: Hand) => void {
 
 /** So many blocks that workers may cache one of them. */
 const CACHING = 8;
+/** So many that one may cache two. */
+const CACHING_TWO = 64;
 
 /** A worker that has one block in its cache. */
 function caching(then: (hand: Hand) => void): Program {
@@ -110,15 +112,20 @@ function greedy(count: number, then: (hand: Hand) => void): Program {
   };
 }
 
+/** A step: the owner word of a slot, as it is now. */
+function lookAt(hand: Hand, slot: number): number {
+  const { owner } = hand.parts.control;
+  return hand.access("peek", keyOf(owner, slot), 0, 0);
+}
+
 /** Takes a slot without a block, if one is found at once, and gives it back. */
 function cycleSlot(hand: Hand): void {
-  const { slots, control } = hand.parts;
+  const { slots } = hand.parts;
   const slot = slots.find();
   if (slot < 0 || !slots.take(slot)) return;
   const { holds } = hand;
   hand.holds = [...holds, slot];
-  // A step, before which it is held, and seen to be.
-  hand.access("peek", keyOf(control.owner, slot), 0, 0);
+  lookAt(hand, slot);
   hand.holds = holds;
   slots.push(slot);
 }
@@ -135,8 +142,7 @@ function takeAbove(hand: Hand, most: number): void {
   const { owner } = hand.parts.control;
   let held = 0;
   for (let slot = 0; slot < owner.length; slot++) {
-    const word = hand.access("peek", keyOf(owner, slot), 0, 0);
-    if ((word & HELD_BIT) !== 0) held++;
+    if ((lookAt(hand, slot) & HELD_BIT) !== 0) held++;
   }
   if (held > most) throw new Error("the reserve is touched");
 }
@@ -506,6 +512,27 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
         cycleSlot(hand);
       }),
       greedy(CACHING - 1, stealAndGive),
+    ],
+  },
+  "a second slot is put back as the first is stolen": {
+    options: options(CACHING_TWO),
+    programs: [
+      {
+        first: (hand) => {
+          hand.attach();
+          const { slots } = hand.parts;
+          for (const slot of [0, 1]) slots.take(slot);
+          // Drops the hints of both.
+          slots.find();
+          slots.push(0);
+        },
+        then: (hand) => {
+          hand.parts.slots.push(1);
+          // Not the end yet, at which all that it has stored would be seen.
+          lookAt(hand, 1);
+        },
+      },
+      attached(({ parts: { slots } }) => void slots.cache.steal()),
     ],
   },
   "two ask for room at once": {
