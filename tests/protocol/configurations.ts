@@ -395,6 +395,14 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached((hand) => hand.give(hand.takeBlocking())),
     ],
   },
+  "a thread that has looked before waits": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      // The hint has gone: the look before the sleep has no atomic operation.
+      greedy(1, (hand) => hand.give(hand.takeBlocking())),
+    ],
+  },
   "two threads wait": {
     options: options(1),
     programs: [
