@@ -1325,4 +1325,64 @@ export const SHARED_BUGS: readonly Bug[] = [
 `,
     caughtBy: ["shared/death_at_every_access"],
   },
+  {
+    what: "end: two end the pool",
+    file: "shared/shutdown.ts",
+    find: `      if (before !== 0 && before !== mine) return;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: owners are not told that others are short of blocks",
+    file: "shared/cache.ts",
+    find: `      Atomics.add(words, SHORTAGES, 1);
+`,
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: it goes on when others are short of blocks",
+    file: "shared/cache.ts",
+    find:
+      "if (this.#words[SHORTAGES] !== this.#shortages) return this.#retreat();",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "end: an unmapping is not marked before it begins",
+    file: "shared/shutdown.ts",
+    find: `    Atomics.store(words, MAPPING, UNMAPPING);
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "healing: an intent is taken down before it is done",
+    file: "shared/healing.ts",
+    find: `    let isFree = false;
+`,
+    put: `    let isFree = false;
+    Atomics.store(words, HEADER.HEAL_SLOT, 0);
+`,
+    caughtBy: ["shared/death_at_every_access"],
+  },
+  {
+    what:
+      "housekeeping: counts of the dead are compared once its slots are free",
+    file: "shared/reaper.ts",
+    find: `    slots.tally.settle(dead);
+    let back = 0;
+    for (let slot = 0; slot < control.owner.length; slot++) {
+      if (this.#take(slot, dead)) back++;
+    }
+`,
+    put: `    let back = 0;
+    for (let slot = 0; slot < control.owner.length; slot++) {
+      if (this.#take(slot, dead)) back++;
+    }
+    slots.tally.settle(dead);
+`,
+    caughtBy: ["shared/death_at_every_access"],
+  },
 ];
