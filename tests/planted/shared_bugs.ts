@@ -1385,4 +1385,12 @@ export const SHARED_BUGS: readonly Bug[] = [
 `,
     caughtBy: ["shared/death_at_every_access"],
   },
+  {
+    what: "attachments: who is refused is attached until the id is given back",
+    file: "shared/attach.ts",
+    find: `    registry.rest(worker);
+    new SharedShutdown`,
+    put: "    new SharedShutdown",
+    caughtBy: ["shared/close"],
+  },
 ];
