@@ -330,9 +330,8 @@ export class SlotCache {
       const isIn = isCachedBy(this.#owner[slot]!, this.#worker);
       if (!isIn) stale |= 1 << index;
     }
-    this.#own[CACHE_BUSY] = 1;
-    if (this.#own[CACHE_LOCK] === 0) this.#own[CACHE]! &= ~stale;
-    this.#own[CACHE_BUSY] = 0;
+    // Not marked as busy: a bit that a thief takes down meanwhile may be back, and tells nothing.
+    this.#own[CACHE]! &= ~stale;
     return NONE;
   }
 

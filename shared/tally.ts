@@ -96,9 +96,8 @@ export class Tally {
    */
   atMost(): number {
     const words = this.#words;
-    // First: what is lost from here on is in use for this look.
+    // Before what was taken: what is lost from here on is in use for this look.
     let used = 0 - words[UNREPLACED]!;
-    this.#fence();
     const top = words[TOP_WORKER]!;
     // First what was freed, then what was taken: what is in use all the while is counted even if one
     // worker took it and another one frees what was sent to it.

@@ -1022,4 +1022,375 @@ export const SHARED_BUGS: readonly Bug[] = [
     put: "const code = !this",
     caughtBy: ["shared/abandoned"],
   },
+  {
+    what: "cache: an owner does not say that it is busy before it takes",
+    file: "shared/cache.ts",
+    find:
+      `    // Before the lock is read. A processor may turn these two round, but not past the fence of a thief.
+    own[CACHE_BUSY] = 1;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: an owner takes without a look at the lock",
+    file: "shared/cache.ts",
+    find: `    if (own[CACHE_LOCK] !== 0) {
+      own[CACHE_BUSY] = 0;
+      return false;
+    }
+    // After`,
+    put: "    // After",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: an owner is idle before it has taken",
+    file: "shared/cache.ts",
+    find: `    owner[slot] = word + FREE_TO_HELD | 0;
+    own[TAKES]!++;
+    own[CACHE]! &= ~(1 << (slot & 31));
+    own[CACHE_BUSY] = 0;`,
+    put: `    own[CACHE_BUSY] = 0;
+    owner[slot] = word + FREE_TO_HELD | 0;
+    own[TAKES]!++;
+    own[CACHE]! &= ~(1 << (slot & 31));`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: a thief opens what the mask says",
+    file: "shared/cache.ts",
+    find: `    if (!isCachedBy(word, from)) return false;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: an owner does not say that it is busy before it puts back",
+    file: "shared/cache.ts",
+    find: `    // As in \`take\`.
+    own[CACHE_BUSY] = 1;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: an owner puts back without a look at the lock",
+    file: "shared/cache.ts",
+    find: "if (own[CACHE_LOCK] !== 0 || (word & HELD_MASK) !== this.#held) {",
+    put: "if ((word & HELD_MASK) !== this.#held) {",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: an owner is idle before it has put back",
+    file: "shared/cache.ts",
+    find: `    owner[slot] = (word & ~KIND_MASK) + ONE_GENERATION | HOT_FREE;
+    own[FREES]!++;
+    own[CACHE_AT] = slot >>> 5;
+    own[CACHE]! |= 1 << (slot & 31);
+    own[CACHE_BUSY] = 0;`,
+    put: `    own[CACHE_BUSY] = 0;
+    owner[slot] = (word & ~KIND_MASK) + ONE_GENERATION | HOT_FREE;
+    own[FREES]!++;
+    own[CACHE_AT] = slot >>> 5;
+    own[CACHE]! |= 1 << (slot & 31);`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what:
+      "cache: a thief has no fence after its look whether the owner is busy",
+    file: "shared/cache.ts",
+    find:
+      `      // What the owner did before it was idle is seen from here on, also where stores are not in order.
+      if (fence() !== 0) return "none";
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: a theft ends without a fence",
+    file: "shared/cache.ts",
+    find: "mayUnlock = fence() === 0;",
+    put: "mayUnlock = true;",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: what is asked for is told by a plain store",
+    file: "shared/cache.ts",
+    find: "    Atomics.store(this.#own, WORKER.CACHE_QUOTA, wanted);",
+    put: "    this.#own[WORKER.CACHE_QUOTA] = wanted;",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: what is asked for is told once others have been counted",
+    file: "shared/cache.ts",
+    find: `    Atomics.store(this.#own, WORKER.CACHE_QUOTA, wanted);
+    const others = this.#control.total(WORKER.CACHE_QUOTA) - wanted;`,
+    put: `    const others = this.#control.total(WORKER.CACHE_QUOTA) - before;
+    Atomics.store(this.#own, WORKER.CACHE_QUOTA, wanted);`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "counts: no fence between what was freed and what was taken",
+    file: "shared/tally.ts",
+    find: `      used -= words[this.#control.at(worker, FREES)]!;
+    }
+    this.#fence();`,
+    put: `      used -= words[this.#control.at(worker, FREES)]!;
+    }`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "slots: one is counted as freed before it is",
+    file: "shared/shared_slots.ts",
+    find: `    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);
+    }
+    this.#own[FREES]!++;`,
+    put: `    this.#own[FREES]!++;
+    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);
+    }`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "taking: what is committed is read before what is in use",
+    file: "shared/shared_slot_acquirer.ts",
+    find: "return tally.atMost() <= this.#words[COMMITTED]! - kept;",
+    put: "return this.#words[COMMITTED]! - kept >= tally.atMost();",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "healing: what is lost is less before what is committed is",
+    file: "shared/healing.ts",
+    find: `        Atomics.sub(words, HEADER.COMMITTED, 1);
+        Atomics.store(words, HEADER.UNREPLACED, words[HEADER.HEAL_UNREPLACED]!);`,
+    put:
+      `        Atomics.store(words, HEADER.UNREPLACED, words[HEADER.HEAL_UNREPLACED]!);
+        Atomics.sub(words, HEADER.COMMITTED, 1);`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "slots: a release looks for waiters before the slot is free",
+    file: "shared/shared_slots.ts",
+    find: `    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);
+    }
+    this.#own[FREES]!++;
+    hints.last = slot;
+    hints.due = slot;
+    try {
+      if (!hints.stands(slot)) hints.set(slot);
+      hints.due = NO_SLOT;
+      // After the swap: an acquire that begins to wait from here on finds the slot free.
+      return this.#isHeard();`,
+    put: `    const isHeard = this.#isHeard();
+    if (Atomics.compareExchange(owner, slot, word, next) !== word) {
+      throw this.#stolen(slot);
+    }
+    this.#own[FREES]!++;
+    hints.last = slot;
+    hints.due = slot;
+    try {
+      if (!hints.stands(slot)) hints.set(slot);
+      hints.due = NO_SLOT;
+      return isHeard;`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "tickets: a ticket's number is written once the slot is sent",
+    file: "shared/shared_slots.ts",
+    find: `    const number = serial[slot] = serial[slot]! + 1 | 0;
+    const word = this.#mine(slot);
+    // As in \`push\`.
+    if (hotKindOf(word) === HOT_USED) {
+      this.#used[this.#place[slot]! || slot] = 0;
+    }
+    this.#move(slot, word, TRANSIT, this.#worker, -1);
+    return number;`,
+    put: `    const number = serial[slot]! + 1 | 0;
+    const word = this.#mine(slot);
+    if (hotKindOf(word) === HOT_USED) {
+      this.#used[this.#place[slot]! || slot] = 0;
+    }
+    this.#move(slot, word, TRANSIT, this.#worker, -1);
+    return serial[slot] = number;`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what:
+      "slots: the mark of a change of hands is taken down before it is counted",
+    file: "shared/shared_slots.ts",
+    find: `    if (isDone) own[MOVED]! += change;
+    own[MOVING] = 0;`,
+    put: `    own[MOVING] = 0;
+    if (isDone) own[MOVED]! += change;`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "slots: one is taken that is not free",
+    file: "shared/shared_slots.ts",
+    find: `    if (!hotIsOpen(word)) return false;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "hints: a release reads an old hint",
+    file: "shared/hints.ts",
+    find: "return (Atomics.load(this.#bits, at) & (1 << (slot & 31))) !== 0;",
+    put: "return (this.#bits[at]! & (1 << (slot & 31))) !== 0;",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "hints: a searcher reads an old owner word",
+    file: "shared/hints.ts",
+    find: "const isFree = isOpen(Atomics.load(this.#owner, slot));",
+    put: "const isFree = isOpen(this.#owner[slot]!);",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "attachments: who comes is taken for one at rest",
+    file: "shared/worker_registry.ts",
+    find: `      this.#become(worker, ATTACHED);
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "end: the pool is not closed before who is attached is looked at",
+    file: "shared/shutdown.ts",
+    find: `      Atomics.compareExchange(words, STATE, OPEN, CLOSING);
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "waiting: the epoch is read after the look",
+    file: "shared/wait_loop.ts",
+    find: `        const { epoch } = notifier;
+        const block = acquirer.acquire(request, tries === 0, isNever);`,
+    put: `        const block = acquirer.acquire(request, tries === 0, isNever);
+        const { epoch } = notifier;`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "notifier: a notification leaves the epoch",
+    file: "shared/notifier.ts",
+    find: `    const words = this.#words;
+    Atomics.add(words, HEADER.EPOCH, 1);
+    // If`,
+    put: `    const words = this.#words;
+    // If`,
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "notifier: who waits no more overwrites what others tell",
+    file: "shared/notifier.ts",
+    find: "else Atomics.and(this.#words, this.#at, ~this.#bit);",
+    put: "else this.#words[this.#at]! &= ~this.#bit;",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "waiting: a thread waits and does not tell",
+    file: "shared/wait_loop.ts",
+    find: `    notifier.listen(true);
+    const standing`,
+    put: "    const standing",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "attachments: an id that another was first to take is taken",
+    file: "shared/worker_registry.ts",
+    find:
+      `      if (Atomics.compareExchange(words, at, NO_THREAD, mine) !== NO_THREAD) {
+        continue;
+      }`,
+    put: "      Atomics.store(words, at, mine);",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "notifier: who waits tells so by a plain store",
+    file: "shared/notifier.ts",
+    find: "if (listens) Atomics.or(this.#words, this.#at, this.#bit);",
+    put: "if (listens) this.#words[this.#at]! |= this.#bit;",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "healing: an intent counts before it is written",
+    file: "shared/healing.ts",
+    find: `    words[HEADER.HEAL_WORD] = word;
+`,
+    put: `    Atomics.store(words, HEADER.HEAL_SLOT, slot + 1);
+    words[HEADER.HEAL_WORD] = word;
+`,
+    caughtBy: ["shared/death_at_every_access"],
+  },
+  {
+    what: "end: two end the pool",
+    file: "shared/shutdown.ts",
+    find: `      if (before !== 0 && before !== mine) return;
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "cache: owners are not told that others are short of blocks",
+    file: "shared/cache.ts",
+    find: `      Atomics.add(words, SHORTAGES, 1);
+`,
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "cache: it goes on when others are short of blocks",
+    file: "shared/cache.ts",
+    find:
+      "if (this.#words[SHORTAGES] !== this.#shortages) return this.#retreat();",
+    put: "",
+    caughtBy: ["shared/cache"],
+  },
+  {
+    what: "end: an unmapping is not marked before it begins",
+    file: "shared/shutdown.ts",
+    find: `    Atomics.store(words, MAPPING, UNMAPPING);
+`,
+    put: "",
+    caughtBy: ["protocol/protocol"],
+  },
+  {
+    what: "healing: an intent is taken down before it is done",
+    file: "shared/healing.ts",
+    find: `    let isFree = false;
+`,
+    put: `    let isFree = false;
+    Atomics.store(words, HEADER.HEAL_SLOT, 0);
+`,
+    caughtBy: ["shared/death_at_every_access"],
+  },
+  {
+    what:
+      "housekeeping: counts of the dead are compared once its slots are free",
+    file: "shared/reaper.ts",
+    find: `    slots.tally.settle(dead);
+    let back = 0;
+    for (let slot = 0; slot < control.owner.length; slot++) {
+      if (this.#take(slot, dead)) back++;
+    }
+`,
+    put: `    let back = 0;
+    for (let slot = 0; slot < control.owner.length; slot++) {
+      if (this.#take(slot, dead)) back++;
+    }
+    slots.tally.settle(dead);
+`,
+    caughtBy: ["shared/death_at_every_access"],
+  },
+  {
+    what: "attachments: who is refused is attached until the id is given back",
+    file: "shared/attach.ts",
+    find: `    registry.rest(worker);
+    new SharedShutdown`,
+    put: "    new SharedShutdown",
+    caughtBy: ["shared/close"],
+  },
 ];

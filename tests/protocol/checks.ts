@@ -12,6 +12,7 @@ import {
   OPEN,
   UNCOMMITTED,
   WORKER,
+  workerOf,
 } from "../../shared/control.ts";
 import type { End } from "./machine.ts";
 import { Hand } from "./worker.ts";
@@ -65,6 +66,16 @@ export function checkEnd(end: End): string | undefined {
     return `free slots without a hint: ${lost}`;
   }
 
+  const strays = straysOf(end);
+  if (strays.length > 0 && living.length === workers.length) {
+    return `cached slots that no mask has: ${strays}`;
+  }
+
+  const room = roomOf(end);
+  if (room > word(HEADER.COMMITTED) / 8 && living.length === workers.length) {
+    return `there is room for ${room} blocks in caches`;
+  }
+
   const after = living.filter(({ hand, isDone, workerId }) =>
     isDone && workerId !== 0 && !hand.hasLeft
   );
@@ -83,6 +94,29 @@ export function checkEnd(end: End): string | undefined {
     return isOver && state !== GONE ? "the pool does not end" : undefined;
   }
   return lookedAt(end, held);
+}
+
+/** Slots that are cached, and that their owner does not look for. */
+function straysOf(end: End): number[] {
+  const { control, owner, word } = read(end);
+  return Array.from(control.owner.keys()).filter((slot) => {
+    const worker = workerOf(owner(slot));
+    if (kindOf(owner(slot)) !== FREE || worker === 0) return false;
+    const isThere = word(control.at(worker, WORKER.CACHE_AT)) === slot >>> 5;
+    const mask = word(control.at(worker, WORKER.CACHE));
+    return !isThere || (mask & 1 << (slot & 31)) === 0;
+  });
+}
+
+/** How many slots all workers together may cache; 0 once that is void. */
+function roomOf(end: End): number {
+  const { control, word } = read(end);
+  let room = 0;
+  if (word(HEADER.SHORTAGES) > 0) return room;
+  for (let id = 1; id <= word(HEADER.TOP_WORKER); id++) {
+    room += word(control.at(id, WORKER.CACHE_QUOTA));
+  }
+  return room;
 }
 
 /** Another worker comes and looks. */

@@ -3,9 +3,11 @@
 
 import type { Block } from "../../pool/block.ts";
 import { SmritiError } from "../../pool/errors.ts";
+import { HELD_BIT } from "../../shared/control.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
 import type { Configuration } from "./machine.ts";
 import { PAGE } from "./system.ts";
+import { keyOf } from "./words.ts";
 import type { Hand, Program } from "./worker.ts";
 
 function options(
@@ -84,6 +86,8 @@ function adoptAndGive(box: number): (hand: Hand) => void {
 
 /** So many blocks that workers may cache one of them. */
 const CACHING = 8;
+/** So many that one may cache two. */
+const CACHING_TWO = 64;
 
 /** A worker that has one block in its cache. */
 function caching(then: (hand: Hand) => void): Program {
@@ -108,16 +112,39 @@ function greedy(count: number, then: (hand: Hand) => void): Program {
   };
 }
 
+/** A step: the owner word of a slot, as it is now. */
+function lookAt(hand: Hand, slot: number): number {
+  const { owner } = hand.parts.control;
+  return hand.access("peek", keyOf(owner, slot), 0, 0);
+}
+
 /** Takes a slot without a block, if one is found at once, and gives it back. */
-function cycleSlot({ parts: { slots } }: Hand): void {
+function cycleSlot(hand: Hand): void {
+  const { slots } = hand.parts;
   const slot = slots.find();
-  if (slot >= 0 && slots.take(slot)) slots.push(slot);
+  if (slot < 0 || !slots.take(slot)) return;
+  const { holds } = hand;
+  hand.holds = [...holds, slot];
+  lookAt(hand, slot);
+  hand.holds = holds;
+  slots.push(slot);
 }
 
 /** The same with one of those that others have cached. */
 function stealAndGive(hand: Hand): void {
   hand.parts.slots.cache.steal();
   cycleSlot(hand);
+}
+
+/** Takes a block; no more than `most` may be held then, with this one. */
+function takeAbove(hand: Hand, most: number): void {
+  if (hand.take() === undefined) return;
+  const { owner } = hand.parts.control;
+  let held = 0;
+  for (let slot = 0; slot < owner.length; slot++) {
+    if ((lookAt(hand, slot) & HELD_BIT) !== 0) held++;
+  }
+  if (held > most) throw new Error("the reserve is touched");
 }
 
 const sent = { ticketTimeoutMs: 1000 };
@@ -329,12 +356,51 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
     ],
     mostHeld: 2,
   },
+  "the reserve, and a ticket": {
+    options: options(3, { reservedBlocks: 1, ...sent }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand) => hand.send(hand.take({ reserved: true })!, 0),
+      ),
+      attached(adoptAndGive(0)),
+      attached((hand) => takeAbove(hand, 0)),
+    ],
+  },
+  "the reserve, and a release": {
+    options: options(3, { reservedBlocks: 1 }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand, block) => hand.give(block),
+      ),
+      attached((hand) => takeAbove(hand, 2)),
+    ],
+  },
+  "the reserve, and a block given up": {
+    options: options(3, { reservedBlocks: 1, maxAbandonedBytes: 0 }),
+    programs: [
+      holding(
+        (hand) => void hand.take(),
+        (hand, block) => hand.abandon(block),
+      ),
+      attached((hand) => takeAbove(hand, 0)),
+    ],
+  },
   // Waiting.
   "a thread waits": {
     options: options(1),
     programs: [
       holding(nothing, (hand, block) => hand.give(block)),
       attached((hand) => hand.give(hand.takeBlocking())),
+    ],
+  },
+  "a thread that has looked before waits": {
+    options: options(1),
+    programs: [
+      holding(nothing, (hand, block) => hand.give(block)),
+      // The hint has gone: the look before the sleep has no atomic operation.
+      greedy(1, (hand) => hand.give(hand.takeBlocking())),
     ],
   },
   "two threads wait": {
@@ -455,6 +521,31 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       }),
       greedy(CACHING - 1, stealAndGive),
     ],
+  },
+  "a second slot is put back as the first is stolen": {
+    options: options(CACHING_TWO),
+    programs: [
+      {
+        first: (hand) => {
+          hand.attach();
+          const { slots } = hand.parts;
+          for (const slot of [0, 1]) slots.take(slot);
+          // Drops the hints of both.
+          slots.find();
+          slots.push(0);
+        },
+        then: (hand) => {
+          hand.parts.slots.push(1);
+          // Not the end yet, at which all that it has stored would be seen.
+          lookAt(hand, 1);
+        },
+      },
+      attached(({ parts: { slots } }) => void slots.cache.steal()),
+    ],
+  },
+  "two ask for room at once": {
+    options: options(CACHING),
+    programs: [attached(cycleSlot), attached(cycleSlot)],
   },
   "two steal": {
     options: options(CACHING),

@@ -12,7 +12,7 @@ import type { SharedPoolHandle } from "../../shared/handle.ts";
 import { HEADER } from "../../shared/control.ts";
 import type { SharedPoolOptions } from "../../shared/options.ts";
 import { type Access, accessBy, watchArrays } from "../support/shared_words.ts";
-import { type Asker, MEMORY, runAs } from "./system.ts";
+import { type Asker, MEMORY, runAs, UNMAPPED } from "./system.ts";
 import {
   BOXES,
   FENCE,
@@ -270,7 +270,10 @@ export class Hand implements Asker {
   }
 
   setPage(page: number, state: number): void {
-    this.access("store", PAGES + page, state, 0);
+    // What is there by then may be another mapping.
+    if (this.access("exchange", PAGES + page, state, 0) === UNMAPPED) {
+      this.failure = `page ${page} is changed after it was unmapped`;
+    }
   }
 
   fence(): void {
