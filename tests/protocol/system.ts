@@ -4,6 +4,7 @@
 import type { Backend, Code, Range } from "../../ffi/backend.ts";
 import { replaceNative } from "../../ffi/open.ts";
 import { processWords } from "../../ffi/process_page.ts";
+import { EMPTY_STACK } from "../../pool/headroom.ts";
 import { Timer } from "../../pool/timers.ts";
 
 /** Bytes of a page, and of a block in most configurations. */
@@ -101,6 +102,7 @@ const REPLACED: readonly [object, Record<string, unknown>][] = [
   [performance, { now: () => mine().now }],
   [Math, { random: () => 0 }],
   [Timer, { once: () => NO_TIMER, every: () => NO_TIMER }],
+  [EMPTY_STACK, { then: () => EMPTY_STACK }],
 ];
 
 /** Puts the system in the place of the real one, until the result is disposed. */
