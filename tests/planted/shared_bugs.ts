@@ -1081,21 +1081,6 @@ export const SHARED_BUGS: readonly Bug[] = [
     caughtBy: ["protocol/protocol"],
   },
   {
-    what: "cache: an owner is idle before it has put back",
-    file: "shared/cache.ts",
-    find: `    owner[slot] = (word & ~KIND_MASK) + ONE_GENERATION | HOT_FREE;
-    own[FREES]!++;
-    own[CACHE_AT] = slot >>> 5;
-    own[CACHE]! |= 1 << (slot & 31);
-    own[CACHE_BUSY] = 0;`,
-    put: `    own[CACHE_BUSY] = 0;
-    owner[slot] = (word & ~KIND_MASK) + ONE_GENERATION | HOT_FREE;
-    own[FREES]!++;
-    own[CACHE_AT] = slot >>> 5;
-    own[CACHE]! |= 1 << (slot & 31);`,
-    caughtBy: ["protocol/protocol"],
-  },
-  {
     what:
       "cache: a thief has no fence after its look whether the owner is busy",
     file: "shared/cache.ts",
