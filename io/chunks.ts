@@ -19,8 +19,9 @@ import { type Chunk, Window } from "./window.ts";
  * cancel the rest of the body and release the block. Nothing is read ahead: no read runs while the
  * loop's body does.
  *
- * Worth it for bodies of 64 KiB and more; for smaller ones take `await req.bytes()`. A body that is in one piece already gains nothing. A step gives at most a
- * block, of a stream of bytes at most 64 KiB, and never 0 bytes.
+ * Worth it for bodies of 64 KiB and more; for smaller ones take `await req.bytes()`. A body that is
+ * in one piece already gains nothing. A step gives at most a block, of a stream of bytes at most
+ * 64 KiB, and never 0 bytes.
  *
  * @param source A request, a response, or their `body`. A request or response is held to its
  * Content-Length

@@ -31,8 +31,9 @@ export interface ReadBodyOptions {
  * the reading ends with `released`.
  *
  * Saves CPU time from some 100 KiB on, and resident memory from about 16 KiB on; below,
- * `await req.bytes()` takes less. Measured in docs/io.md. A short body with a Content-Length costs no more in a
- * large block than in a small one, unless `block.bytes` was asked for: see {@linkcode Block.first}.
+ * `await req.bytes()` takes less. Measured in docs/io.md. A short body with a Content-Length costs no
+ * more in a large block than in a small one, unless `block.bytes` was asked for: see
+ * {@linkcode Block.first}.
  *
  * @param source A request, a response, or their `body`. A request or response is held to its
  * Content-Length; an HTTP/2 upload without one that its sender cancels cannot be told from a

@@ -3,6 +3,7 @@
  * block that the other releases, beside a bare `Atomics.notify`. Run as a Worker, this file is the other
  * thread in the first case, the one that waits in the second.
  */
+import { spread } from "../measure.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "@smriti/pool/shared";
 
 /** What is measured. */
@@ -16,6 +17,10 @@ interface Order {
 
 /** How often; the median counts. */
 const TIMES = 101;
+/** More blocks than a worker gives back without caching any, once others were short of some. */
+const RETREAT = 2048;
+/** Blocks that the other one takes and gives back at a time. */
+const FEW = 64;
 /** For how long a wait is under way before it is ended. */
 const WAIT_MS = 0.3;
 /** Words of the memory, each in a line of its own: the turn that may begin, has begun, and is over. */
@@ -82,7 +87,7 @@ export function nsBetween(way: Way): number {
     all.push(times[AT] - from);
   }
   worker.terminate();
-  return all.sort((a, b) => a - b)[all.length >> 1] * 1e6;
+  return spread(all).median * 1e6;
 }
 
 function serve({ handle, memory, way }: Order): void {
@@ -91,12 +96,13 @@ function serve({ handle, memory, way }: Order): void {
   const pool = SharedBlockPool.attach(handle);
   for (let turn = 1; turn <= TIMES; turn++) {
     until(words, GO, turn);
-    if (way === "a cached block") slowestMs(pool, 64);
-    Atomics.store(words, BEGUN, turn);
     if (way === "a cached block") {
+      for (let i = 0; i < RETREAT; i += FEW) slowestMs(pool, FEW);
+      Atomics.store(words, BEGUN, turn);
       until(words, OVER, turn);
       continue;
     }
+    Atomics.store(words, BEGUN, turn);
     if (way === "a release") {
       pool.acquireBlocking({ timeoutMs: 60_000 }).release();
     } else Atomics.wait(words, OVER, turn - 1);
