@@ -4,7 +4,7 @@
  */
 import { type Block, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
-import { disposeAll } from "./blocks.ts";
+import { disposeAll, firstOf } from "./blocks.ts";
 import { chainStream } from "./chain_stream.ts";
 import { optionsOf } from "./check.ts";
 import {
@@ -61,7 +61,7 @@ export class BlockChain implements Disposable {
    * released; then their `bytes` throw `released`, and views that were kept have length 0.
    */
   chunks(): IterableIterator<Chunk> {
-    return slices(this.#held(), 0, this.byteLength);
+    return this.#slices(0, this.byteLength);
   }
 
   /** A copy of all bytes, in memory of its own. It is as large as the body: mind what you ask for. */
@@ -91,12 +91,11 @@ export class BlockChain implements Disposable {
    * @param end Default `byteLength`
    */
   slice(start?: number, end?: number): Uint8Array<ArrayBuffer> {
-    const blocks = this.#held();
     const from = position(start ?? 0, this.byteLength);
     const to = position(end ?? this.byteLength, this.byteLength);
     const copy = new Uint8Array(Math.max(0, to - from));
     let filled = 0;
-    for (const { bytes } of slices(blocks, from, to)) {
+    for (const { bytes } of this.#slices(from, to)) {
       copy.set(bytes, filled);
       filled += bytes.byteLength;
     }
@@ -201,6 +200,11 @@ export class BlockChain implements Disposable {
     throw notBytes("chain", "chain.stream(), chain.bytes() or chain.text()");
   }
 
+  /** The bytes from `from` to before `to`, block by block. */
+  #slices(from: number, to: number): Generator<Chunk, void, undefined> {
+    return slices(this.#held(), this.byteLength, from, to);
+  }
+
   #held(): readonly Block[] {
     if (this.#blocks !== undefined) return this.#blocks;
     throw new SmritiError(
@@ -210,19 +214,21 @@ export class BlockChain implements Disposable {
   }
 }
 
-/** The bytes from `from` to before `to`, block by block. */
+/** Of the bytes in these blocks those from `from` to before `to`, block by block. */
 function* slices(
   blocks: readonly Block[],
+  byteLength: number,
   from: number,
   to: number,
 ): Generator<Chunk, void, undefined> {
   let start = 0;
   for (const block of blocks) {
     if (start >= to) return;
-    const end = start + block.size;
+    const end = Math.min(start + block.size, byteLength);
     if (end > from) {
       const first = Math.max(0, from - start);
-      yield new Slice(block, first, Math.min(block.size, to - start));
+      const last = Math.min(end, to) - start;
+      yield new Slice(block, end - start, first, last);
     }
     start = end;
   }
@@ -231,18 +237,21 @@ function* slices(
 /** A part of a block, for as long as the block is held. */
 class Slice implements Chunk {
   readonly #block: Block;
+  /** How many bytes of the block are the chain's. */
+  readonly #used: number;
   readonly #start: number;
   readonly #end: number;
 
-  constructor(block: Block, start: number, end: number) {
+  constructor(block: Block, used: number, start: number, end: number) {
     if (block.released) block.bytes; // which throws what fits
     this.#block = block;
+    this.#used = used;
     this.#start = start;
     this.#end = end;
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#block.bytes.subarray(this.#start, this.#end);
+    return firstOf(this.#block, this.#used).subarray(this.#start, this.#end);
   }
 
   [Symbol.toPrimitive](): never {

@@ -1,7 +1,15 @@
 /**
- * What is done to several blocks at once. Knows nothing of what is in them.
+ * What is done to several blocks at once, and to a part of one. Knows nothing of what is in them.
  */
 import type { Block } from "../mod.ts";
+
+/** The first bytes of a block, so that release may clear no more than them: see `Block.first`. */
+export function firstOf(block: Block, length: number): Uint8Array<ArrayBuffer> {
+  // A test double may have no `first`.
+  return "first" in block
+    ? block.first(length)
+    : (block as Block).bytes.subarray(0, length);
+}
 
 /**
  * Gives blocks back, all of them, and throws then what one of them threw: in strict mode a release

@@ -4,7 +4,7 @@
  */
 import type { Block } from "../mod.ts";
 import { listenWeakly } from "./abort.ts";
-import { disposeAll } from "./blocks.ts";
+import { disposeAll, firstOf } from "./blocks.ts";
 
 /** Bytes in one slice: what a response or an upload takes at once. */
 const SLICE = 64 * 1024;
@@ -54,8 +54,9 @@ class Slices implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
   pull(): void {
     try {
       const block = this.#blocks.at(-1)!;
-      const size = Math.min(SLICE, block.size - this.#start, this.#left);
-      const slice = block.bytes.slice(this.#start, this.#start + size);
+      const used = Math.min(block.size, this.#start + this.#left);
+      const size = Math.min(SLICE, used - this.#start);
+      const slice = firstOf(block, used).slice(this.#start, this.#start + size);
       this.#start += size;
       this.#left -= size;
       if (this.#start === block.size || this.#left === 0) {

@@ -41,7 +41,8 @@ export interface CollectOptions extends WaitOptions {
  *
  * On every failure all blocks go back and the rest of the body is cancelled.
  *
- * Costs one `acquire` for each block and one copy. Not worth it for bodies that fit one block
+ * Costs one `acquire` for each block and one copy; of the last block of an announced body no more is
+ * cleared than it fills, as {@linkcode Block.first} says. Not worth it for bodies that fit one block
  * (`readBody`), nor below about 64 KiB (`await req.bytes()`); blocks of 64 KiB suit most.
  *
  * @param source A request, a response, or their `body`. A request or response is held to its

@@ -4,7 +4,7 @@
  */
 import type { Block, Pool } from "../mod.ts";
 import { BlockChain } from "./block_chain.ts";
-import { disposeAll } from "./blocks.ts";
+import { disposeAll, firstOf } from "./blocks.ts";
 import type { WaitOptions } from "./check.ts";
 import { Grower, growthOf } from "./growth.ts";
 
@@ -17,6 +17,8 @@ export class Filling {
   readonly #options: WaitOptions;
   readonly #grower: Grower;
   #blocks: Block[] = [];
+  /** How many bytes there will be, if that is known. */
+  #reserved = Infinity;
   /** What was in the one block, which a body that came before has now. */
   #kept: Uint8Array | undefined;
 
@@ -37,10 +39,11 @@ export class Filling {
   /** Where the next bytes go: the free part of the last block; of length 0 if one must be added. */
   get room(): Uint8Array<ArrayBuffer> {
     const size = this.#pool.blockSize;
+    const at = this.filled % size;
     const block = this.#blocks[Math.floor(this.filled / size)];
-    return block === undefined
-      ? NOTHING
-      : block.bytes.subarray(this.filled % size);
+    if (block === undefined) return NOTHING;
+    return firstOf(block, Math.min(size, this.#reserved - this.filled + at))
+      .subarray(at);
   }
 
   /** Adds a block if there is one now. */
@@ -63,6 +66,7 @@ export class Filling {
   /** Adds as many blocks as so many bytes need, all together. */
   async reserve(bytes: number): Promise<void> {
     const count = Math.ceil(bytes / this.#pool.blockSize);
+    this.#reserved = bytes;
     this.#blocks = count > 1
       ? await this.#pool.acquireMany(count, this.#options)
       : [await this.#pool.acquire(this.#options)];

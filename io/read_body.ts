@@ -3,6 +3,7 @@
  * the request.
  */
 import type { Block } from "../mod.ts";
+import { firstOf } from "./blocks.ts";
 import { Body } from "./body.ts";
 import { type BodySource, checkSource } from "./source.ts";
 import { checkBlock, limitOf, optionsOf } from "./check.ts";
@@ -83,11 +84,8 @@ export async function readBody(
   try {
     let filled = 0;
     const { announced } = body;
-    // A test double may have no `first`.
     const bytes = () =>
-      announced !== undefined && "first" in block
-        ? block.first(announced)
-        : (block as Block).bytes;
+      announced === undefined ? block.bytes : firstOf(block, announced);
     const isTooLarge = announced !== undefined && announced > most ||
       await body.read(() => {
         if (body.available > most - filled) return false;

@@ -10,6 +10,7 @@ import {
 } from "@std/assert";
 import { BlockPool } from "@smriti/pool";
 import { BlockChain, collect } from "@smriti/pool/io";
+import { hasNative } from "../support/platform.ts";
 import { unharmed } from "../support/invariants.ts";
 import { rejected, until } from "../support/misuse.ts";
 import { Client, pattern, serve, streamOf } from "../support/uploads.ts";
@@ -232,4 +233,42 @@ Deno.test("collect() checks its arguments and then has touched nothing", async (
     await assertRejects(() => call(...args), Kind, message);
   }
   assert(!stream.locked);
+});
+
+Deno.test({
+  name: "a chain of an announced length reaches no further into its last block",
+  ignore: !hasNative,
+  fn: async () => {
+    const size = 1024 * 1024;
+    using pool = poolOf(size);
+    for (const length of [1, 10_000, size, size + 700_000]) {
+      const body = pattern(length, length);
+      const last = length % size || size;
+      for (const isAnnounced of [true, false]) {
+        const headers: HeadersInit = isAnnounced
+          ? { "content-length": `${length}` }
+          : {};
+        const collected = async () =>
+          (await collect(new Response(streamOf([body]), { headers }), pool))!;
+        {
+          using chain = await collected();
+          const views = [...chain.chunks()].map(({ bytes }) => bytes);
+          const { buffer } = views.at(-1)!;
+          assertEquals(buffer.byteLength, isAnnounced ? last : size);
+          assertEquals(chain.bytes(), body);
+          assertEquals(chain.slice(-1), body.subarray(-1));
+          // What the body does not say is not the next one's.
+          for (const view of views) new Uint8Array(view.buffer).fill(9);
+        }
+        using chain = await collected();
+        assertEquals(await new Response(chain.stream()).bytes(), body);
+        await until(() => pool.stats().acquiredBlocks === 0);
+        using blocks = await pool.acquireMany(3);
+        for (const { bytes } of blocks) {
+          assertEquals(bytes.findIndex((byte) => byte !== 0), -1);
+        }
+      }
+    }
+    unharmed(pool);
+  },
 });
