@@ -186,6 +186,12 @@ test("footprint() of native memory needs what the pool would need", async () => 
   assertEquals(told[4], told[5]);
 });
 
+test("a pool made after the permission was taken back is refused, or takes the heap", async () => {
+  const script = `await Deno.permissions.revoke({ name: "ffi" });${FOOTPRINT}`;
+  const told = await linesOf(script, "--allow-ffi");
+  assertEquals(told, await linesOf(FOOTPRINT));
+});
+
 test("--allow-ffi is all that a native pool needs", async () => {
   assertEquals(await lines("--allow-ffi"), ["imported", "lent"]);
 });
