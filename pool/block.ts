@@ -403,7 +403,9 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 function checkLend(operation: unknown, options: unknown): boolean {
-  if (!isThenable(operation)) callable("operation", operation);
+  if (!isThenable(operation)) {
+    callable("operation", operation, "a function or a promise");
+  }
   if (options === undefined) return false;
   const { socket } = record("options", options, LEND_NAMES);
   return socket === undefined ? false : boolean("socket", socket);
