@@ -23,25 +23,29 @@ let opened: Backend | undefined;
 /** The native backend, or why there is none. Cheap after the first success. */
 export function openNative(): Backend | Refusal {
   if (opened !== undefined) return opened;
-  if (!("Deno" in globalThis)) {
-    return {
-      reason: "unsupported",
-      detail: "only Deno gives it",
-    };
-  }
-  const state = Deno.permissions.querySync({ name: "ffi" }).state;
-  if (state !== "granted") {
-    return {
-      reason: "permission",
-      detail: `the ffi permission is "${state}"`,
-    };
-  }
+  const refusal = refusedNow();
+  if (refusal !== undefined) return refusal;
   const backend = openForThisSystem();
   if (typeof backend === "string") {
     return { reason: "unsupported", detail: backend };
   }
   opened = backend;
   return backend;
+}
+
+/**
+ * Why no view of native memory can be made now. The functions of a library that is open go on when the
+ * permission is taken back; what makes views does not.
+ */
+export function refusedNow(): Refusal | undefined {
+  if (!("Deno" in globalThis)) {
+    return { reason: "unsupported", detail: "only Deno gives it" };
+  }
+  const { state } = Deno.permissions.querySync({ name: "ffi" });
+  return state === "granted" ? undefined : {
+    reason: "permission",
+    detail: `the ffi permission is "${state}"`,
+  };
 }
 
 function openForThisSystem(): Backend | string {

@@ -5,7 +5,7 @@
  * layout; the modules that use the words give them their meaning.
  */
 import type { Backend, Code, Range } from "./backend.ts";
-import { openNative } from "./open.ts";
+import { openNative, refusedNow } from "./open.ts";
 
 /**
  * Addresses tried in this order: far above those that systems give bottom-up and far below those that
@@ -79,16 +79,11 @@ let native: Backend | undefined;
  * this isolate alone: then there are no native views either, which the others would have to know of.
  */
 export function processWords(): Int32Array {
-  try {
-    return words ??= findWords();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    return new Int32Array(PAGE_BYTES / 4);
-  }
+  return words ??= findWords();
 }
 
 function findWords(): Int32Array {
-  const found = openNative();
+  const found = refusedNow() ?? openNative();
   native = "reason" in found ? undefined : found;
   const page = native === undefined ? undefined : openPage(native);
   // SAFETY: the page is committed, and nothing unmaps it.

@@ -177,6 +177,13 @@ export const DURATIONS: readonly DurationMetric[] = [
   },
 ];
 
+/** A value, in a message. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 80));
+  if (typeof value === "function") return "a function";
+  return Object(value) === value ? "an object" : String(value);
+}
+
 /** Calls `tell` for each value of a metric that these numbers have, with its attributes. */
 export function eachValue(
   metric: Metric,

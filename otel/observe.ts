@@ -5,7 +5,7 @@
  * what is collected, how often and where it goes is the meter's.
  */
 import type { PoolStats } from "../mod.ts";
-import { DURATIONS, eachValue, type Metric, METRICS } from "./metrics.ts";
+import { DURATIONS, eachValue, type Metric, METRICS, show } from "./metrics.ts";
 import { Replay } from "./replay.ts";
 
 /** What has numbers to show: a `BlockPool`, a `SizeClassPool`, or a double of yours. */
@@ -113,7 +113,7 @@ export function observePool(
   meter: PoolMeter | undefined = builtIn(),
 ): Disposable {
   if (typeof pool?.stats !== "function") {
-    throw new TypeError("pool must be a pool: it has no stats()");
+    throw new TypeError(`pool must be a pool with stats(), got ${show(pool)}`);
   }
   if (meter === undefined) return { [Symbol.dispose]() {} };
   let instruments = instrumentsOf.get(meter);
@@ -161,7 +161,9 @@ function createInstruments(meter: PoolMeter): Instruments {
   for (const method of METHODS) {
     if (typeof meter?.[method] !== "function") {
       throw new TypeError(
-        `meter must be an OpenTelemetry meter: it has no ${method}()`,
+        `meter must be an OpenTelemetry meter with ${method}(), got ${
+          show(meter)
+        }`,
       );
     }
   }

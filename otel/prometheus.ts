@@ -12,6 +12,7 @@ import {
   type Metric,
   METRICS,
   POOL_NAME,
+  show,
 } from "./metrics.ts";
 
 /**
@@ -34,15 +35,22 @@ import {
  * @param stats What `stats()` gave: of a `BlockPool` an object, of a `SizeClassPool` an array
  * @returns One family for each metric, whatever the number of pools; counts, and bytes where the
  * name says so
- * @throws {TypeError} if two pools have one name, also as it is shown: their samples could not be told
- * apart, and a scrape would be refused as a whole
+ * @throws {TypeError} for what no `stats()` gave, such as a pool; if two pools have one name, also as
+ * it is shown: their samples could not be told apart, and a scrape would be refused as a whole
  */
 export function toPrometheus(
   ...stats: readonly (PoolStats | readonly PoolStats[])[]
 ): string {
   const pools = stats.flat() as PoolStats[];
   const names = new Set<string>();
-  for (const { name } of pools) {
+  for (const each of pools) {
+    const { name, committedBlocks } = Object(each);
+    // A pool itself has a name, too.
+    if (typeof name !== "string" || typeof committedBlocks !== "number") {
+      throw new TypeError(
+        `stats must be what stats() of a pool gave, got ${show(each)}`,
+      );
+    }
     const label = escapeLabel(name);
     if (names.has(label)) {
       throw new TypeError(

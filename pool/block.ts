@@ -268,9 +268,10 @@ export class Block {
   /**
    * Gives the block up for good: for memory that may still be written to. It stays mapped with its
    * bytes, also after `close()`, and `stats().abandonedBlocks` counts it. A fresh block takes its place,
-   * as long as `maxAbandonedBytes` allows; then the pool's capacity is one less.
+   * as long as `maxAbandonedBytes` allows; then the pool's capacity is one less. Does nothing on an
+   * abandoned block.
    *
-   * @throws {SmritiError} `released`
+   * @throws {SmritiError} `released` if the lease has ended by a release
    */
   abandon(): void {
     const slot = this.#slot;
@@ -403,7 +404,9 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 function checkLend(operation: unknown, options: unknown): boolean {
-  if (!isThenable(operation)) callable("operation", operation);
+  if (!isThenable(operation)) {
+    callable("operation", operation, "a function or a promise");
+  }
   if (options === undefined) return false;
   const { socket } = record("options", options, LEND_NAMES);
   return socket === undefined ? false : boolean("socket", socket);

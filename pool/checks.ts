@@ -160,9 +160,11 @@ export function optional<T>(
   return value === undefined ? undefined : check(name, value);
 }
 
-/** A function, as an argument. */
-export function callable(name: string, value: unknown): void {
-  if (typeof value !== "function") {
-    refuse(TypeError, name, value, "a function");
-  }
+/** A function, as an argument; `rule` says what else it may be. */
+export function callable(
+  name: string,
+  value: unknown,
+  rule = "a function",
+): void {
+  if (typeof value !== "function") refuse(TypeError, name, value, rule);
 }

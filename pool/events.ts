@@ -212,5 +212,10 @@ function checkType(type: unknown): void {
 
 function checkListener(listener: unknown): void {
   const object = typeof listener === "object" && listener !== null;
-  if (!object) callable("listener", listener);
+  if (object) return;
+  callable(
+    "listener",
+    listener,
+    "a function or an object with handleEvent()",
+  );
 }

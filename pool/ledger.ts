@@ -10,6 +10,7 @@
  */
 import type { Backend, Range } from "../ffi/backend.ts";
 import { rangeAt } from "../ffi/mark.ts";
+import { refusedNow } from "../ffi/open.ts";
 import { processBackend } from "../ffi/process_page.ts";
 import { quote } from "./checks.ts";
 import { warn } from "./console.ts";
@@ -207,7 +208,8 @@ export class Ledger {
 /** Gives back the memory that isolates of ended threads left, with a warning for each pool. */
 export function sweep(): void {
   const native = processBackend();
-  if (native === undefined) return;
+  // It is seen through views; where the permission was taken back, another isolate may make them.
+  if (native === undefined || refusedNow() !== undefined) return;
   sweepList(native, (base) => {
     const { range, memory } = opened(native, base);
     return {

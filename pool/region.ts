@@ -7,7 +7,7 @@
  */
 import type { Backend, Code, Range } from "../ffi/backend.ts";
 import { heap } from "../ffi/heap.ts";
-import { openNative } from "../ffi/open.ts";
+import { openNative, refusedNow } from "../ffi/open.ts";
 import { type OsRefusal, SmritiError } from "./errors.ts";
 import { Layout } from "./layout.ts";
 import type { FilledOptions } from "./options.ts";
@@ -453,7 +453,7 @@ export function outOfMemory(
 export function chooseBackend(choice: FilledOptions["backend"]): Backend {
   checkRuntime();
   if (choice === "heap") return heap;
-  const found = openNative();
+  const found = refusedNow() ?? openNative();
   if (!("reason" in found)) return found;
   if (choice === "auto") return heap;
   throw new SmritiError(

@@ -34,8 +34,8 @@ import { SharedRegion } from "./shared_region.ts";
 export function begin(given: SharedPoolOptions, made: string): SharedParts {
   headroom();
   const options = fillSharedOptions(given);
-  sweep();
   const region = new SharedRegion(options);
+  sweep();
   const pool = crypto.getRandomValues(new Int32Array(1))[0]!;
   const { ledger, place } = listed(region, options.name, made, pool);
   try {

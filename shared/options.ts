@@ -2,7 +2,7 @@
  * The options of a shared pool: those of `BlockPool` that make sense for many isolates, and one more.
  */
 import { integer, MAX_DELAY_MS, record, show } from "../pool/checks.ts";
-import { fillOptions, type PoolOptions } from "../pool/options.ts";
+import { fillOptions, POOL_NAMES, type PoolOptions } from "../pool/options.ts";
 import type { SharedFilledOptions } from "./handle.ts";
 
 /**
@@ -18,14 +18,16 @@ export interface SharedPoolOptions extends Omit<PoolOptions, "prefault"> {
   ticketTimeoutMs?: number | undefined;
 }
 
-/** Checks and fills the options. */
+const NAMES: ReadonlySet<string> = new Set([...POOL_NAMES, "ticketTimeoutMs"]);
+
+/** Checks and fills the options; the pool's name, if they have none, is `called`. */
 export function fillSharedOptions(
   options: SharedPoolOptions,
+  called?: string,
 ): SharedFilledOptions {
-  // Only its kind is checked here, the names below.
-  record("options", options, new Set(Object.keys(Object(options))));
-  const { ticketTimeoutMs = 30_000, ...rest } = options;
-  const filled = fillOptions(rest as PoolOptions);
+  record("options", options, NAMES);
+  const { ticketTimeoutMs = 30_000, name = called, ...rest } = options;
+  const filled = fillOptions({ ...rest, name } as PoolOptions);
   only(
     "prefault",
     filled.prefault,

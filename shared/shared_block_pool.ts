@@ -171,8 +171,8 @@ export class SharedBlockPool implements Pool {
   }
 
   /** A block, as soon as there is one; acquires that wait in one isolate are served in their order. */
-  acquire(options?: AcquireOptions): Promise<Block> {
-    return this.#dispatcher.obtain(options ?? NO_OPTIONS);
+  acquire(options: AcquireOptions = NO_OPTIONS): Promise<Block> {
+    return this.#dispatcher.obtain(options);
   }
 
   /** A block, or `undefined` if there is none for this caller now. */

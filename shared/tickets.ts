@@ -5,7 +5,7 @@
  * transit has the block. A batch is handed over as a whole or not at all.
  */
 import type { Block } from "../pool/block.ts";
-import { integer, record, show, text } from "../pool/checks.ts";
+import { integer, record, refuse, show, text } from "../pool/checks.ts";
 import { SmritiError } from "../pool/errors.ts";
 import { headroom } from "../pool/headroom.ts";
 import type { SharedLeases } from "./shared_leases.ts";
@@ -65,6 +65,9 @@ export class Tickets {
 
   /** Tickets of several blocks, all or none. */
   sendMany(blocks: readonly Block[]): Int32Array<ArrayBuffer> {
+    if (!Array.isArray(blocks)) {
+      refuse(TypeError, "blocks", blocks, "an array of blocks");
+    }
     // Read once, so that the blocks checked are the blocks sent.
     const all = [...blocks];
     headroom();

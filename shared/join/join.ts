@@ -211,9 +211,7 @@ export async function joinByName(
       `name must be a string that is not empty, got ${show(name)}`,
     );
   }
-  const filled = fillSharedOptions(
-    { ...options, name: options?.name ?? name },
-  );
+  const filled = fillSharedOptions(options, name);
   chooseBackend(filled.backend);
   refuseWithoutLocks();
   const key = keyOf(name);

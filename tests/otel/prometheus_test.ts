@@ -372,6 +372,21 @@ Deno.test("toPrometheus() refuses two pools of one name", () => {
   assertStringIncludes(error.message, "stats");
 });
 
+Deno.test("toPrometheus() refuses by name what no stats() gave", () => {
+  using pool = new BlockPool({ blockSize: 64, maxBlocks: 1 });
+  for (
+    const wrong of [undefined, null, 5, "x", {}, { name: 5 }, () => 1, pool]
+  ) {
+    for (const given of [wrong, [wrong], [pool.stats(), wrong]]) {
+      assertThrows(
+        () => toPrometheus(given as never),
+        TypeError,
+        "stats must be what stats() of a pool gave, got ",
+      );
+    }
+  }
+});
+
 Deno.test("toPrometheus() of nothing is nothing", () => {
   assertEquals(toPrometheus(), "");
   assertEquals(toPrometheus([]), "");

@@ -86,6 +86,22 @@ Deno.test("lend(fn) that gives undefined rejects, and its block leaves the pool"
   }
 });
 
+Deno.test("lend() of what is no function and no promise names the value and both", async () => {
+  using pool = new BlockPool(ONE);
+  using block = pool.acquireSync();
+  for (const wrong of [undefined, null, 5, "x", {}, [], block.bytes]) {
+    const error = await assertRejects(
+      () => block.lend(wrong as never),
+      TypeError,
+    );
+    assertStringIncludes(
+      error.message,
+      "operation must be a function or a promise, got ",
+    );
+  }
+  assertEquals(lawful(pool).lentBlocks, 0);
+});
+
 Deno.test("lend(fn) takes every other result, a promise of undefined too", async () => {
   using pool = new BlockPool(ONE);
   using block = pool.acquireSync();

@@ -302,7 +302,11 @@ Deno.test("addEventListener() throws for an unknown event and for what cannot li
   }
   for (const stranger of [undefined, null, 1, "fn"]) {
     const wrong = stranger as unknown as () => void;
-    assertThrows(() => pool.addEventListener("grow", wrong), TypeError);
+    assertThrows(
+      () => pool.addEventListener("grow", wrong),
+      TypeError,
+      "listener must be a function or an object with handleEvent(), got ",
+    );
   }
 });
 

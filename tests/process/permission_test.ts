@@ -141,7 +141,8 @@ async function lines(...flags: string[]): Promise<string[]> {
 
 async function linesOf(script: string, ...flags: string[]): Promise<string[]> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--no-check", "--quiet", ...flags, "-"],
+    // Without --no-prompt: there is no terminal, so what is asked for is "denied" from then on.
+    args: ["run", "--no-check", "--quiet", ...flags, "-"],
     cwd: new URL("../../", import.meta.url),
     stdin: "piped",
     stdout: "piped",
@@ -184,6 +185,55 @@ test("footprint() of native memory needs what the pool would need", async () => 
   assertEquals(told.slice(0, 4), ["8192", "heap", "8192", "heap"]);
   assertMatch(told[4], /^permission: .*--allow-ffi/);
   assertEquals(told[4], told[5]);
+});
+
+test("a pool made after the permission was taken back is refused, or takes the heap", async () => {
+  const script = `await Deno.permissions.revoke({ name: "ffi" });${FOOTPRINT}`;
+  const told = await linesOf(script, "--allow-ffi");
+  assertEquals(told, await linesOf(FOOTPRINT));
+});
+
+test("what a dead Worker has left makes no later pool ask for the permission", async () => {
+  const script = `
+    import { BlockPool } from ${JSON.stringify(LIBRARY)};
+    const options = { blockSize: 4096, maxBlocks: 4 };
+    await using pool = new BlockPool(options);
+    const source = "import { BlockPool } from " + ${
+    JSON.stringify(JSON.stringify(LIBRARY))
+  } +
+      "; globalThis.pool = new BlockPool({ blockSize: 4096, maxBlocks: 4 }); postMessage(0);";
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    const worker = new Worker(url, { type: "module" });
+    await new Promise((resolve) => worker.onmessage = resolve);
+    pool.seal();
+    await Deno.permissions.revoke({ name: "ffi" });
+    worker.terminate();
+    for (let left = 100; left > 0; left--) {
+      await using heap = new BlockPool({ ...options, backend: "heap" });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    console.log(Deno.permissions.querySync({ name: "ffi" }).state);`;
+  const flags = ["--allow-ffi", "--allow-read"];
+  assertEquals(await linesOf(script, ...flags), ["prompt"]);
+});
+
+test("a shared pool that is refused for want of the permission does not ask for it", async () => {
+  const script = `
+    import { SharedBlockPool } from ${JSON.stringify(SHARED)};
+    const options = { blockSize: 4096, maxBlocks: 4 };
+    const pool = SharedBlockPool.create(options);
+    await Deno.permissions.revoke({ name: "ffi" });
+    for (const act of [
+      () => SharedBlockPool.create(options),
+      () => SharedBlockPool.attach(pool.handle),
+      () => SharedBlockPool.join("late", options),
+    ]) {
+      try { await act(); } catch (error) { console.log(error.code); }
+    }
+    await pool.close();
+    console.log(Deno.permissions.querySync({ name: "ffi" }).state);`;
+  const refused = ["permission", "permission", "permission"];
+  assertEquals(await linesOf(script, "--allow-ffi"), [...refused, "prompt"]);
 });
 
 test("--allow-ffi is all that a native pool needs", async () => {
@@ -245,8 +295,7 @@ Deno.test({
     assertEquals(await linesOf(LATE, "--allow-ffi"), [
       "pointer: permission",
       "strict: permission",
-      // Before Deno 2.9 there are no Web Locks, which it asks for first.
-      "locks" in navigator ? "join: permission" : "join: unsupported",
+      "join: permission",
       "create: permission",
       "closed: done",
     ]);

@@ -226,6 +226,18 @@ Deno.test("wrong names and options are refused, other options than the pool's to
     RangeError,
     "blockSize",
   );
+  for (const wrong of [undefined, null, 5, "x", [OPTIONS]]) {
+    await assertRejects(
+      () => SharedBlockPool.join(name, wrong as never),
+      TypeError,
+      "options must be an object, got ",
+    );
+  }
+  await assertRejects(
+    () => SharedBlockPool.join(name, { ...OPTIONS, name: null as never }),
+    TypeError,
+    "name must be a string, got null",
+  );
   const pool = await SharedBlockPool.join(name, OPTIONS);
   const error = await assertRejects(
     () => SharedBlockPool.join(name, { ...OPTIONS, maxBlocks: 5 }),

@@ -181,6 +181,13 @@ Deno.test("a batch goes whole, or not at all", async () => {
   assertEquals(numbers(pool).transitBlocks, 4);
   for (const block of pool.adoptMany(rest)) block.release();
   whole(pool);
+  for (const wrong of [undefined, null, 5, {}, "", "x"]) {
+    assertThrows(
+      () => pool.detachMany(wrong as never),
+      TypeError,
+      "blocks must be an array of blocks, got ",
+    );
+  }
   for (const wrong of [undefined, [1, 2, 3], new Int32Array(4), "x"]) {
     assertThrows(() => pool.adoptMany(wrong as never), TypeError);
   }
