@@ -19,6 +19,7 @@ import {
   HELD,
   HELD_BIT,
   isCachedBy,
+  KEEPS_ORDER,
   KIND_MASK as ALL_KINDS,
   successor,
   USED,
@@ -336,36 +337,41 @@ export class SlotCache {
   }
 
   /**
-   * Empties all caches: before the pool grows, gives memory back, refuses, or lets an acquire wait. What an
-   * owner is putting into its cache meanwhile is not found; it sees then that acquires wait, because that
-   * was written before the first fence here.
+   * Empties all caches: before the pool grows, gives memory back, refuses, or lets an acquire wait. All
+   * are locked before the first fence, so that one or three serve, however many caches there are.
    */
   steal(): Theft {
     const fence = this.#fence;
     if (fence === undefined) return "none";
-    const words = this.#words;
     const mine: Theft = this.flush() ? "found" : "none";
     // Without room nothing is cached: a worker that is granted some from here on sees what was written
     // before this look (Dekker).
-    const room = this.#control.total(WORKER.CACHE_QUOTA);
-    if (room === this.#quota || fence() !== 0) return mine;
-    let found = mine === "found";
+    if (this.#control.total(WORKER.CACHE_QUOTA) === this.#quota) return mine;
+    headroom();
+    const locked: number[] = [];
     // A thief is at work here, or was cut short.
-    let isBusy = this.#own[CACHE_LOCK] !== 0;
-    const top = Atomics.load(words, TOP_WORKER);
-    for (let victim = 1; victim <= top; victim++) {
-      if (victim === this.#worker) continue;
-      const at = this.#control.at(victim, 0);
-      const isDue = words[at + WORKER.CACHE] !== 0 ||
-        words[at + WORKER.CACHE_LOCK] === this.#worker;
-      if (!isDue) continue;
-      const theft = this.#empty(victim, at, fence);
-      if (theft === "none") continue;
-      Atomics.add(words, SHORTAGES, 1);
-      if (theft === "found") found = true;
-      else isBusy = true;
+    let isBusy = !this.#lockOthers(locked) || this.#own[CACHE_LOCK] !== 0;
+    let found = false;
+    let mayUnlock = true;
+    try {
+      // From here on each owner finds its lock, or is seen to be busy; and if it puts anything into its
+      // cache later, it finds acquires that wait since before.
+      if (fence() !== 0) return mine;
+      const idle = locked.filter((victim) => this.#isIdle(victim));
+      if (idle.length < locked.length) isBusy = true;
+      // What an owner did before it was idle is seen from here on, also where stores are not in order.
+      if (!KEEPS_ORDER && fence() !== 0) return mine;
+      mayUnlock = false;
+      for (const victim of idle) if (this.#empty(victim)) found = true;
+      // An owner that finds no lock after this finds the cache empty, also where loads are not in order.
+      mayUnlock = KEEPS_ORDER || fence() === 0;
+    } finally {
+      for (const victim of mayUnlock ? locked : []) {
+        this.#words[this.#control.at(victim, CACHE_LOCK)] = 0;
+      }
     }
-    if (found) return "found";
+    if (found || isBusy) Atomics.add(this.#words, SHORTAGES, 1);
+    if (found || mine === "found") return "found";
     return isBusy ? "busy" : "none";
   }
 
@@ -377,35 +383,40 @@ export class SlotCache {
     this.steal();
   }
 
-  /** Makes all slots free that a worker has cached; its words begin at `at`. */
-  #empty(victim: number, at: number, fence: () => Code): Theft {
-    headroom();
+  /** Locks the caches of all others, and says whose they are; false if another thief has one of them. */
+  #lockOthers(locked: number[]): boolean {
     const words = this.#words;
-    const lock = at + WORKER.CACHE_LOCK;
-    const before = Atomics.compareExchange(words, lock, 0, this.#worker);
-    if (before !== 0 && before !== this.#worker) return "busy";
-    let mayUnlock = true;
-    try {
-      // From here on the owner finds the lock, or is seen to be busy.
-      if (fence() !== 0) return "none";
-      if (!this.#isIdle(at)) return "busy";
-      // What the owner did before it was idle is seen from here on, also where stores are not in order.
-      if (fence() !== 0) return "none";
-      mayUnlock = false;
-      const mask = words[at + WORKER.CACHE]!;
-      const found = this.#open(victim, words[at + WORKER.CACHE_AT]!, mask);
-      words[at + WORKER.CACHE] = 0;
-      // An owner that finds no lock after this finds the cache empty, also where loads are not in order.
-      mayUnlock = fence() === 0;
-      return found ? "found" : "none";
-    } finally {
-      if (mayUnlock) words[lock] = 0;
+    const top = Atomics.load(words, TOP_WORKER);
+    let isAll = true;
+    for (let victim = 1; victim <= top; victim++) {
+      if (victim === this.#worker) continue;
+      const lock = this.#control.at(victim, CACHE_LOCK);
+      const room = this.#control.at(victim, WORKER.CACHE_QUOTA);
+      const isMine = words[lock] === this.#worker;
+      if (Atomics.load(words, room) === 0 && !isMine) continue;
+      if (
+        isMine || Atomics.compareExchange(words, lock, 0, this.#worker) === 0
+      ) {
+        locked.push(victim);
+      } else isAll = false;
     }
+    return isAll;
   }
 
-  #isIdle(at: number): boolean {
+  /** Makes all slots free that a worker has cached. */
+  #empty(victim: number): boolean {
+    const words = this.#words;
+    const at = this.#control.at(victim, 0);
+    const mask = words[at + CACHE]!;
+    const found = this.#open(victim, words[at + CACHE_AT]!, mask);
+    words[at + CACHE] = 0;
+    return found;
+  }
+
+  #isIdle(victim: number): boolean {
+    const busy = this.#control.at(victim, CACHE_BUSY);
     for (let spin = 0; spin < SPINS; spin++) {
-      if (Atomics.load(this.#words, at + WORKER.CACHE_BUSY) === 0) return true;
+      if (Atomics.load(this.#words, busy) === 0) return true;
     }
     return false;
   }

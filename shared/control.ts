@@ -201,6 +201,9 @@ export const HELD_BIT = 0x400;
 export const GENERATION_ONE = 0x800;
 const GENERATION_MASK = ~0x7ff;
 
+/** Whether this processor shows plain stores in their order, and does plain loads in theirs. */
+export const KEEPS_ORDER: boolean = Deno.build.arch === "x86_64";
+
 /** Who owns the slot: a worker id, or 0. */
 export function workerOf(owner: number): number {
   return owner & WORKER_MASK;

@@ -13,6 +13,7 @@ import {
   isHeldBy,
   isOpen,
   isUnreplaced,
+  KEEPS_ORDER,
   kindOf,
   MOST_WORKERS,
   UNCOMMITTED,
@@ -22,8 +23,6 @@ import {
 // Hot constants: see ARCHITECTURE.md.
 const { UNREPLACED, TOP_WORKER } = HEADER;
 const { TAKES, FREES } = WORKER;
-
-const KEEPS_ORDER = Deno.build.arch === "x86_64";
 
 /** The counts of one pool, as one worker sees and keeps them. */
 export class Tally {

@@ -22,8 +22,9 @@ export const SHARED_BUGS: readonly Bug[] = [
       "cache: a thief has no fence between its lock and its look at the owner",
     file: "shared/cache.ts",
     find:
-      `      // From here on the owner finds the lock, or is seen to be busy.
-      if (fence() !== 0) return "none";
+      `      // From here on each owner finds its lock, or is seen to be busy; and if it puts anything into its
+      // cache later, it finds acquires that wait since before.
+      if (fence() !== 0) return mine;
 `,
     put: "",
     caughtBy: ["protocol/protocol"],
@@ -31,8 +32,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: a thief does not wait for what the owner has begun",
     file: "shared/cache.ts",
-    find: "if (!this.#isIdle(at)) return",
-    put: "if (false) return",
+    find: "locked.filter((victim) => this.#isIdle(victim))",
+    put: "locked",
     caughtBy: ["shared/interleavings"],
   },
   {
@@ -1085,8 +1086,8 @@ export const SHARED_BUGS: readonly Bug[] = [
       "cache: a thief has no fence after its look whether the owner is busy",
     file: "shared/cache.ts",
     find:
-      `      // What the owner did before it was idle is seen from here on, also where stores are not in order.
-      if (fence() !== 0) return "none";
+      `      // What an owner did before it was idle is seen from here on, also where stores are not in order.
+      if (!KEEPS_ORDER && fence() !== 0) return mine;
 `,
     put: "",
     caughtBy: ["protocol/protocol"],
@@ -1094,7 +1095,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: a theft ends without a fence",
     file: "shared/cache.ts",
-    find: "mayUnlock = fence() === 0;",
+    find: "mayUnlock = KEEPS_ORDER || fence() === 0;",
     put: "mayUnlock = true;",
     caughtBy: ["protocol/protocol"],
   },

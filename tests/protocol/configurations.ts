@@ -555,6 +555,23 @@ export const CONFIGURATIONS: Record<string, Configuration> = {
       attached(stealAndGive),
     ],
   },
+  "one steals from two, or dies": {
+    options: options(2 * CACHING),
+    programs: [
+      caching(cycleSlot),
+      caching(cycleSlot),
+      greedy(2 * CACHING - 2, stealAndGive),
+    ],
+    deaths: 1,
+  },
+  "two steal from each other": {
+    options: options(2 * CACHING),
+    programs: [
+      caching(stealAndGive),
+      caching(stealAndGive),
+      greedy(2 * CACHING - 2, nothing),
+    ],
+  },
   "the owner gives its cache back": {
     options: options(CACHING),
     programs: [

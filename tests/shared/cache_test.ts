@@ -11,6 +11,7 @@ import {
   FREE,
   HEADER,
   isOpen,
+  KEEPS_ORDER,
   kindOf,
   MOST_WORKERS,
   WORKER,
@@ -551,6 +552,7 @@ Deno.test({
     "a worker that is refused a fence takes nothing out of caches, and none is lost",
   ignore,
   fn: async () => {
+    const fences = KEEPS_ORDER ? 1 : 3;
     let refusals = 0;
     let left = 0;
     const real = native().fence!;
@@ -558,18 +560,18 @@ Deno.test({
     left = -1;
     await using pool = sharedPool(SMALL);
     const other = SharedBlockPool.attach(pool.handle);
-    for (const number of [0, 1, 2, 3]) {
+    for (const number of [0, 1, 2].slice(0, fences)) {
       fill(other, 1, RETREAT + 8);
       assertEquals(cached(pool).length, 1);
       left = number;
       const seen = drain(pool);
       left = -1;
-      assertEquals(seen.length, number < 3 ? 7 : 8);
+      assertEquals(seen.length, number < 2 ? 7 : 8);
       seen.push(...drain(pool));
       assertEquals(seen.length, 8);
       release(seen);
     }
-    assertEquals(refusals, 4);
+    assertEquals(refusals, fences);
     other.leave();
   },
 });
