@@ -1,18 +1,25 @@
 /**
- * What one thread waits for another: for a slot that the other has cached while it computes, and for a
- * block that the other releases, beside a bare `Atomics.notify`. Run as a Worker, this file is the other
- * thread in the first case, the one that waits in the second.
+ * What one thread waits for others: for a slot that one of them has cached while it computes, and for a
+ * block that another releases, beside a bare `Atomics.notify`. Run as a Worker, this file is an owner of
+ * cached slots in the first case, the one that waits in the second.
  */
 import { spread } from "../measure.ts";
 import { SharedBlockPool, type SharedPoolHandle } from "@smriti/pool/shared";
 
 /** What is measured. */
-export type Way = "a cached block" | "a release" | "Atomics.notify";
+export type Way =
+  | "a cached block"
+  | "a cached block, 32 owners"
+  | "a release"
+  | "Atomics.notify";
 
 interface Order {
   readonly handle: SharedPoolHandle;
   readonly memory: SharedArrayBuffer;
   readonly way: Way;
+  /** Which of the owners it is. */
+  readonly me: number;
+  readonly owners: number;
 }
 
 /** How often; the median counts. */
@@ -40,6 +47,13 @@ function until(words: Int32Array, word: number, turn: number): void {
   while (Atomics.load(words, word) < turn);
 }
 
+function sleepUntil(words: Int32Array, word: number, value: number): void {
+  let now;
+  while ((now = Atomics.load(words, word)) < value) {
+    Atomics.wait(words, word, now);
+  }
+}
+
 /** How long the slowest of so many acquires takes. */
 function slowestMs(pool: SharedBlockPool, blocks: number): number {
   let most = 0;
@@ -55,8 +69,9 @@ function slowestMs(pool: SharedBlockPool, blocks: number): number {
 
 /** Nanoseconds to have it, from when that could be. */
 export function nsBetween(way: Way): number {
-  const cached = way === "a cached block";
-  const blocks = cached ? 1024 : 1;
+  const isTheft = way.startsWith("a cached block");
+  const owners = way.endsWith("owners") ? 32 : 1;
+  const blocks = isTheft ? 1024 + 96 * (owners - 1) : 1;
   const pool = SharedBlockPool.create({
     blockSize: 4096,
     maxBlocks: blocks,
@@ -65,14 +80,18 @@ export function nsBetween(way: Way): number {
   const memory = new SharedArrayBuffer(256);
   const words = new Int32Array(memory);
   const times = new Float64Array(memory);
-  const worker = new Worker(import.meta.url, { type: "module" });
-  const order: Order = { handle: pool.handle, memory, way };
-  worker.postMessage(order);
+  const workers = Array.from({ length: owners }, (_, me) => {
+    const worker = new Worker(import.meta.url, { type: "module" });
+    const order: Order = { handle: pool.handle, memory, way, me, owners };
+    worker.postMessage(order);
+    return worker;
+  });
   const all: number[] = [];
   for (let turn = 1; turn <= TIMES; turn++) {
-    const block = cached ? undefined : pool.tryAcquire()!;
+    const block = isTheft ? undefined : pool.tryAcquire()!;
     Atomics.store(words, GO, turn);
-    until(words, BEGUN, turn);
+    Atomics.notify(words, GO);
+    until(words, BEGUN, turn * owners);
     if (block === undefined) {
       all.push(slowestMs(pool, blocks));
       Atomics.store(words, OVER, turn);
@@ -86,22 +105,26 @@ export function nsBetween(way: Way): number {
     until(words, OVER, turn);
     all.push(times[AT] - from);
   }
-  worker.terminate();
+  for (const worker of workers) worker.terminate();
   return spread(all).median * 1e6;
 }
 
-function serve({ handle, memory, way }: Order): void {
+function serve({ handle, memory, way, me, owners }: Order): void {
   const words = new Int32Array(memory);
   const times = new Float64Array(memory);
   const pool = SharedBlockPool.attach(handle);
   for (let turn = 1; turn <= TIMES; turn++) {
-    until(words, GO, turn);
-    if (way === "a cached block") {
+    if (way.startsWith("a cached block")) {
+      // One after the other. All but the last sleep then; that one computes.
+      sleepUntil(words, GO, turn);
+      sleepUntil(words, BEGUN, (turn - 1) * owners + me);
       for (let i = 0; i < RETREAT; i += FEW) slowestMs(pool, FEW);
-      Atomics.store(words, BEGUN, turn);
-      until(words, OVER, turn);
+      Atomics.add(words, BEGUN, 1);
+      Atomics.notify(words, BEGUN);
+      if (me === owners - 1) until(words, OVER, turn);
       continue;
     }
+    until(words, GO, turn);
     Atomics.store(words, BEGUN, turn);
     if (way === "a release") {
       pool.acquireBlocking({ timeoutMs: 60_000 }).release();
