@@ -95,8 +95,8 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: room of others that is not granted yet hides what they cache",
     file: "shared/cache.ts",
-    find: "if (room === this.#quota ||",
-    put: "if (room <= this.#quota + 1 ||",
+    find: "total(WORKER.CACHE_QUOTA) === this.#quota)",
+    put: "total(WORKER.CACHE_QUOTA) <= this.#quota + 1)",
     caughtBy: ["shared/cache"],
   },
   {
@@ -1322,7 +1322,7 @@ export const SHARED_BUGS: readonly Bug[] = [
   {
     what: "cache: owners are not told that others are short of blocks",
     file: "shared/cache.ts",
-    find: `      Atomics.add(words, SHORTAGES, 1);
+    find: `    if (found || isBusy) Atomics.add(this.#words, SHORTAGES, 1);
 `,
     put: "",
     caughtBy: ["shared/cache"],
