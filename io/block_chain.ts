@@ -7,6 +7,7 @@ import { Abort } from "./abort.ts";
 import { disposeAll } from "./blocks.ts";
 import { chainStream } from "./chain_stream.ts";
 import { optionsOf } from "./check.ts";
+import { headroom } from "./headroom.ts";
 import {
   checkWriter,
   on,
@@ -120,6 +121,7 @@ export class BlockChain implements Disposable {
   ): ReadableStream<Uint8Array<ArrayBuffer>> {
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
+    headroom();
     this.#blocks = undefined;
     const { byteLength } = this;
     return chainStream(blocks, byteLength, options?.signal, this.#onRelease);
@@ -177,6 +179,7 @@ export class BlockChain implements Disposable {
    */
   release(): void {
     const blocks = this.#held();
+    headroom();
     this.#blocks = undefined;
     try {
       // A pool that was closed in the meantime may have ended the lease.
