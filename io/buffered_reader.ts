@@ -202,14 +202,17 @@ class Buffered implements BufferedReader {
     this.#end();
   }
 
+  #check(): void {
+    if (!this.#isOver) return;
+    throw new SmritiError(
+      "released",
+      "this reader was disposed, or its rest was taken",
+    );
+  }
+
   /** Ends what the last call gave. */
   #next(): void {
-    if (this.#isOver) {
-      throw new SmritiError(
-        "released",
-        "this reader was disposed, or its rest was taken",
-      );
-    }
+    this.#check();
     if (this.#isReading) {
       throw new TypeError("one call at a time: await the one before");
     }
@@ -229,10 +232,13 @@ class Buffered implements BufferedReader {
       if (this.#inflow === undefined) {
         const window = new Window(await this.#pool.acquire(this.#options));
         if (this.#isOver) window.end();
-        else this.#window = window;
+        this.#check();
+        this.#window = window;
         this.#inflow = new Inflow(this.#inlet, window, this.#abort);
       }
-      return await fn(this.#inflow);
+      const result = await fn(this.#inflow);
+      this.#check(); // a body that is let go of ends like one that was read
+      return result;
     } finally {
       this.#isReading = false;
     }
