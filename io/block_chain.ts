@@ -122,9 +122,15 @@ export class BlockChain implements Disposable {
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
     headroom();
-    this.#blocks = undefined;
     const { byteLength } = this;
-    return chainStream(blocks, byteLength, options?.signal, this.#onRelease);
+    const stream = chainStream(
+      blocks,
+      byteLength,
+      options?.signal,
+      this.#onRelease,
+    );
+    this.#blocks = undefined;
+    return stream;
   }
 
   /**
