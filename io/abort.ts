@@ -9,7 +9,7 @@
  * must have a turn.
  */
 import { setImmediate } from "node:timers";
-import { EMPTY_STACK, headroom } from "./headroom.ts";
+import { askHeadroom, UNWOUND } from "./headroom.ts";
 
 /** So long may an operation go on before the event loop has a turn, in milliseconds. */
 const MOST_WORK_MS = 10;
@@ -43,9 +43,9 @@ class Watch {
 
   handleEvent(): void {
     try {
-      headroom();
+      askHeadroom();
     } catch {
-      EMPTY_STACK.then(() => this.handleEvent());
+      UNWOUND.then(() => this.handleEvent());
       return;
     }
     for (const each of this.listeners) each.interrupt(this.#signal.reason);

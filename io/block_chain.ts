@@ -7,7 +7,7 @@ import { Abort } from "./abort.ts";
 import { disposeAll } from "./blocks.ts";
 import { chainStream } from "./chain_stream.ts";
 import { optionsOf } from "./check.ts";
-import { headroom } from "./headroom.ts";
+import { askHeadroom } from "./headroom.ts";
 import {
   checkWriter,
   on,
@@ -121,7 +121,7 @@ export class BlockChain implements Disposable {
   ): ReadableStream<Uint8Array<ArrayBuffer>> {
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
-    headroom();
+    askHeadroom();
     const { byteLength } = this;
     const stream = chainStream(
       blocks,
@@ -185,7 +185,7 @@ export class BlockChain implements Disposable {
    */
   release(): void {
     const blocks = this.#held();
-    headroom();
+    askHeadroom();
     this.#blocks = undefined;
     try {
       // A pool that was closed in the meantime may have ended the lease.

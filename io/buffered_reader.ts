@@ -12,7 +12,7 @@ import {
   type WaitOptions,
 } from "./check.ts";
 import { invalidData } from "./errors.ts";
-import { headroom } from "./headroom.ts";
+import { askHeadroom } from "./headroom.ts";
 import { Inflow } from "./inflow.ts";
 import type { BodySource } from "./source.ts";
 import { checkReader, type Inlet, openReader, type Reader } from "./streams.ts";
@@ -186,7 +186,7 @@ class Buffered implements BufferedReader {
 
   rest(): Bytes {
     this.#next();
-    headroom();
+    askHeadroom();
     const arrived = this.#inflow?.bytes ?? new Uint8Array(0);
     const behind = this.#inlet.rest();
     const all = new Uint8Array(arrived.length + behind.length);
@@ -198,7 +198,7 @@ class Buffered implements BufferedReader {
 
   [Symbol.dispose](): void {
     if (this.#isOver) return;
-    headroom();
+    askHeadroom();
     this.#end();
   }
 

@@ -5,7 +5,7 @@
 import type { Block } from "../mod.ts";
 import { listenWeakly } from "./abort.ts";
 import { disposeAll } from "./blocks.ts";
-import { EMPTY_STACK } from "./headroom.ts";
+import { UNWOUND } from "./headroom.ts";
 
 /** Bytes in one slice: what a response or an upload takes at once. */
 const SLICE = 64 * 1024;
@@ -68,13 +68,13 @@ class Slices implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
       this.#controller.enqueue(slice);
       if (this.#left === 0) this.#close();
     } catch (error) {
-      await EMPTY_STACK; // it may have ended here
+      await UNWOUND; // the stack may have ended here
       this.interrupt(error);
     }
   }
 
   async cancel(): Promise<void> {
-    await EMPTY_STACK;
+    await UNWOUND;
     this.#giveBack();
   }
 

@@ -9,7 +9,7 @@ import { bytesIn, checkStillThere } from "./bytes.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { Filling } from "./filling.ts";
 import { growthOf } from "./growth.ts";
-import { EMPTY_STACK, headroom } from "./headroom.ts";
+import { askHeadroom, UNWOUND } from "./headroom.ts";
 
 /** How to collect what is written. */
 export interface CollectorOptions extends WaitOptions {
@@ -135,7 +135,7 @@ class Collecting implements Collector {
       const rest = this.#take(view, length);
       if (rest !== undefined) await rest;
     } catch (error) {
-      await EMPTY_STACK; // it may have ended here
+      await UNWOUND; // the stack may have ended here
       throw this.#fail(error);
     } finally {
       this.#writing--;
@@ -175,7 +175,7 @@ class Collecting implements Collector {
         "finish() must come after all writes have settled, and the pipe has ended",
       );
     }
-    headroom();
+    askHeadroom();
     const chain = this.#filling.finish();
     this.#end(finished());
     return chain;
@@ -183,7 +183,7 @@ class Collecting implements Collector {
 
   [Symbol.dispose](): void {
     if (this.#over !== undefined) return;
-    headroom();
+    askHeadroom();
     this.#end(finished());
   }
 

@@ -12,14 +12,14 @@ const ARGUMENTS: readonly number[] = Array.from({ length: WORDS }, () => 0);
 const { apply } = Reflect;
 
 /** A resolved promise: a function given to its `then` runs once the stack is empty. */
-export const EMPTY_STACK: Promise<void> = Promise.resolve();
+export const UNWOUND: Promise<void> = Promise.resolve();
 
 /**
  * Throws unless 64 KiB of stack are left. Takes one to several microseconds.
  *
  * @throws {RangeError} V8's own, when the stack is about to end
  */
-export function headroom(): void {
+export function askHeadroom(): void {
   apply(nothing, undefined, ARGUMENTS);
 }
 

@@ -7,7 +7,7 @@ import { Abort } from "./abort.ts";
 import { Body } from "./body.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { invalidData } from "./errors.ts";
-import { EMPTY_STACK } from "./headroom.ts";
+import { UNWOUND } from "./headroom.ts";
 import { type BodySource, checkSource } from "./source.ts";
 
 /** How to read lines. */
@@ -163,7 +163,7 @@ async function* walk(
     const last = splitter.end();
     if (last !== undefined) yield [last];
   } finally {
-    await EMPTY_STACK; // it may have ended here
+    await UNWOUND; // the stack may have ended here
     try {
       block?.[Symbol.dispose]();
     } finally {

@@ -11,7 +11,7 @@ import {
   refuse,
   type WaitOptions,
 } from "./check.ts";
-import { EMPTY_STACK } from "./headroom.ts";
+import { UNWOUND } from "./headroom.ts";
 import { Inflow } from "./inflow.ts";
 import { invalidData, unexpectedEof } from "./errors.ts";
 import { checkReader, openReader, type Reader } from "./streams.ts";
@@ -232,7 +232,7 @@ async function* walk(
     }
     if (inflow.available > 0) throw cut(header, inflow.available);
   } finally {
-    await EMPTY_STACK; // it may have ended here
+    await UNWOUND; // the stack may have ended here
     abort.end();
     frame?.end();
     try {

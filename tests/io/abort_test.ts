@@ -116,6 +116,10 @@ Deno.test("a signal has one listener for all operations, and none afterwards", a
   assertEquals(listeners(), 0);
 });
 
+async function* small(count: number): AsyncGenerator<Uint8Array> {
+  for (let i = 0; i < count; i++) yield new Uint8Array(4).fill(3);
+}
+
 Deno.test("an operation on a busy event loop does not wait for a turn at every few steps", async () => {
   await using pool = new BlockPool({ blockSize: 4096, maxBlocks: 4 });
   const { now } = performance;
@@ -132,12 +136,9 @@ Deno.test("an operation on a busy event loop does not wait for a turn at every f
     }
   })();
   try {
-    async function* source() {
-      for (let i = 0; i < 1000; i++) yield new Uint8Array(4).fill(3);
-    }
     let frames = 0;
     for await (
-      const _ of readFrames(source(), pool, { lengthBytes: 1 })
+      const _ of readFrames(small(1000), pool, { lengthBytes: 1 })
     ) {
       if (++frames === 20) clock += 11;
     }
