@@ -9,6 +9,7 @@
  * must have a turn.
  */
 import { setImmediate } from "node:timers";
+import { hasHeadroom, UNWOUND } from "./headroom.ts";
 
 /** So long may an operation go on before the event loop has a turn, in milliseconds. */
 const MOST_WORK_MS = 10;
@@ -18,6 +19,12 @@ const SHORT_MS = 0.2;
 const SHORT_STEPS = 8;
 /** Steps before the first look: most bodies are over by then. */
 const FIRST_STEPS = 6;
+
+/**
+ * When the event loop last had a turn that an operation gave it, of the clock. One turn is for all: were
+ * each to wait for its own, the time that others take in it would make the next one due.
+ */
+let lastTurn = 0;
 
 /** What hears of an abort. */
 interface Listener {
@@ -35,6 +42,10 @@ class Watch {
   }
 
   handleEvent(): void {
+    if (!hasHeadroom()) {
+      UNWOUND.then(() => this.handleEvent());
+      return;
+    }
     for (const each of this.listeners) each.interrupt(this.#signal.reason);
   }
 }
@@ -81,7 +92,7 @@ export class Abort {
   readonly #signal: AbortSignal | undefined;
   #reject: ((reason: unknown) => void) | undefined;
   /** Of the clock; 0 before the first look. */
-  #lastTurn = 0;
+  #firstLook = 0;
   #lastLook = 0;
   /** Steps until the next look. */
   #unseen = FIRST_STEPS;
@@ -100,16 +111,16 @@ export class Abort {
     this.#signal?.throwIfAborted();
     if (--this.#unseen > 0) return false;
     const now = performance.now();
-    if (this.#lastTurn === 0) this.#lastTurn = now;
+    if (this.#firstLook === 0) this.#firstLook = now;
     this.#unseen = now - this.#lastLook < SHORT_MS ? SHORT_STEPS : 1;
     this.#lastLook = now;
-    return now - this.#lastTurn >= MOST_WORK_MS;
+    return now - Math.max(lastTurn, this.#firstLook) >= MOST_WORK_MS;
   }
 
   /** Lets the event loop have a turn, then throws if aborted. */
   async turn(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(resolve));
-    this.#lastTurn = this.#lastLook = performance.now();
+    lastTurn = this.#lastLook = performance.now();
     this.#signal?.throwIfAborted();
   }
 

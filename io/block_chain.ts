@@ -7,6 +7,7 @@ import { Abort } from "./abort.ts";
 import { disposeAll, firstOf } from "./blocks.ts";
 import { chainStream } from "./chain_stream.ts";
 import { optionsOf } from "./check.ts";
+import { askHeadroom } from "./headroom.ts";
 import {
   checkWriter,
   on,
@@ -119,9 +120,16 @@ export class BlockChain implements Disposable {
   ): ReadableStream<Uint8Array<ArrayBuffer>> {
     optionsOf(options, ["signal"]);
     const blocks = this.#held();
-    this.#blocks = undefined;
+    askHeadroom();
     const { byteLength } = this;
-    return chainStream(blocks, byteLength, options?.signal, this.#onRelease);
+    const stream = chainStream(
+      blocks,
+      byteLength,
+      options?.signal,
+      this.#onRelease,
+    );
+    this.#blocks = undefined;
+    return stream;
   }
 
   /**
@@ -176,6 +184,7 @@ export class BlockChain implements Disposable {
    */
   release(): void {
     const blocks = this.#held();
+    askHeadroom();
     this.#blocks = undefined;
     try {
       // A pool that was closed in the meantime may have ended the lease.

@@ -12,6 +12,7 @@ import {
   type WaitOptions,
 } from "./check.ts";
 import { invalidData } from "./errors.ts";
+import { askHeadroom } from "./headroom.ts";
 import { Inflow } from "./inflow.ts";
 import type { BodySource } from "./source.ts";
 import { checkReader, type Inlet, openReader, type Reader } from "./streams.ts";
@@ -185,6 +186,7 @@ class Buffered implements BufferedReader {
 
   rest(): Bytes {
     this.#next();
+    askHeadroom();
     const arrived = this.#inflow?.bytes ?? new Uint8Array(0);
     const behind = this.#inlet.rest();
     const all = new Uint8Array(arrived.length + behind.length);
@@ -195,17 +197,22 @@ class Buffered implements BufferedReader {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#isOver) this.#end();
+    if (this.#isOver) return;
+    askHeadroom();
+    this.#end();
+  }
+
+  #check(): void {
+    if (!this.#isOver) return;
+    throw new SmritiError(
+      "released",
+      "this reader was disposed, or its rest was taken",
+    );
   }
 
   /** Ends what the last call gave. */
   #next(): void {
-    if (this.#isOver) {
-      throw new SmritiError(
-        "released",
-        "this reader was disposed, or its rest was taken",
-      );
-    }
+    this.#check();
     if (this.#isReading) {
       throw new TypeError("one call at a time: await the one before");
     }
@@ -225,10 +232,13 @@ class Buffered implements BufferedReader {
       if (this.#inflow === undefined) {
         const window = new Window(await this.#pool.acquire(this.#options));
         if (this.#isOver) window.end();
-        else this.#window = window;
+        this.#check();
+        this.#window = window;
         this.#inflow = new Inflow(this.#inlet, window, this.#abort);
       }
-      return await fn(this.#inflow);
+      const result = await fn(this.#inflow);
+      this.#check(); // a body that is let go of ends like one that was read
+      return result;
     } finally {
       this.#isReading = false;
     }

@@ -5,6 +5,7 @@
 import type { Block } from "../mod.ts";
 import { listenWeakly } from "./abort.ts";
 import { disposeAll, firstOf } from "./blocks.ts";
+import { hasHeadroom, UNWOUND } from "./headroom.ts";
 
 /** Bytes in one slice: what a response or an upload takes at once. */
 const SLICE = 64 * 1024;
@@ -51,7 +52,7 @@ class Slices implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
     else this.#unlisten = listenWeakly(this.#signal, this);
   }
 
-  pull(): void {
+  async pull(): Promise<void> {
     try {
       const block = this.#blocks.at(-1)!;
       const used = Math.min(block.size, this.#start + this.#left);
@@ -68,12 +69,28 @@ class Slices implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
       this.#controller.enqueue(slice);
       if (this.#left === 0) this.#close();
     } catch (error) {
-      this.cancel();
-      throw error;
+      await UNWOUND; // the stack may have ended here
+      this.interrupt(error);
     }
   }
 
-  cancel(): void {
+  async cancel(): Promise<void> {
+    if (!hasHeadroom()) await UNWOUND;
+    this.#giveBack();
+  }
+
+  /** For the signal, and for what else ends it. */
+  interrupt(reason: unknown): void {
+    let error = reason;
+    try {
+      this.#giveBack();
+    } catch (found) {
+      error = found; // strict mode, on another slot
+    }
+    this.#controller.error(error);
+  }
+
+  #giveBack(): void {
     this.#unlisten();
     const blocks = this.#blocks.splice(0);
     try {
@@ -81,17 +98,6 @@ class Slices implements UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
     } finally {
       this.#onRelease();
     }
-  }
-
-  /** For the signal. */
-  interrupt(reason: unknown): void {
-    let error = reason;
-    try {
-      this.cancel();
-    } catch (found) {
-      error = found; // strict mode, on another slot
-    }
-    this.#controller.error(error);
   }
 
   #close(): void {

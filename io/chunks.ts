@@ -5,6 +5,7 @@
 import type { Pool } from "../mod.ts";
 import { Body } from "./body.ts";
 import { type BodySource, checkSource } from "./source.ts";
+import { UNWOUND } from "./headroom.ts";
 import { checkPool, optionsOf, type WaitOptions } from "./check.ts";
 import { type Chunk, Window } from "./window.ts";
 
@@ -76,6 +77,7 @@ async function* walk(
       window.next();
     }
   } finally {
+    await UNWOUND; // the stack may have ended here
     try {
       window?.end();
     } finally {

@@ -9,6 +9,7 @@ import { bytesIn, checkStillThere } from "./bytes.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { Filling } from "./filling.ts";
 import { growthOf } from "./growth.ts";
+import { askHeadroom, UNWOUND } from "./headroom.ts";
 
 /** How to collect what is written. */
 export interface CollectorOptions extends WaitOptions {
@@ -134,6 +135,7 @@ class Collecting implements Collector {
       const rest = this.#take(view, length);
       if (rest !== undefined) await rest;
     } catch (error) {
+      await UNWOUND; // the stack may have ended here
       throw this.#fail(error);
     } finally {
       this.#writing--;
@@ -173,13 +175,16 @@ class Collecting implements Collector {
         "finish() must come after all writes have settled, and the pipe has ended",
       );
     }
+    askHeadroom();
     const chain = this.#filling.finish();
     this.#end(finished());
     return chain;
   }
 
   [Symbol.dispose](): void {
-    if (this.#over === undefined) this.#end(finished());
+    if (this.#over !== undefined) return;
+    askHeadroom();
+    this.#end(finished());
   }
 
   /** For the signal. */

@@ -7,6 +7,7 @@ import { Abort } from "./abort.ts";
 import { Body } from "./body.ts";
 import { checkPool, limitOf, optionsOf, type WaitOptions } from "./check.ts";
 import { invalidData } from "./errors.ts";
+import { UNWOUND } from "./headroom.ts";
 import { type BodySource, checkSource } from "./source.ts";
 
 /** How to read lines. */
@@ -162,6 +163,7 @@ async function* walk(
     const last = splitter.end();
     if (last !== undefined) yield [last];
   } finally {
+    await UNWOUND; // the stack may have ended here
     try {
       block?.[Symbol.dispose]();
     } finally {

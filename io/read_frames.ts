@@ -11,6 +11,7 @@ import {
   refuse,
   type WaitOptions,
 } from "./check.ts";
+import { UNWOUND } from "./headroom.ts";
 import { Inflow } from "./inflow.ts";
 import { invalidData, unexpectedEof } from "./errors.ts";
 import { checkReader, openReader, type Reader } from "./streams.ts";
@@ -231,6 +232,7 @@ async function* walk(
     }
     if (inflow.available > 0) throw cut(header, inflow.available);
   } finally {
+    await UNWOUND; // the stack may have ended here
     abort.end();
     frame?.end();
     try {

@@ -1,8 +1,9 @@
 // Signals: one listener however many operations share one, and time for it to fire
 // however ready a source is.
 
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { getEventListeners } from "node:events";
+import { setImmediate } from "node:timers";
 import { BlockPool } from "@smriti/pool";
 import { chunks, collect, copy, readBody, readFrames } from "@smriti/pool/io";
 import { unharmed } from "../support/invariants.ts";
@@ -113,4 +114,39 @@ Deno.test("a signal has one listener for all operations, and none afterwards", a
   aborting.abort(reason);
   for (const one of running) assertStrictEquals(await one, reason);
   assertEquals(listeners(), 0);
+});
+
+async function* small(count: number): AsyncGenerator<Uint8Array> {
+  for (let i = 0; i < count; i++) yield new Uint8Array(4).fill(3);
+}
+
+Deno.test("an operation on a busy event loop does not wait for a turn at every few steps", async () => {
+  await using pool = new BlockPool({ blockSize: 4096, maxBlocks: 4 });
+  const { now } = performance;
+  let clock = 1;
+  let turns = 0;
+  let isOver = false;
+  performance.now = () => clock;
+  // What else the server does takes 11 ms in each turn of the event loop.
+  const others = (async () => {
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+      clock += 11;
+    }
+  })();
+  try {
+    let frames = 0;
+    for await (
+      const _ of readFrames(small(1000), pool, { lengthBytes: 1 })
+    ) {
+      if (++frames === 20) clock += 11;
+    }
+    assertEquals(frames, 1000);
+    assert(turns < 10, `${turns} turns`);
+  } finally {
+    isOver = true;
+    performance.now = now;
+    await others;
+  }
 });

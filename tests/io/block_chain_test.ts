@@ -276,3 +276,21 @@ Deno.test("BlockChain.stream() checks its arguments and then has moved nothing",
   }
   assertEquals(chain.bytes(), pattern(15));
 });
+
+Deno.test("a chain whose stream cannot be made still has its blocks", async () => {
+  await using pool = new BlockPool({ blockSize: 4096, maxBlocks: 4 });
+  using chain = await collect(new Response(new Uint8Array(9000)), pool);
+  // What the runtime refuses in any source of a stream.
+  Object.defineProperty(Object.prototype, "type", {
+    configurable: true,
+    value: "no type",
+  });
+  try {
+    assertThrows(() => chain!.stream(), TypeError);
+  } finally {
+    delete (Object.prototype as { type?: unknown }).type;
+  }
+  assertEquals(chain!.released, false);
+  assertEquals((await new Response(chain!.stream()).bytes()).length, 9000);
+  assertEquals(pool.stats().acquiredBlocks, 0);
+});

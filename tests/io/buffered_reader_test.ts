@@ -366,3 +366,34 @@ Deno.test("bufferedReader() disposed while a source is waited for writes nothing
     assertEquals(next.bytes, new Uint8Array(10).fill(1), safety);
   }
 });
+
+Deno.test("bufferedReader() disposed while a body is waited for does not say that the body has ended", async () => {
+  await using pool = new BlockPool({ blockSize: 4096, maxBlocks: 1 });
+  const kinds: Record<string, () => ReadableStream | Request> = {
+    stream: () => new ReadableStream(),
+    "stream of bytes": () => new ReadableStream({ type: "bytes" }),
+    request: () =>
+      new Request("http://localhost", {
+        method: "POST",
+        body: new ReadableStream(),
+      }),
+  };
+  for (const make of Object.values(kinds)) {
+    for (const read of ["fill", "readLine"] as const) {
+      const reader = bufferedReader(make(), pool);
+      const reading = read === "fill" ? reader.fill(1) : reader.readLine();
+      const failed = rejected("released", reading);
+      await microtasks();
+      reader[Symbol.dispose]();
+      await failed;
+    }
+  }
+  // And while a block is waited for.
+  const only = pool.acquireSync();
+  const reader = bufferedReader(new ReadableStream(), pool);
+  const failed = rejected("released", reader.fill(1));
+  reader[Symbol.dispose]();
+  only.release();
+  await failed;
+  assertEquals(lawful(pool).acquiredBlocks, 0);
+});
