@@ -21,10 +21,15 @@ const SHORT_STEPS = 8;
 const FIRST_STEPS = 6;
 
 /**
- * When the event loop last had a turn that an operation gave it, of the clock. One turn is for all: were
- * each to wait for its own, the time that others take in it would make the next one due.
+ * When the first of all operations looked at the clock since the event loop had a turn, or 0. One for
+ * all: a row of short ones is as long as one, and were each to wait for a turn of its own, the time that
+ * others take in it would make the next one due.
  */
-let lastTurn = 0;
+let busySince = 0;
+
+function noteTurn(): void {
+  busySince = 0;
+}
 
 /** What hears of an abort. */
 interface Listener {
@@ -92,7 +97,6 @@ export class Abort {
   readonly #signal: AbortSignal | undefined;
   #reject: ((reason: unknown) => void) | undefined;
   /** Of the clock; 0 before the first look. */
-  #firstLook = 0;
   #lastLook = 0;
   /** Steps until the next look. */
   #unseen = FIRST_STEPS;
@@ -111,16 +115,19 @@ export class Abort {
     this.#signal?.throwIfAborted();
     if (--this.#unseen > 0) return false;
     const now = performance.now();
-    if (this.#firstLook === 0) this.#firstLook = now;
+    if (busySince === 0) {
+      setImmediate(noteTurn).unref();
+      busySince = now;
+    }
     this.#unseen = now - this.#lastLook < SHORT_MS ? SHORT_STEPS : 1;
     this.#lastLook = now;
-    return now - Math.max(lastTurn, this.#firstLook) >= MOST_WORK_MS;
+    return now - busySince >= MOST_WORK_MS;
   }
 
   /** Lets the event loop have a turn, then throws if aborted. */
   async turn(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(resolve));
-    lastTurn = this.#lastLook = performance.now();
+    this.#lastLook = performance.now();
     this.#signal?.throwIfAborted();
   }
 
