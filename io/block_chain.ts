@@ -184,13 +184,15 @@ export class BlockChain implements Disposable {
    */
   release(): void {
     const blocks = this.#held();
-    askHeadroom();
-    this.#blocks = undefined;
     try {
       // A pool that was closed in the meantime may have ended the lease.
       disposeAll(blocks);
     } finally {
-      this.#onRelease();
+      // Else the stack has ended here, and the next call goes on.
+      if (blocks.every(({ released }) => released)) {
+        this.#onRelease();
+        this.#blocks = undefined;
+      }
     }
   }
 

@@ -84,7 +84,7 @@ export class Filling {
     const blocks = this.#blocks;
     this.#blocks = [];
     const growth = growthOf(this.#pool);
-    return new BlockChain(blocks, this.filled, () => growth.look());
+    return new BlockChain(blocks, this.filled, () => growth.freed());
   }
 
   /** Gives back what has not become a chain. */

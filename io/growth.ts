@@ -12,6 +12,7 @@
 import { type Block, type Pool, type PoolStats, SmritiError } from "../mod.ts";
 import { Abort } from "./abort.ts";
 import type { WaitOptions } from "./check.ts";
+import { askHeadroom } from "./headroom.ts";
 
 /** How long a body that holds blocks waits for a further one before it gives way. */
 const PATIENCE_MS = 1000;
@@ -75,6 +76,13 @@ export class Growth {
       this.#isKnown = reservedBlocks < freeBlocks;
     }
     return Math.max(1, this.#pool.maxBlocks - this.#reserved);
+  }
+
+  /** Lets in all that may: after blocks have gone back, by a call that may come near the end of the stack. */
+  freed(): void {
+    if (this.#toGrow.size === 0 && this.#toBegin.size === 0) return;
+    askHeadroom();
+    this.look();
   }
 
   /** Lets in all that may: to be called when something has ended. */
