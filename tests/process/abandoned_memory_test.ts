@@ -90,7 +90,8 @@ for (const isShared of [false, true]) {
             lost += 64;
             await collect(() => pool.stats().abandonedBlocks === lost);
           };
-          for (let i = 0; i < 8; i++) await round();
+          // In the first dozen rounds the process grows by 2 to 5 MB of its own, and then no more.
+          for (let i = 0; i < 20; i++) await round();
           const before = residentBytes();
           for (let i = 0; i < 40; i++) await round();
           const after = residentBytes();
@@ -112,10 +113,10 @@ for (const isShared of [false, true]) {
         kind,
         isShared,
       );
-      assertEquals(lost, 48 * 64);
+      assertEquals(lost, 60 * 64);
       assertEquals(stats, [64, lost, 0, lost * 65_536]);
       // 160 MB, were the pages of what was lost not given back.
-      assertLess(Math.abs(after - before), before / 10);
+      assertLess(after - before, before / 10);
     });
   }
 
